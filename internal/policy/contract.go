@@ -1,0 +1,59 @@
+package policy
+
+// Contract is what a policy promises its callers: which observation features
+// it takes, in which order, shape, unit and range, and which actions it gives.
+// It is fixed when the policy is opened and never changes afterwards, so that
+// decoders and encoders may hold on to it.
+type Contract struct {
+	// Named tells whether an observation is an object of named features. A
+	// policy without names takes rows: [[...],[...]].
+	Named    bool
+	Inputs   []Input   // the network's inputs, each one row-major tensor a row
+	Features []Feature // in the order of the contract
+	Actions  []Action  // in the order of the contract; empty names where the policy has none
+
+	// Stochastic tells whether the policy has a sampling form. Without one,
+	// deterministic and stochastic requests give the same action.
+	Stochastic           bool
+	DeterministicDefault bool
+}
+
+// Input is one input of the policy's graph.
+type Input struct {
+	Name  string
+	Shape []int // of one row, without the batch axis
+	Width int   // number of float32 values of one row
+}
+
+// Feature is one named part of an observation.
+type Feature struct {
+	Name  string
+	Shape []int // nil for a single number
+	Unit  string
+	// Low and High bound each value, both inclusive; a side without a bound
+	// is infinite.
+	Low, High float64
+
+	Input  int // index into Contract.Inputs
+	Offset int // position of the first value within the row of that input
+	Size   int // number of values
+}
+
+// Action is one part of the answer.
+type Action struct {
+	Name      string // empty where the policy's actions are not named
+	Shape     []int  // nil for a single number
+	Low, High float64
+	Discrete  bool // an integer, not a number
+	Offset    int  // position of the first value within the action row
+	Size      int
+}
+
+// ActionWidth returns the number of float32 values of one action row.
+func (c *Contract) ActionWidth() int {
+	n := 0
+	for i := range c.Actions {
+		n += c.Actions[i].Size
+	}
+	return n
+}
