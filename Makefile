@@ -1,0 +1,167 @@
+# Everything a developer runs. `make help` lists the targets; nothing here needs
+# more than Go, and what a target needs beyond it (gcc, qemu, wrk, Python) is
+# installed by tools/need when it is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+MODULE := github.com/carla-rl/carla-rl-serving
+CACHE  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/carla-rl
+
+# Pinned tools. A new version means a new folder, so that an old one is never
+# taken for the new.
+GOLANGCI_LINT_VERSION := v2.15.0
+GOLANGCI_LINT := $(CACHE)/tools-golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
+GOVULNCHECK_VERSION := v1.3.0
+GOVULNCHECK := $(CACHE)/tools-govulncheck-$(GOVULNCHECK_VERSION)/govulncheck
+
+# What is written into the binary. Only the commit's own facts, so that two
+# builds of one commit are the same bytes.
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git rev-parse --short=8 HEAD 2>/dev/null || echo unknown))
+COMMIT  ?= $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo unknown)
+DATE    ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+# The size budget: a library that does not fit goes behind a build tag.
+SIZE_MAX_MIB := 24
+PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
+
+# How often each fuzz target runs in `make test`.
+FUZZ_COUNT ?= 2000
+
+# A test binary is killed when it takes longer than this.
+TEST_TIMEOUT ?= 10m
+
+GOTEST := go run ./tools/testsum
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Building
+
+.PHONY: build
+build: ## Build bin/carla-rl.
+	$(GOBUILD) -o bin/carla-rl ./cmd/carla-rl
+
+.PHONY: cross
+cross: ## Build every platform of a release, tests included, and check the size budget.
+	@for p in $(PLATFORMS); do \
+	  os=$${p%/*}; arch=$${p#*/}; ext=; [ $$os = windows ] && ext=.exe; \
+	  echo "build $$p"; \
+	  GOOS=$$os GOARCH=$$arch $(GOBUILD) -o dist/bin/$$os-$$arch/carla-rl$$ext ./cmd/carla-rl; \
+	  CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go vet ./...; \
+	done
+	@$(MAKE) --no-print-directory size
+
+.PHONY: size
+size: ## Hold the binaries that were built to the size budget.
+	@for f in $$(ls dist/bin/*/carla-rl* bin/carla-rl 2>/dev/null); do \
+	  n=$$(wc -c <$$f); max=$$(( $(SIZE_MAX_MIB) << 20 )); \
+	  printf '%-40s %5.1f MiB of %d\n' $$f $$(awk "BEGIN{print $$n/1048576}") $(SIZE_MAX_MIB); \
+	  [ $$n -le $$max ] || { echo "$$f is larger than the budget of $(SIZE_MAX_MIB) MiB" >&2; exit 1; }; \
+	done
+
+.PHONY: release
+release: ## Write archives of every platform and their SHA256SUMS to dist/.
+	rm -rf dist
+	@$(MAKE) --no-print-directory cross
+	VERSION=$(VERSION) PLATFORMS="$(PLATFORMS)" tools/release
+
+##@ Checking
+
+.PHONY: check
+check: lint test asm-check cross arm64-test e2e ## All that CI runs, but for what needs torch.
+
+.PHONY: test
+test: vet test-race test-unit test-noasm fuzz test-python ## Vet, unit tests with and without the race detector and assembly, fuzz targets, Python tests.
+
+.PHONY: vet
+vet:
+	go vet ./...
+	@cd internal/kernel/_asm && go vet ./...
+
+.PHONY: test-unit
+test-unit: ## Unit tests, as fast as they go (allocation counts and time limits hold only here).
+	$(GOTEST) -vet=off -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /apptest)
+
+.PHONY: test-race
+test-race: ## Unit tests under the race detector.
+	@tools/need gcc
+	CGO_ENABLED=1 $(GOTEST) -race -vet=off -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /apptest)
+
+.PHONY: test-noasm
+test-noasm: ## The engine's tests with the Go kernels in place of assembly.
+	$(GOTEST) -tags noasm -vet=off -timeout $(TEST_TIMEOUT) . ./internal/kernel/... ./internal/plan/... ./internal/policy/...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for a fixed count (FUZZ_COUNT).
+	FUZZ_COUNT=$(FUZZ_COUNT) tools/fuzz
+
+.PHONY: test-python
+test-python: ## Tests of the Python package (no torch).
+	tools/python-tests clients/python
+
+.PHONY: e2e
+e2e: ## End-to-end tests: the built binary over the wire.
+	@echo "e2e: there is no cluster part yet; this runs the tests of the process"
+	$(GOTEST) -count=1 -vet=off -timeout $(TEST_TIMEOUT) ./cmd/carla-rl/apptest/...
+
+.PHONY: parity
+parity: ## Compare our numbers with torch's, in an environment of its own.
+	tools/parity
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## golangci-lint, with the house configuration.
+	$(GOLANGCI_LINT) run ./...
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run make fmt" >&2; exit 1; }
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the Go files.
+	$(GOLANGCI_LINT) fmt ./...
+
+.PHONY: vuln
+vuln: $(GOVULNCHECK) ## Known vulnerabilities in what is linked.
+	$(GOVULNCHECK) ./...
+
+.PHONY: asm
+asm: ## Generate the amd64 kernels.
+	cd internal/kernel/_asm && go generate ./...
+
+.PHONY: asm-check
+asm-check: ## Generate the amd64 kernels and fail where they differ from those in the tree.
+	tools/asm-check
+
+.PHONY: arm64-test
+arm64-test: ## Run the kernels' and the plan's tests for arm64 under qemu.
+	tools/arm64-test
+
+##@ Other
+
+.PHONY: bench
+bench: ## Benchmarks of the engine and of HTTP (requests a second against a no-op on the same stack).
+	tools/bench
+
+.PHONY: train
+train: ## Train the demo policy and write its artifact (Python; at most 15 minutes on two cores).
+	tools/train
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf bin dist coverage.out
+
+.PHONY: coverage
+coverage: ## Write coverage.out and print the sum.
+	go test -coverprofile=coverage.out -coverpkg=./... ./...
+	go tool cover -func=coverage.out | tail -1
+
+.PHONY: tools
+tools: $(GOLANGCI_LINT) ## Install the pinned tools into the cache.
+
+$(GOLANGCI_LINT):
+	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+$(GOVULNCHECK):
+	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
