@@ -1,0 +1,205 @@
+package artifact
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Root is a folder of the operating system as a file system that cannot be
+// left: neither by name nor by link. Opening never blocks, whatever the name
+// leads to.
+type Root struct {
+	root *os.Root
+}
+
+// OpenRoot opens the folder at an operating system path.
+func OpenRoot(dir string) (*Root, error) {
+	// os.OpenRoot would block on a FIFO.
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a folder")}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Root{root: root}, nil
+}
+
+// Open implements fs.FS.
+func (r *Root) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	return r.root.OpenFile(name, os.O_RDONLY|openNonblock, 0)
+}
+
+// Stat implements fs.StatFS without opening the file.
+func (r *Root) Stat(name string) (fs.FileInfo, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrInvalid}
+	}
+	return r.root.Stat(name)
+}
+
+// Lstat tells of the name itself where it is a link.
+func (r *Root) Lstat(name string) (fs.FileInfo, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrInvalid}
+	}
+	return r.root.Lstat(name)
+}
+
+// ReadLink implements fs.ReadLinkFS.
+func (r *Root) ReadLink(name string) (string, error) {
+	if !fs.ValidPath(name) {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+	}
+	return r.root.Readlink(name)
+}
+
+// Close gives the folder handle back.
+func (r *Root) Close() error { return r.root.Close() }
+
+// ReadNames returns the sorted names in the folder dir of fsys, or an error
+// that wraps ErrLimit when there are more than limit. It never reads more than
+// that.
+func ReadNames(fsys fs.FS, dir string, limit int) ([]string, error) {
+	f, err := fsys.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // Nothing was written.
+	d, ok := f.(fs.ReadDirFile)
+	if !ok {
+		return nil, &fs.PathError{Op: "readdir", Path: dir, Err: errors.New("not a folder")}
+	}
+	var names []string
+	for {
+		entries, err := d.ReadDir(256)
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if len(names) > limit {
+			return nil, fmt.Errorf("%w: the folder has more than %d entries", ErrLimit, limit)
+		}
+		if errors.Is(err, io.EOF) || (err == nil && len(entries) == 0) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// readFile reads the regular file name of fsys. Its size is checked before
+// anything is allocated, and again by reading one byte more than it had.
+func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	// The first look keeps file systems without a non-blocking open from
+	// blocking on a FIFO; the one after opening is the one that counts.
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, fileError(fsys, name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, notRegular(info.Mode())
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, fileError(fsys, name, err)
+	}
+	defer f.Close() //nolint:errcheck // Nothing was written.
+	if info, err = f.Stat(); err != nil {
+		return nil, fileError(fsys, name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, notRegular(info.Mode())
+	}
+	size := info.Size()
+	if size > limit {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are read", ErrLimit, size, limit)
+	}
+	if size == 0 {
+		return nil, errors.New("is empty (0 bytes)")
+	}
+	buf := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	n, err := io.Copy(buf, io.LimitReader(f, size+1))
+	if err != nil {
+		return nil, fileError(fsys, name, err)
+	}
+	if n != size {
+		return nil, fmt.Errorf("changed while it was read: %d bytes, then %d", size, n)
+	}
+	return buf.Bytes(), nil
+}
+
+func notRegular(m fs.FileMode) error {
+	what := "a special file"
+	switch {
+	case m.IsDir():
+		what = "a folder"
+	case m&fs.ModeNamedPipe != 0:
+		what = "a FIFO"
+	case m&fs.ModeSocket != 0:
+		what = "a socket"
+	case m&fs.ModeSymlink != 0:
+		what = "a link"
+	case m&fs.ModeDevice != 0:
+		what = "a device"
+	}
+	return fmt.Errorf("%w but %s", ErrNotRegular, what)
+}
+
+// fileError turns an error of the file system into one that names no path of
+// the machine.
+func fileError(fsys fs.FS, name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		if linkTarget(fsys, name) {
+			return fmt.Errorf("%w: it is a link to a file that is not there", ErrMissing)
+		}
+		return ErrMissing
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return errors.New("may not be read by this user")
+	}
+	if strings.Contains(err.Error(), "path escapes from parent") {
+		return fmt.Errorf("%w: it is a link to a place outside", ErrEscape)
+	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// linkTarget reports whether the name itself is a link.
+func linkTarget(fsys fs.FS, name string) bool {
+	l, ok := fsys.(interface {
+		Lstat(name string) (fs.FileInfo, error)
+	})
+	if !ok {
+		return false
+	}
+	info, err := l.Lstat(name)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
+}
+
+// join joins a folder of a file system and a plain name.
+func join(dir, name string) string {
+	if dir == "." || dir == "" {
+		return name
+	}
+	return path.Join(dir, name)
+}
