@@ -1,0 +1,54 @@
+package pickle
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors that a caller tells apart with errors.Is.
+var (
+	// ErrForbiddenGlobal is the refusal of a class or function that is not on
+	// the allow-list of the file's role.
+	ErrForbiddenGlobal = errors.New("global is not on the allow list")
+	// ErrLimit is the refusal of a file that goes beyond a maximum.
+	ErrLimit = errors.New("limit exceeded")
+)
+
+// FormatError says what is wrong with a file and where.
+type FormatError struct {
+	Format string // "pickle", "torch", ...
+	Offset int64  // position in the bytes; negative where there is none
+	Path   string // position in the structure: `["actor"][0]`, a member's name; may be empty
+	Err    error
+}
+
+// Error returns the message with the position: `torch: archive/data.pkl: at
+// byte 0x1f: REDUCE: ...`.
+func (e *FormatError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Format)
+	if e.Path != "" {
+		b.WriteString(": ")
+		b.WriteString(e.Path)
+	}
+	if e.Offset >= 0 {
+		fmt.Fprintf(&b, ": at byte 0x%x", e.Offset)
+	}
+	b.WriteString(": ")
+	b.WriteString(e.Err.Error())
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *FormatError) Unwrap() error { return e.Err }
+
+// quote returns a text from a file in quotes, cut to a length that fits in a
+// message.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		return fmt.Sprintf("%.*q... (%d bytes)", most, s[:most], len(s))
+	}
+	return fmt.Sprintf("%q", s)
+}
