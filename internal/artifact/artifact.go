@@ -206,14 +206,14 @@ func (a *Artifact) Read(role Role) ([]byte, error) {
 	return data, nil
 }
 
-// Member returns the member with the role.
-func (a *Artifact) Member(role Role) (Member, bool) {
-	for _, m := range a.Members {
-		if m.Role == role {
-			return m, true
+// Member returns the member with the role, or nil. It must not be changed.
+func (a *Artifact) Member(role Role) *Member {
+	for i := range a.Members {
+		if a.Members[i].Role == role {
+			return &a.Members[i]
 		}
 	}
-	return Member{}, false
+	return nil
 }
 
 // Release lets go of the bytes that Read returns, once a policy was built

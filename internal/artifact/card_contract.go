@@ -139,35 +139,15 @@ type Golden struct {
 	Vectors    []GoldenVector
 }
 
-// GoldenVector is one observation with its action.
+// GoldenVector is one observation with its action. Each is as the card writes
+// it: a float64, a []float64, a []any of such lists where they nest, or a
+// map[string]any of any of these by name. Every number is finite, and lists
+// side by side have the same length.
 type GoldenVector struct {
-	Observation   Values
-	Action        Values
+	Observation   any
+	Action        any
 	Deterministic bool // true unless the card says otherwise
 	Line          int  // of the card
-}
-
-// Values is an observation or an action as the card writes it: either named
-// or a row, each flattened in row-major order.
-type Values struct {
-	Named []NamedValues // in the order of the card; nil for a row
-	Row   []float64
-}
-
-// NamedValues is one named part of Values.
-type NamedValues struct {
-	Name   string
-	Values []float64
-}
-
-// Lookup returns the values of the part with the name.
-func (v Values) Lookup(name string) ([]float64, bool) {
-	for _, n := range v.Named {
-		if n.Name == name {
-			return n.Values, true
-		}
-	}
-	return nil, false
 }
 
 // The tolerance of golden vectors where the card gives none, and the bounds
@@ -239,35 +219,48 @@ func (r *cardReader) vector(n *yaml.Node, field string) GoldenVector {
 	return v
 }
 
-func (r *cardReader) values(n *yaml.Node, field string) Values {
+// values reads an observation or an action.
+func (r *cardReader) values(n *yaml.Node, field string) any {
+	width := 0
 	if n.Kind != yaml.MappingNode {
-		return Values{Row: r.flatten(n, field, nil)}
+		return r.numbers(n, field, &width)
 	}
-	out := Values{Named: []NamedValues{}}
+	out := make(map[string]any, len(n.Content)/2)
 	for _, p := range r.mapping(n, field) {
-		sub := dotted(field, p.name)
-		out.Named = append(out.Named, NamedValues{Name: p.name, Values: r.flatten(p.value, sub, nil)})
+		out[p.name] = r.numbers(p.value, dotted(field, p.name), &width)
 	}
 	return out
 }
 
-// flatten appends the numbers of nested lists in row-major order. Lists side
-// by side must have the same length. The depth was bounded by checkTree.
-func (r *cardReader) flatten(n *yaml.Node, field string, dst []float64) []float64 {
+// numbers reads a number or nested lists of numbers; width counts them. The
+// depth was bounded by checkTree.
+func (r *cardReader) numbers(n *yaml.Node, field string, width *int) any {
 	if n.Kind != yaml.SequenceNode {
-		return append(dst, r.finite(n, field))
+		*width++
+		return r.finite(n, field)
 	}
+	if *width > maxGoldenWidth {
+		r.fail(n, field, "want at most %d values, got more", maxGoldenWidth)
+		return nil
+	}
+	flat := make([]float64, 0, len(n.Content))
+	var nested []any
 	for i, item := range n.Content {
 		at := field + "[" + strconv.Itoa(i) + "]"
-		if item.Kind != n.Content[0].Kind || item.Kind == yaml.SequenceNode && len(item.Content) != len(n.Content[0].Content) {
+		first := n.Content[0]
+		if item.Kind != first.Kind || item.Kind == yaml.SequenceNode && len(item.Content) != len(first.Content) {
 			r.fail(item, at, "the lists are not of the same length")
-			return dst
+			return nil
 		}
-		if len(dst) >= maxGoldenWidth {
-			r.fail(item, field, "want at most %d values, got more", maxGoldenWidth)
-			return dst
+		switch v := r.numbers(item, at, width).(type) {
+		case float64:
+			flat = append(flat, v)
+		default:
+			nested = append(nested, v)
 		}
-		dst = r.flatten(item, at, dst)
 	}
-	return dst
+	if nested != nil {
+		return nested
+	}
+	return flat
 }

@@ -79,7 +79,7 @@ func ReadNames(fsys fs.FS, dir string, limit int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // Nothing was written.
+	defer f.Close()
 	d, ok := f.(fs.ReadDirFile)
 	if !ok {
 		return nil, &fs.PathError{Op: "readdir", Path: dir, Err: errors.New("not a folder")}
@@ -120,7 +120,7 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, fileError(fsys, name, err)
 	}
-	defer f.Close() //nolint:errcheck // Nothing was written.
+	defer f.Close()
 	if info, err = f.Stat(); err != nil {
 		return nil, fileError(fsys, name, err)
 	}
