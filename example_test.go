@@ -1,0 +1,31 @@
+package carlarl_test
+
+import (
+	"fmt"
+	"log"
+
+	carlarl "github.com/carla-rl/carla-rl-serving"
+)
+
+// A policy folder is opened once; each observation is then an action away.
+func Example() {
+	policy, err := carlarl.Open("internal/demo/artifact")
+	if err != nil {
+		log.Fatal(err)
+	}
+	action, err := policy.Act(carlarl.Observation{
+		"speed":    25.5,
+		"steering": 0.1,
+		"sensors":  []float64{0.8, 0.2, 0.5, 0.9, 0.1},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, name := range action.Names() {
+		fmt.Println(name, action.Value(name) >= -1 && action.Value(name) <= 1)
+	}
+	// Output:
+	// throttle true
+	// brake true
+	// steer true
+}

@@ -1,0 +1,170 @@
+// Package carlarl opens trained driving and robot policies and acts with them,
+// inside a Go program and without Python.
+//
+// A policy is opened as its trainer left it: a folder with model.pt,
+// preprocessor.pkl and model_card.yaml, or a single TorchScript file. Nothing
+// in it is executed. What it computes is proven against the golden vectors of
+// its card before Open returns.
+//
+//	policy, err := carlarl.Open("artifacts")
+//	action, err := policy.Act(carlarl.Observation{"speed": 25.5, "steering": 0.1, "sensors": []float64{0.8, 0.2, 0.5, 0.9, 0.1}})
+//	throttle := action.Value("throttle")
+//
+// To serve a policy over HTTP, use the program in cmd/carla-rl.
+package carlarl
+
+import (
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
+
+// Policy is an opened policy. It is safe for use by many goroutines; calls
+// take turns. Programs that act in parallel open the policy once for each
+// goroutine.
+type Policy struct {
+	mu      sync.Mutex // guards the runner's memory and in
+	policy  *policy.Policy
+	in      [][]float32
+	actions []float32
+}
+
+// Observation holds the features of one observation by name: each a float64,
+// or a []float64 in row-major order for a feature with a shape. Features has
+// the names.
+type Observation map[string]any
+
+// Feature describes one feature of an observation.
+type Feature struct {
+	Name      string
+	Shape     []int // nil for a single number
+	Unit      string
+	Low, High float64 // the range, both inclusive; infinite without a bound
+}
+
+// Open opens the policy in a folder or file of the file system.
+func Open(path string) (*Policy, error) {
+	a, err := artifact.OpenPath(path, artifact.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	return open(a)
+}
+
+// OpenFS opens the policy in a folder of fsys, such as one that is embedded in
+// the program.
+func OpenFS(fsys fs.FS, dir string) (*Policy, error) {
+	a, err := artifact.Open(fsys, dir, artifact.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	return open(a)
+}
+
+func open(a *artifact.Artifact) (*Policy, error) {
+	p, err := policy.Open(a)
+	if err != nil {
+		return nil, fmt.Errorf("open policy: %w", err)
+	}
+	c := p.Contract()
+	opened := &Policy{policy: p, actions: make([]float32, c.ActionWidth())}
+	for _, in := range c.Inputs {
+		opened.in = append(opened.in, make([]float32, in.Width))
+	}
+	return opened, nil
+}
+
+// Features returns the features of an observation, in the order of the
+// contract.
+func (p *Policy) Features() []Feature {
+	var features []Feature
+	for _, f := range p.policy.Contract().Features {
+		features = append(features, Feature{Name: f.Name, Shape: f.Shape, Unit: f.Unit, Low: f.Low, High: f.High})
+	}
+	return features
+}
+
+// Act returns the deterministic action for one observation. A feature that is
+// missing, unknown, of another shape, not finite or out of its range is an
+// error, and so is an answer that is not finite or out of the contract.
+func (p *Policy) Act(obs Observation) (Action, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.policy.Contract().Pack(map[string]any(obs), 0, p.in); err != nil {
+		return Action{}, err
+	}
+	if err := p.act(p.in, p.actions); err != nil {
+		return Action{}, err
+	}
+	values := make([]float64, len(p.actions))
+	for i, v := range p.actions {
+		values[i] = float64(v)
+	}
+	return Action{contract: p.policy.Contract(), values: values}, nil
+}
+
+// ActRow is Act without names and without allocation: obs holds the values of
+// all features in the order of the contract, action receives the values of
+// all actions. It serves policies that have one input.
+func (p *Policy) ActRow(obs, action []float32) error {
+	c := p.policy.Contract()
+	if len(c.Inputs) != 1 || len(obs) != c.Inputs[0].Width || len(action) != len(p.actions) {
+		return fmt.Errorf("expected one row of %d values and room for %d, got %d and %d", c.Inputs[0].Width, len(p.actions), len(obs), len(action))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	copy(p.in[0], obs)
+	return p.act(p.in, action)
+}
+
+// act runs with the mutex held.
+func (p *Policy) act(in [][]float32, action []float32) error {
+	if err := p.policy.Contract().Check(1, in); err != nil {
+		return err
+	}
+	return p.policy.Runner(0).Act(1, in, action, true, 0)
+}
+
+// Action is the answer of a policy.
+type Action struct {
+	contract *policy.Contract
+	values   []float64
+}
+
+// Value returns the action of that name. It panics when the policy has no
+// action of the name, or when the action has a shape.
+func (a Action) Value(name string) float64 {
+	values := a.Values(name)
+	if len(values) != 1 {
+		panic(fmt.Sprintf("carlarl: action %q has %d values", name, len(values)))
+	}
+	return values[0]
+}
+
+// Values returns the values of the action of that name, in row-major order.
+// The empty name gives all values of the action row. It panics when the policy
+// has no action of the name.
+func (a Action) Values(name string) []float64 {
+	if name == "" {
+		return a.values
+	}
+	for _, d := range a.contract.Actions {
+		if d.Name == name {
+			return a.values[d.Offset:][:d.Size]
+		}
+	}
+	panic(fmt.Sprintf("carlarl: the policy has no action %q", name))
+}
+
+// Names returns the names of the actions in the order of the contract; one
+// empty name for a policy whose actions have none.
+func (a Action) Names() []string {
+	names := make([]string, len(a.contract.Actions))
+	for i, d := range a.contract.Actions {
+		names[i] = d.Name
+	}
+	return names
+}
