@@ -1,0 +1,26 @@
+package graph
+
+// The maxima of a graph. They bound what a file of a few kilobytes can make
+// the loader allocate; the largest policies seen in practice stay a hundred
+// times below them. Passing one is an error that wraps ErrLimit.
+const (
+	// MaxNodes is the greatest number of nodes.
+	MaxNodes = 1 << 16
+	// MaxOperands is the greatest number of operands of one node.
+	MaxOperands = 4096
+	// MaxRank is the greatest number of dimensions of a value.
+	MaxRank = 8
+	// MaxRowElements is the greatest number of elements of one value in a run
+	// of a single row, and of a constant: 2^28, one gibibyte of float32.
+	MaxRowElements = 1 << 28
+	// MaxConstantBytes is the greatest size of all constants together, in
+	// bytes of their own element types.
+	MaxConstantBytes = 4 << 30
+	// MaxPorts is the greatest number of inputs, and of outputs.
+	MaxPorts = 1024
+	// MaxEvaluateElements is the greatest number of elements of one value in
+	// a call of Evaluate, over all rows: 2^28.
+	MaxEvaluateElements = 1 << 28
+	// MaxTextBytes is the greatest length of a text that Parse takes.
+	MaxTextBytes = 1 << 24
+)

@@ -1,0 +1,33 @@
+package graph
+
+import "math"
+
+var randomSpecs = map[Op]spec{
+	OpNormal: {min: 1, max: 1, infer: inferNormal, eval: evalNormal, attrs: []attr{{name: "stream", kind: kindInt}}},
+}
+
+// inferNormal: the operand gives shape and floating point type, its elements
+// are not used. Its batch axis, if any, is the first dimension and exactly
+// the number of rows, so that each element belongs to one row.
+func inferNormal(n *Node) ([]typ, error) {
+	if s := n.Attrs.Int("stream"); s < 0 || s > math.MaxInt32 {
+		return nil, n.fail(ErrAttribute, "stream is %d, must be 0 to %d", s, math.MaxInt32)
+	}
+	if a := n.In[0].Shape.BatchAxis(); a > 0 || a == 0 && n.In[0].Shape[0] != Batch {
+		return nil, n.shapeError("the batch axis must be the first dimension and one row each")
+	}
+	return inferActivation(n)
+}
+
+func evalNormal(c *evalCall) {
+	out := c.out[0]
+	perRow := out.Len()
+	if !c.n.In[0].Shape.Fixed() {
+		perRow /= max(c.rows, 1)
+	}
+	key := c.noise.Key()
+	stream := uint32(c.n.Attrs.Int("stream"))
+	for i := range out.Len() {
+		out.set(i, float64(Normal(key, stream, uint64(i/perRow), uint32(i%perRow))))
+	}
+}
