@@ -1,0 +1,31 @@
+// Command _asm generates the amd64 assembly of package kernel. It is a module
+// of its own, so that the server does not depend on the generator. Run it by
+// `go generate` in this directory; the result is committed and must match.
+package main
+
+import (
+	"flag"
+	"log"
+
+	. "github.com/mmcloughlin/avo/build"
+)
+
+//go:generate go run . -kernel linear -out ../linear_amd64.s -stubs ../linear_stub_amd64.go -pkg kernel
+//go:generate go run . -kernel vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
+
+func main() {
+	which := flag.String("kernel", "", "the family to generate: linear or vector")
+	flag.Parse()
+	ConstraintExpr("!noasm")
+	switch *which {
+	case "linear":
+		gemv()
+		gemm()
+		dot()
+	case "vector":
+		vector()
+	default:
+		log.Fatalf("unknown kernel family %q", *which)
+	}
+	Generate()
+}

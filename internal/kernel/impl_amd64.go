@@ -1,0 +1,34 @@
+//go:build !noasm
+
+package kernel
+
+import "golang.org/x/sys/cpu"
+
+const vectorName = "avx2"
+
+// hasVector also tells that the operating system saves the registers.
+var hasVector = cpu.X86.HasAVX2 && cpu.X86.HasFMA
+
+func gemvVector(y, x, w, b []float32, panelStride, stepStride int, relu bool) {
+	gemvAVX2(y, x, w, b, 4*panelStride, 4*stepStride, relu)
+}
+
+func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n int, t tiles, relu bool) {
+	gemmAVX2(y, 4*ldy, x, 4*ldx, w, b, 4*panelWidth, k, n, t.of6, t.of5, t.of4, relu)
+}
+
+func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n, rows int, relu bool) {
+	dotAVX2(y, 4*ldy, x, 4*ldx, w, b, k, n, rows, relu)
+}
+
+func reluVector(y, x []float32)                        { reluAVX2(y, x) }
+func clampVector(y, x []float32, lo, hi float32)       { clampAVX2(y, x, lo, hi) }
+func tanhVector(y, x []float32)                        { tanhAVX2(y, x) }
+func expVector(y, x []float32)                         { expAVX2(y, x) }
+func sigmoidVector(y, x []float32)                     { sigmoidAVX2(y, x) }
+func siluVector(y, x []float32)                        { siluAVX2(y, x) }
+func eluVector(y, x []float32, scale, neg, in float32) { eluAVX2(y, x, scale, neg, in) }
+func addVector(y, a, b []float32)                      { addAVX2(y, a, b) }
+func subVector(y, a, b []float32)                      { subAVX2(y, a, b) }
+func mulVector(y, a, b []float32)                      { mulAVX2(y, a, b) }
+func divVector(y, a, b []float32)                      { divAVX2(y, a, b) }

@@ -1,0 +1,31 @@
+//go:build noasm || (!amd64 && !arm64)
+
+package kernel
+
+const (
+	vectorName = "go"
+	hasVector  = false
+)
+
+// Without assembly no Impl has vector set, so none of these is called.
+
+func gemvVector(y, x, w, b []float32, panelStride, stepStride int, relu bool) { panic(noVector) }
+func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n int, t tiles, relu bool) {
+	panic(noVector)
+}
+func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n, rows int, relu bool) {
+	panic(noVector)
+}
+func reluVector(y, x []float32)                        { panic(noVector) }
+func clampVector(y, x []float32, lo, hi float32)       { panic(noVector) }
+func tanhVector(y, x []float32)                        { panic(noVector) }
+func expVector(y, x []float32)                         { panic(noVector) }
+func sigmoidVector(y, x []float32)                     { panic(noVector) }
+func siluVector(y, x []float32)                        { panic(noVector) }
+func eluVector(y, x []float32, scale, neg, in float32) { panic(noVector) }
+func addVector(y, a, b []float32)                      { panic(noVector) }
+func subVector(y, a, b []float32)                      { panic(noVector) }
+func mulVector(y, a, b []float32)                      { panic(noVector) }
+func divVector(y, a, b []float32)                      { panic(noVector) }
+
+const noVector = "kernel: no assembly in this build"
