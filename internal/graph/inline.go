@@ -1,0 +1,106 @@
+package graph
+
+import "fmt"
+
+// Inline copies the nodes of sub to the end of dst, with args in place of
+// sub's inputs in their order, and returns the values of sub's outputs in
+// their order. Constants are shared, not copied. Streams of random draws that
+// dst has already are numbered anew, so that no two nodes draw the same.
+//
+// Each argument must have the type and shape of its input; otherwise, and
+// where dst would pass a limit, the error is a *ShapeError or wraps
+// ErrOperands, ErrDType or ErrLimit. After an error dst may have some of the
+// nodes, none of which is used.
+func Inline(dst, sub *Graph, args []*Value) ([]*Value, error) {
+	if len(args) != len(sub.Inputs) {
+		return nil, fmt.Errorf("graph: inline %q: %w: got %d arguments, it has %d inputs", sub.Name, ErrOperands, len(args), len(sub.Inputs))
+	}
+	values := make(map[*Value]*Value, len(sub.Inputs)+len(sub.Nodes))
+	for i, in := range sub.Inputs {
+		a := args[i]
+		if a == nil || a.DType != in.DType {
+			return nil, fmt.Errorf("graph: inline %q: input %q: %w: expected %v, got %v", sub.Name, in.Name, ErrDType, in.DType, dtypeOf(a))
+		}
+		if !a.Shape.Equal(in.Shape) {
+			return nil, &ShapeError{Op: "inline", DTypes: []DType{a.DType}, Shapes: []Shape{a.Shape},
+				Reason: fmt.Sprintf("input %q of %q must be %v", in.Name, sub.Name, in.Shape)}
+		}
+		values[in] = a
+	}
+	taken := map[int]bool{}
+	for _, n := range dst.Nodes {
+		if n.Op == OpNormal {
+			taken[n.Attrs.Int("stream")] = true
+		}
+	}
+	c := inliner{dst: dst, values: values, taken: taken}
+	for _, n := range sub.Nodes {
+		if err := c.node(n); err != nil {
+			return nil, fmt.Errorf("graph: inline %q: %w", sub.Name, err)
+		}
+	}
+	outs := make([]*Value, len(sub.Outputs))
+	for i, o := range sub.Outputs {
+		v, err := c.value(o.Value)
+		if err != nil {
+			return nil, fmt.Errorf("graph: inline %q: output %q: %w", sub.Name, o.Name, err)
+		}
+		outs[i] = v
+	}
+	return outs, nil
+}
+
+func dtypeOf(v *Value) DType {
+	if v == nil {
+		return Invalid
+	}
+	return v.DType
+}
+
+type inliner struct {
+	dst    *Graph
+	values map[*Value]*Value // of sub -> of dst
+	taken  map[int]bool      // streams of dst
+}
+
+// value returns what stands in dst for a value of sub.
+func (c *inliner) value(v *Value) (*Value, error) {
+	if w, ok := c.values[v]; ok {
+		return w, nil
+	}
+	if v == nil || v.Const == nil {
+		return nil, fmt.Errorf("%w: a value is used before it is defined", ErrInvalid)
+	}
+	w := c.dst.Constant(v.Name, v.Const)
+	c.values[v] = w
+	return w, nil
+}
+
+func (c *inliner) node(n *Node) error {
+	in := make([]*Value, len(n.In))
+	for i, v := range n.In {
+		w, err := c.value(v)
+		if err != nil {
+			return err
+		}
+		in[i] = w
+	}
+	attrs := n.Attrs.clone()
+	if n.Op == OpNormal {
+		s := attrs.Int("stream")
+		for c.taken[s] {
+			s++
+		}
+		c.taken[s] = true
+		attrs["stream"] = s
+	}
+	copied, err := c.dst.AddNode(n.Op, attrs, in...)
+	if err != nil {
+		return err
+	}
+	for i, v := range n.Out {
+		c.values[v] = copied.Out[i]
+		copied.Out[i].Name = v.Name
+	}
+	return nil
+}
