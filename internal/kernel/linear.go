@@ -8,8 +8,6 @@ const (
 	// call at tens of microseconds.
 	maxBlockRows = 96
 	blockWork    = 1 << 15 // rows times inputs
-	// maxGemvWeights is the most weights that one gemv call reads: 1 MiB.
-	maxGemvWeights = 1 << 18
 )
 
 // Linear computes y[r] = act(W·x[r] + b) for each row r. The rows of y are ldy
@@ -25,11 +23,15 @@ func (k Impl) Linear(y []float32, ldy int, x []float32, ldx, rows int, m *Matrix
 		return
 	}
 	if len(y) < (rows-1)*ldy+m.out || len(x) < (rows-1)*ldx+m.in || ldy < 0 || ldx < 0 {
-		panic(fmt.Sprintf("kernel: linear %dx%d of %d rows: y %d by %d, x %d by %d", m.out, m.in, rows, len(y), ldy, len(x), ldx))
+		m.badLengths(len(y), ldy, len(x), ldx, rows)
 	}
 	relu := act.Op == Relu
 	if rows == 1 {
-		k.linear(y, 0, x, 0, 1, m, relu)
+		if k.vector && m.in > 0 {
+			m.row(y[:m.out], x[:m.in], relu)
+		} else {
+			k.linear(y, 0, x, 0, 1, m, relu)
+		}
 		if !relu && act.Op != Identity {
 			k.Apply(act, y[:m.out], y[:m.out])
 		}
@@ -52,6 +54,10 @@ func (k Impl) Linear(y []float32, ldy int, x []float32, ldx, rows int, m *Matrix
 			k.Apply(act, row, row)
 		}
 	}
+}
+
+func (m *Matrix) badLengths(y, ldy, x, ldx, rows int) {
+	panic(fmt.Sprintf("kernel: linear %dx%d of %d rows: y %d by %d, x %d by %d", m.out, m.in, rows, y, ldy, x, ldx))
 }
 
 // blockRows returns the number of rows of a block: a multiple of the six rows
@@ -83,27 +89,23 @@ func (k Impl) linear(y []float32, ldy int, x []float32, ldx, rows int, m *Matrix
 			}
 		}
 		for r := t.rows; r < rows; r++ {
-			m.gemv(y[r*ldy:r*ldy+m.out], x[r*ldx:r*ldx+m.in], relu)
+			m.row(y[r*ldy:r*ldy+m.out], x[r*ldx:r*ldx+m.in], relu)
 		}
 	}
 }
 
-// gemv is the product with one row by the vector kernel, in calls of bounded
-// length.
-func (m *Matrix) gemv(y, x []float32, relu bool) {
-	chunk := max(wideWidth, maxGemvWeights/m.in/wideWidth*wideWidth)
-	j := 0
-	if m.wide != nil {
-		for whole := m.out / wideWidth * wideWidth; j < whole; {
-			n := min(chunk, whole-j)
-			gemvVector(y[j:j+n], x, m.wide[j*m.in:], m.bias[j:], panelWidth, wideWidth, relu)
-			j += n
+// row is the product with one row by the vector kernels.
+func (m *Matrix) row(y, x []float32, relu bool) {
+	if m.dot {
+		group := ceilDiv(m.in, dotStep) * dotStep * dotWidth
+		for j := 0; j < m.out; j += dotWidth {
+			dotVector(y[j:], 0, x, 0, m.weights[j/dotWidth*group:], m.bias[j:], m.in, min(dotWidth, m.out-j), 1, relu)
 		}
+		return
 	}
-	for j < m.out {
-		n := min(chunk, m.out-j)
-		gemvVector(y[j:j+n], x, m.weights[j*m.in:], m.bias[j:], panelWidth*m.in, panelWidth, relu)
-		j += n
+	for i := range m.calls {
+		c := &m.calls[i]
+		gemvVector(y[c.from:c.to], x, c.w, c.b, c.panelStride, c.stepStride, relu)
 	}
 }
 
@@ -153,9 +155,9 @@ func dotGeneric(y, x, w, b []float32, relu bool) {
 	steps := ceilDiv(len(x), dotStep)
 	for j := range y {
 		var l [dotStep]float32
-		ws := w[j/dotWidth*steps*stride+j%dotWidth*dotStep:]
+		ws := w[j/dotWidth*steps*stride:]
 		for s := 0; s < len(x); s += dotStep {
-			p := ws[s*dotWidth:]
+			p := ws[s*dotWidth+j%dotWidth*dotStep:]
 			for i, v := range x[s:min(s+dotStep, len(x))] {
 				l[i] += v * p[i]
 			}

@@ -75,7 +75,9 @@ w4linear:
 	VMOVUPS Y7, 224(AX)
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, BX
-	LEAQ    (DX)(SI*4), DX
+	MOVQ    x_len+32(FP), R9
+	SHLQ    $0x08, R9
+	ADDQ    R9, DX
 	SUBQ    $0x40, CX
 	JMP     wide
 

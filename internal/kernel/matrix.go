@@ -20,6 +20,8 @@ const (
 	// stream from memory instead of four is 6 to 14 % faster.
 	wideWidth = 64
 	wideBytes = 24 << 10
+	// maxGemvWeights is the most weights that one gemv call reads: 1 MiB.
+	maxGemvWeights = 1 << 18
 	// alignment of packed weights in bytes: a cache line.
 	alignment = 64
 )
@@ -39,6 +41,16 @@ type Matrix struct {
 	weights []float32
 	// wide holds the outputs below out/64*64 in panels of 64, or is nil.
 	wide []float32
+	// calls are those of a product with one row in panel form.
+	calls []gemvCall
+}
+
+// gemvCall computes the outputs [from, to) from the weights w and the bias b
+// with strides in elements.
+type gemvCall struct {
+	w, b                    []float32
+	from, to                int
+	panelStride, stepStride int
 }
 
 // Pack packs the weight w of out rows and in columns, and the bias b, which
@@ -71,7 +83,29 @@ func Pack(w, b []float32, out, in int) *Matrix {
 		}
 	}
 	copy(m.bias, b)
+	if !m.dot && in > 0 {
+		m.plan()
+	}
 	return m
+}
+
+// plan splits the product with one row into calls of bounded length, by the
+// wide copy as far as there is one.
+func (m *Matrix) plan() {
+	chunk := max(wideWidth, maxGemvWeights/m.in/wideWidth*wideWidth)
+	j := 0
+	if m.wide != nil {
+		for whole := m.out / wideWidth * wideWidth; j < whole; {
+			n := min(chunk, whole-j)
+			m.calls = append(m.calls, gemvCall{m.wide[j*m.in:], m.bias[j:], j, j + n, panelWidth, wideWidth})
+			j += n
+		}
+	}
+	for j < m.out {
+		n := min(chunk, m.out-j)
+		m.calls = append(m.calls, gemvCall{m.weights[j*m.in:], m.bias[j:], j, j + n, panelWidth * m.in, panelWidth})
+		j += n
+	}
 }
 
 func packPanels(panels, width, in int, at func(o, k int) float32) []float32 {

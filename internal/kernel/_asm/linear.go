@@ -75,7 +75,10 @@ func gemv() {
 	}
 	ADDQ(U32(256), y)
 	ADDQ(U32(256), b)
-	LEAQ(Mem{Base: w, Index: ps, Scale: 4}, w)
+	// In either packing 64 outputs take 256 bytes an input.
+	Load(Param("x").Len(), end)
+	SHLQ(Imm(8), end)
+	ADDQ(end, w)
 	SUBQ(Imm(64), n)
 	JMP(LabelRef("wide"))
 
