@@ -1,0 +1,203 @@
+"""The model card: what a policy promises, as ``model_card.yaml``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import yaml
+
+CARD_NAME = "model_card.yaml"
+POSTPROCESS = ("clip", "unscale", "none")
+_VERSION = re.compile(r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One named part of an observation: a number, or an array of ``shape``.
+
+    The bounds hold for each value and are inclusive; None is no bound.
+    """
+
+    name: str
+    shape: Sequence[int] | None = None
+    unit: str | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) if self.shape is not None else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """One named number of the answer and its inclusive bounds."""
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class GoldenVector:
+    """An observation and the action that the trainer's framework computed for it, both flat rows."""
+
+    observation: Sequence[float]
+    action: Sequence[float]
+
+
+class _Flow(dict):
+    """A mapping written on one line."""
+
+
+def _represent_flow(dumper: yaml.SafeDumper, value: _Flow) -> yaml.Node:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # the server refuses aliases
+
+
+def _represent_sequence(dumper: yaml.SafeDumper, value: list) -> yaml.Node:
+    flow = not any(isinstance(item, (dict, list)) for item in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=flow)
+
+
+_Dumper.add_representer(_Flow, _represent_flow)
+_Dumper.add_representer(list, _represent_sequence)
+
+
+def card(
+    *,
+    model_name: str,
+    version: str,
+    model_type: str,
+    observation: Sequence[Feature],
+    action: Sequence[Action],
+    artifact_hashes: Mapping[str, str],
+    golden: Sequence[GoldenVector],
+    atol: float = 1e-5,
+    rtol: float = 1e-5,
+    postprocess: str = "clip",
+    deterministic_default: bool = True,
+    framework_version: str | None = None,
+    description: str | None = None,
+    performance_metrics: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Build a card. Everything is checked; ValueError says the field and what it must be."""
+    _check(model_name, version, observation, action, postprocess)
+    width = sum(feature.size for feature in observation)
+    for i, vector in enumerate(golden):
+        if len(vector.observation) != width:
+            raise ValueError(f"golden vector {i}: the observation has {len(vector.observation)} values, expected {width}")
+        if len(vector.action) != len(action):
+            raise ValueError(f"golden vector {i}: the action has {len(vector.action)} values, expected {len(action)}")
+        if not (np.isfinite(vector.observation).all() and np.isfinite(vector.action).all()):
+            raise ValueError(f"golden vector {i}: a value is not finite")
+
+    result: dict[str, Any] = {"model_name": model_name, "version": version, "model_type": model_type}
+    if description:
+        result["description"] = description
+    result["input_shape"] = [width]
+    result["output_shape"] = [len(action)]
+    if framework_version:
+        result["framework_version"] = framework_version
+    if performance_metrics:
+        result["performance_metrics"] = dict(performance_metrics)
+    result["artifact_hashes"] = {name: f"sha256:{digest}" for name, digest in artifact_hashes.items()}
+    result["observation"] = [_Flow(_without_none(dataclasses.asdict(feature))) for feature in observation]
+    result["action"] = [_Flow(_without_none(dataclasses.asdict(output))) for output in action]
+    result["postprocess"] = postprocess
+    result["deterministic_default"] = deterministic_default
+    if golden:
+        result["golden"] = {
+            "atol": float(atol),
+            "rtol": float(rtol),
+            "vectors": [
+                {
+                    "observation": _Flow(_named_observation(observation, vector.observation)),
+                    "action": _Flow({out.name: _shortest(v) for out, v in zip(action, vector.action)}),
+                }
+                for vector in golden
+            ],
+        }
+    return result
+
+
+def write_card(directory: str | pathlib.Path, content: Mapping[str, Any]) -> pathlib.Path:
+    path = pathlib.Path(directory) / CARD_NAME
+    text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=160)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def read_card(directory: str | pathlib.Path) -> dict[str, Any]:
+    return yaml.safe_load((pathlib.Path(directory) / CARD_NAME).read_text(encoding="utf-8"))
+
+
+def sha256_hex(path: str | pathlib.Path) -> str:
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def _check(
+    model_name: str, version: str, observation: Sequence[Feature], action: Sequence[Action], postprocess: str
+) -> None:
+    if not model_name:
+        raise ValueError("model_name: must not be empty")
+    if not _VERSION.fullmatch(version):
+        raise ValueError(f"version: {version!r} is not a semantic version such as v0.1.0")
+    if postprocess not in POSTPROCESS:
+        raise ValueError(f"postprocess: {postprocess!r} is none of {', '.join(POSTPROCESS)}")
+    for field, parts in (("observation", observation), ("action", action)):
+        if not parts:
+            raise ValueError(f"{field}: must not be empty")
+        names = [part.name for part in parts]
+        if len(set(names)) != len(names) or not all(names):
+            raise ValueError(f"{field}: names must be unique and not empty, got {names}")
+        for part in parts:
+            if part.low is not None and part.high is not None and not part.low <= part.high:
+                raise ValueError(f"{field}.{part.name}: low {part.low} is above high {part.high}")
+    for feature in observation:
+        if feature.shape is not None and (not feature.shape or min(feature.shape) < 1):
+            raise ValueError(f"observation.{feature.name}: shape {list(feature.shape)} must hold positive sizes")
+    if postprocess != "none":
+        for output in action:
+            if output.low is None or output.high is None:
+                raise ValueError(f"action.{output.name}: postprocess {postprocess} needs low and high")
+
+
+def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
+    result = {key: value for key, value in fields.items() if value is not None}
+    if "shape" in result:
+        result["shape"] = [int(n) for n in result["shape"]]
+    return result
+
+
+def _named_observation(features: Sequence[Feature], row: Sequence[float]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    offset = 0
+    for feature in features:
+        values = [_shortest(v) for v in row[offset : offset + feature.size]]
+        offset += feature.size
+        result[feature.name] = values[0] if feature.shape is None else _nested(values, feature.shape)
+    return result
+
+
+def _nested(values: list[float], shape: Sequence[int]) -> list:
+    if len(shape) == 1:
+        return values
+    step = len(values) // shape[0]
+    return [_nested(values[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
+
+
+def _shortest(value: float) -> float:
+    """The shortest decimal that reads back as the same float32."""
+    return float(str(np.float32(value)))
