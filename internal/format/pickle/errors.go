@@ -15,6 +15,20 @@ var (
 	ErrLimit = errors.New("limit exceeded")
 )
 
+// ForbiddenGlobalError names the global that was refused. It is an
+// ErrForbiddenGlobal.
+type ForbiddenGlobalError struct {
+	Global Global
+}
+
+// Error names the global.
+func (e *ForbiddenGlobalError) Error() string {
+	return fmt.Sprintf("%v: %s", ErrForbiddenGlobal, quote(e.Global.String()))
+}
+
+// Is makes the error an ErrForbiddenGlobal.
+func (e *ForbiddenGlobalError) Is(target error) bool { return target == ErrForbiddenGlobal }
+
 // FormatError says what is wrong with a file and where.
 type FormatError struct {
 	Format string // "pickle", "torch", ...

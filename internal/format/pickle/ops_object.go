@@ -49,7 +49,6 @@ func (m *machine) pushGlobal(module, name string) error {
 // global checks a name against the allow-list. Names with dots would walk
 // through attributes and are refused whatever the list says.
 func (m *machine) global(module, name string) (Global, error) {
-	const longest = 512
 	g := Global{Module: module, Name: name}
 	switch module { // the names that Python 2 had for them
 	case "__builtin__":
@@ -57,11 +56,8 @@ func (m *machine) global(module, name string) (Global, error) {
 	case "copy_reg":
 		g.Module = "copyreg"
 	}
-	if len(module)+len(name) > longest {
-		return Global{}, fmt.Errorf("%w: a name of %d bytes", ErrForbiddenGlobal, len(module)+len(name))
-	}
-	if m.o.Allow == nil || module == "" || name == "" || strings.Contains(name, ".") || !m.o.Allow(g) {
-		return Global{}, fmt.Errorf("%w: %s", ErrForbiddenGlobal, quote(g.String()))
+	if m.o.Allow == nil || strings.Contains(name, ".") || !m.o.Allow(g) {
+		return Global{}, &ForbiddenGlobalError{Global: g}
 	}
 	return g, nil
 }

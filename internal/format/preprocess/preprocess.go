@@ -1,0 +1,177 @@
+// Package preprocess reads what stands between an observation and a network:
+// the pickled preprocessors of the Python ancestor, scalers and pipelines of
+// scikit-learn, VecNormalize of stable-baselines3, and plain statistics as a
+// pickled dict, .npz, .npy pair or torch file.
+//
+// Bytes enter; a Preprocessor leaves that lowers itself into a graph. Nothing
+// of a file is executed, and a class that is not known is refused by its name.
+// The package imports pickle, torch and graph and nothing else of this module.
+package preprocess
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// FormatError says what is wrong with a file and where.
+type FormatError = pickle.FormatError
+
+// ErrUnsupported is the refusal of a preprocessor that is valid and not known.
+var ErrUnsupported = torch.ErrUnsupported
+
+// maxWidth bounds the values of an observation.
+const maxWidth = 1 << 22
+
+// Preprocessor maps a row of observation values to the row that the network
+// was trained on. It is read only.
+type Preprocessor struct {
+	kind     string
+	width    int
+	features []string
+	steps    []step
+	notes    []string
+}
+
+// step is one operation on rows of n values.
+type step interface {
+	lower(g *graph.Graph, x *graph.Value, n int) (*graph.Value, error)
+	String() string
+}
+
+// Kind names the class that was read, "StandardScaler".
+func (p *Preprocessor) Kind() string { return p.kind }
+
+// Width returns the number of values that the preprocessor takes, 0 where it
+// takes any.
+func (p *Preprocessor) Width() int { return p.width }
+
+// Features returns the names of the observation's parts in their order, nil
+// where the preprocessor does not know them.
+func (p *Preprocessor) Features() []string { return p.features }
+
+// Identity reports whether rows leave as they enter.
+func (p *Preprocessor) Identity() bool { return len(p.steps) == 0 }
+
+// Describe says in a few lines what is done to an observation.
+func (p *Preprocessor) Describe() []string {
+	lines := []string{p.kind}
+	if p.width > 0 {
+		lines[0] = fmt.Sprintf("%s of %d values", p.kind, p.width)
+	}
+	for _, s := range p.steps {
+		lines = append(lines, s.String())
+	}
+	if p.Identity() {
+		lines = append(lines, "leaves observations as they are")
+	}
+	return append(lines, p.notes...)
+}
+
+// Lower adds the operations to a graph. x is a row [B,N] of float32.
+func (p *Preprocessor) Lower(g *graph.Graph, x *graph.Value) (*graph.Value, error) {
+	if len(x.Shape) != 2 || x.Shape[0] != graph.Batch || x.DType != graph.Float32 {
+		return nil, fmt.Errorf("preprocessor %s: takes rows [B,N] of f32, got %s of %s", p.kind, x.Shape, x.DType)
+	}
+	n := x.Shape[1]
+	if p.width != 0 && n != p.width {
+		return nil, fmt.Errorf("preprocessor %s: takes %d values, got %d", p.kind, p.width, n)
+	}
+	var err error
+	for _, s := range p.steps {
+		if x, err = s.lower(g, x, n); err != nil {
+			return nil, fmt.Errorf("preprocessor %s: %w", p.kind, err)
+		}
+	}
+	return x, nil
+}
+
+// Decode reads a preprocessor from a pickle, an .npz or .npy archive or a
+// torch file, told apart by content. Errors are *FormatError.
+func Decode(data []byte) (*Preprocessor, error) {
+	p, err := decode(data)
+	if err != nil {
+		if fe := new(FormatError); errors.As(err, &fe) && fe == err {
+			return nil, err
+		}
+		return nil, &FormatError{Format: "preprocessor", Offset: -1, Err: err}
+	}
+	return p, nil
+}
+
+func decode(data []byte) (*Preprocessor, error) {
+	switch {
+	case torch.IsZip(data):
+		z, err := torch.OpenZip(data, torch.Limits{})
+		if err != nil {
+			return nil, err
+		}
+		if torch.IsTorchZip(z) {
+			f, err := torch.DecodeZip(z)
+			if err != nil {
+				return nil, err
+			}
+			return fromValue(f.Value)
+		}
+		return fromNPZ(z)
+	case torch.IsLegacy(data):
+		f, err := torch.Decode(data)
+		if err != nil {
+			return nil, err
+		}
+		return fromValue(f.Value)
+	}
+	v, err := pickle.Decode(data, pickle.Options{Allow: globals.Allows})
+	if err != nil {
+		var forbidden *pickle.ForbiddenGlobalError
+		if errors.As(err, &forbidden) {
+			return nil, refusal(forbidden.Global, err)
+		}
+		return nil, err
+	}
+	return fromValue(v)
+}
+
+// fromValue builds the preprocessor of a decoded object.
+func fromValue(v pickle.Value) (*Preprocessor, error) {
+	switch v := v.(type) {
+	case *pickle.Dict:
+		return fromStatistics(v)
+	case *pickle.Object:
+		return fromObject(v)
+	}
+	return nil, fmt.Errorf("%w: preprocessor that is a %s", ErrUnsupported, pickle.TypeName(v))
+}
+
+// fromObject builds the preprocessor of an instance of a known class.
+func fromObject(o *pickle.Object) (*Preprocessor, error) {
+	build, ok := builders[o.Class]
+	if !ok {
+		return nil, fmt.Errorf("%w: preprocessor of class %s", ErrUnsupported, o.Class)
+	}
+	p, err := build(o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Class.Name, err)
+	}
+	return p, nil
+}
+
+// known lists for messages what is read.
+const known = "StandardFeaturePreprocessor, MinimalPreprocessor, the scikit-learn scalers Standard, MinMax, Robust and MaxAbs and a Pipeline of them, VecNormalize, a dict of mean and std"
+
+// refusal makes of a forbidden class of a library an unsupported one, with what
+// is supported. Names of other places keep the plain refusal.
+func refusal(g pickle.Global, err error) error {
+	root, _, _ := strings.Cut(g.Module, ".")
+	switch root {
+	case "joblib":
+		return fmt.Errorf("%w: joblib container (%s): save with pickle.dump instead: %w", ErrUnsupported, g, err)
+	case "sklearn", "stable_baselines3", "sb3_contrib", "src", "preprocessing", "model_serving":
+		return fmt.Errorf("%w: preprocessor class %s; known are %s: %w", ErrUnsupported, g, known, err)
+	}
+	return err
+}
