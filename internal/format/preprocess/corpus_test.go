@@ -1,0 +1,250 @@
+package preprocess_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
+	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// corpus returns the folder of real artifacts, or false after saying what is
+// not run without it.
+func corpus(t *testing.T, cases int) (string, bool) {
+	t.Helper()
+	root := os.Getenv("CARLA_RL_CORPUS")
+	if root == "" {
+		t.Logf("CARLA_RL_CORPUS is not set: %d cases not run", cases)
+		return "", false
+	}
+	return root, true
+}
+
+// readCase decodes the cases.json of a folder.
+func readCase(t *testing.T, dir string, into any) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "cases.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		t.Fatalf("%s: %v", dir, err)
+	}
+}
+
+func decodeFile(t *testing.T, path string) *preprocess.Preprocessor {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := preprocess.Decode(b)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return p
+}
+
+// apply runs rows through a preprocessor by the reference evaluator.
+func apply(p *preprocess.Preprocessor, rows [][]float64) (*graph.Tensor, error) {
+	n := len(rows[0])
+	g := graph.New("preprocess")
+	x := g.Input("obs", graph.Float32, graph.Shape{graph.Batch, n})
+	y, err := p.Lower(g, x)
+	if err != nil {
+		return nil, err
+	}
+	g.Output("features", y)
+	if err := g.Verify(); err != nil {
+		return nil, err
+	}
+	in := graph.Float32s(make([]float32, 0, n*len(rows)), len(rows), n)
+	for _, row := range rows {
+		for _, v := range row {
+			in.F32 = append(in.F32, float32(v))
+		}
+	}
+	out, err := graph.Evaluate(g, len(rows), []*graph.Tensor{in}, graph.Noise{})
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
+
+// near compares with the tolerance of the corpus.
+func near(got *graph.Tensor, want [][]float64) error {
+	n := len(want[0])
+	if len(got.Shape) != 2 || got.Shape[0] != len(want) || got.Shape[1] != n {
+		return fmt.Errorf("got shape %v, want [%d,%d]", got.Shape, len(want), n)
+	}
+	for i, row := range want {
+		for j, w := range row {
+			if v := got.At(i*n + j); !(math.Abs(v-w) <= 1e-5+1e-5*math.Abs(w)) {
+				return fmt.Errorf("row %d, column %d: got %v, want %v", i, j, v, w)
+			}
+		}
+	}
+	return nil
+}
+
+func check(t *testing.T, p *preprocess.Preprocessor, rows, want [][]float64) {
+	t.Helper()
+	got, err := apply(p, rows)
+	if err == nil {
+		err = near(got, want)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCorpusAncestor(t *testing.T) {
+	names := []string{"example", "minimal_pre", "module_class_pickle", "nn_sequential_pickle", "scripted", "scripted_act_method", "std_clip_nosteer", "std_unfitted"}
+	root, ok := corpus(t, len(names))
+	if !ok {
+		return
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			var c struct {
+				Observations []struct {
+					Speed    float64   `json:"speed"`
+					Steering float64   `json:"steering"`
+					Sensors  []float64 `json:"sensors"`
+				} `json:"observations"`
+				Features [][]float64 `json:"features"`
+			}
+			dir := filepath.Join(root, "ancestor", name)
+			readCase(t, dir, &c)
+			var rows [][]float64
+			for _, o := range c.Observations {
+				rows = append(rows, append([]float64{o.Speed, o.Steering}, o.Sensors...))
+			}
+			p := decodeFile(t, filepath.Join(dir, "v0.1.0", "preprocessor.pkl"))
+			if got := fmt.Sprint(p.Features()); got != "[speed steering sensors]" {
+				t.Errorf("features %s", got)
+			}
+			check(t, p, rows, c.Features)
+		})
+	}
+}
+
+func TestCorpusScalers(t *testing.T) {
+	files := []string{
+		"standard_nomean/preprocessor_p2.pkl", "standard_nomean/preprocessor_p4.pkl", "standard_nomean/preprocessor_p5.pkl",
+		"minmax_clip/preprocessor_p2.pkl", "minmax_clip/preprocessor_p4.pkl", "minmax_clip/preprocessor_p5.pkl",
+		"robust/preprocessor_p2.pkl", "robust/preprocessor_p4.pkl", "robust/preprocessor_p5.pkl",
+		"plain_dict/preprocessor.pkl", "plain_dict/preprocessor_lists.pkl", "plain_dict/preprocessor_bigendian.pkl",
+		"plain_dict/preprocessor.npz", "plain_dict/preprocessor.pt",
+	}
+	root, ok := corpus(t, len(files))
+	if !ok {
+		return
+	}
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			var c struct {
+				Input   [][]float64 `json:"input"`
+				Expect  [][]float64 `json:"expect"`
+				Float32 [][]float64 `json:"expect_float32_input"`
+			}
+			path := filepath.Join(root, "sklearn", file)
+			readCase(t, filepath.Dir(path), &c)
+			p := decodeFile(t, path)
+			if p.Width() != len(c.Input[0]) {
+				t.Errorf("width %d, want %d", p.Width(), len(c.Input[0]))
+			}
+			check(t, p, c.Input, c.Expect)
+			if c.Float32 != nil {
+				check(t, p, c.Input, c.Float32)
+			}
+		})
+	}
+}
+
+func TestCorpusVecNormalize(t *testing.T) {
+	const cases = 15
+	root, ok := corpus(t, cases)
+	if !ok {
+		return
+	}
+	found, err := filepath.Glob(filepath.Join(root, "sb3_*", "*", "vecnormalize.pkl"))
+	if err != nil || len(found) < cases {
+		t.Fatalf("%d files, at least %d were wanted: %v", len(found), cases, err)
+	}
+	for _, path := range found {
+		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
+			var c struct {
+				Input struct {
+					Obs any `json:"obs"`
+				} `json:"input"`
+				Normalized any `json:"normalized_obs"`
+				VecNorm    struct {
+					Keys []string `json:"norm_obs_keys"`
+				} `json:"vecnorm"`
+			}
+			readCase(t, filepath.Dir(path), &c)
+			if c.VecNorm.Keys != nil {
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := preprocess.Decode(b); !errors.Is(err, preprocess.ErrUnsupported) {
+					t.Errorf("dict observations: got %v, want unsupported", err)
+				}
+				return
+			}
+			check(t, decodeFile(t, path), matrix(t, c.Input.Obs), matrix(t, c.Normalized))
+		})
+	}
+}
+
+// matrix reads rows of numbers of a decoded JSON value.
+func matrix(t *testing.T, v any) [][]float64 {
+	t.Helper()
+	var out [][]float64
+	rows, ok := v.([]any)
+	if !ok {
+		t.Fatalf("%T instead of rows", v)
+	}
+	for _, r := range rows {
+		var row []float64
+		for _, n := range r.([]any) {
+			row = append(row, n.(float64))
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+// The scalers that are not read are refused by their name.
+func TestCorpusUnsupported(t *testing.T) {
+	names := map[string]string{
+		"binarizer": "Binarizer", "function_log1p": "FunctionTransformer", "kbins": "KBinsDiscretizer",
+		"normalizer_max": "Normalizer", "pca_whiten": "PCA", "power_yeo": "PowerTransformer", "union": "FeatureUnion",
+	}
+	root, ok := corpus(t, 2*len(names))
+	if !ok {
+		return
+	}
+	for name, class := range names {
+		for _, file := range []string{"preprocessor_p2.pkl", "preprocessor_p5.pkl"} {
+			b, err := os.ReadFile(filepath.Join(root, "sklearn", name, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = preprocess.Decode(b)
+			var forbidden *pickle.ForbiddenGlobalError
+			if !errors.Is(err, preprocess.ErrUnsupported) || !errors.As(err, &forbidden) || forbidden.Global.Name != class {
+				t.Errorf("%s/%s: got %v, want unsupported %s", name, file, err, class)
+			}
+		}
+	}
+}
