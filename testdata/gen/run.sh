@@ -1,0 +1,64 @@
+#!/bin/sh
+# Write the corpus again: testdata/torch with five versions of PyTorch, and
+# testdata/preprocess. "run.sh torch 2.8.0" writes one version, "run.sh
+# preprocess" the preprocessors alone.
+#
+# TorchScript files name the source files of the network. The packages and
+# these scripts are therefore reached through links in a neutral folder, and
+# the corpus is the same on every machine.
+set -eu
+cd "$(dirname "$0")"
+here=$PWD
+out=$(cd .. && pwd)
+venv=../../training/venv.sh
+stage=/tmp/carla-rl-testdata
+versions="1.13.1 2.1.2 2.5.1 2.8.0 2.15.0"
+PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE
+
+environment() { # NAME REQUIREMENTS: sets python, and links its packages
+    python=$($venv "$1" "$2")
+    site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    mkdir -p "$stage"
+    ln -sfn "$site" "$stage/site-packages"
+    ln -sfn "$here" "$stage/gen"
+}
+
+write() { # MODULE OUT; from the root folder, so that no name of this one gets in
+    (cd / && PYTHONPATH=$stage/gen:$stage/site-packages "$python" -W ignore -c "import $1; $1.main()" "$2")
+}
+
+write_torch() {
+    if [ "$1" = 2.15.0 ]; then
+        environment training ../../training/requirements.txt
+    else
+        environment "torch-$1" "requirements-torch-$1.txt"
+    fi
+    rm -rf "$out/torch/$1"
+    write make_torch "$out/torch"
+}
+
+write_preprocess() {
+    rm -rf "$out/preprocess"
+    environment training ../../training/requirements.txt
+    write make_preprocess "$out/preprocess"
+    # NumPy 1 names its modules differently in a pickle.
+    environment torch-2.1.2 requirements-torch-2.1.2.txt
+    write make_preprocess "$out/preprocess"
+}
+
+case ${1:-all} in
+torch)
+    shift
+    for version in ${*:-$versions}; do write_torch "$version"; done
+    ;;
+preprocess) write_preprocess ;;
+all)
+    for version in $versions; do write_torch "$version"; done
+    write_preprocess
+    ;;
+*)
+    echo "usage: run.sh [torch [VERSION...] | preprocess]" >&2
+    exit 2
+    ;;
+esac
