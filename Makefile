@@ -38,7 +38,8 @@ GOTEST := go run ./tools/testsum
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ': ' '/^## [a-z0-9-]+: /{printf "  %-14s %s.\n", substr($$1, 4), toupper(substr($$2, 1, 1)) substr($$2, 2)}' training/train.mk
 
 ##@ Building
 
@@ -76,12 +77,12 @@ release: ## Write archives of every platform and their SHA256SUMS to dist/.
 check: lint test asm-check cross arm64-test e2e ## All that CI runs, but for what needs torch.
 
 .PHONY: test
-test: vet test-race test-unit test-noasm fuzz test-python ## Vet, unit tests with and without the race detector and assembly, fuzz targets, Python tests.
+test: vet test-race test-unit test-noasm fuzz ## Vet, unit tests with and without the race detector and assembly, fuzz targets.
 
 .PHONY: vet
 vet:
 	go vet ./...
-	@cd internal/kernel/_asm && go vet ./...
+	cd internal/kernel/_asm && go vet ./...
 
 .PHONY: test-unit
 test-unit: ## Unit tests, as fast as they go (allocation counts and time limits hold only here).
@@ -100,18 +101,10 @@ test-noasm: ## The engine's tests with the Go kernels in place of assembly.
 fuzz: ## Run every fuzz target for a fixed count (FUZZ_COUNT).
 	FUZZ_COUNT=$(FUZZ_COUNT) tools/fuzz
 
-.PHONY: test-python
-test-python: ## Tests of the Python package (no torch).
-	tools/python-tests clients/python
-
 .PHONY: e2e
 e2e: ## End-to-end tests: the built binary over the wire.
 	@echo "e2e: there is no cluster part yet; this runs the tests of the process"
 	$(GOTEST) -count=1 -vet=off -timeout $(TEST_TIMEOUT) ./cmd/carla-rl/apptest/...
-
-.PHONY: parity
-parity: ## Compare our numbers with torch's, in an environment of its own.
-	tools/parity
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the house configuration.
@@ -144,10 +137,6 @@ arm64-test: ## Run the kernels' and the plan's tests for arm64 under qemu.
 bench: ## Benchmarks of the engine and of HTTP (requests a second against a no-op on the same stack).
 	tools/bench
 
-.PHONY: train
-train: ## Train the demo policy and write its artifact (Python; at most 15 minutes on two cores).
-	tools/train
-
 .PHONY: clean
 clean: ## Remove what was built.
 	rm -rf bin dist coverage.out
@@ -165,3 +154,6 @@ $(GOLANGCI_LINT):
 
 $(GOVULNCHECK):
 	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+
+# Training, the Python package and parity with torch.
+include training/train.mk

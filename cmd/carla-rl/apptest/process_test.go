@@ -1,0 +1,276 @@
+//go:build unix
+
+// Package apptest starts the built binary and speaks to it as its users do:
+// by arguments, files, signals and HTTP. It imports nothing of this module.
+package apptest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// binary is the path of the program under test: CARLA_RL_BINARY, or one that
+// is built as a release is.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	if binary = os.Getenv("CARLA_RL_BINARY"); binary != "" {
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "carla-rl-apptest")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "carla-rl")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "..")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// startMax is how long a server may take to say where it listens. It is far
+// above what it takes, because tests share their machine.
+const startMax = 20 * time.Second
+
+// process is a server that was started.
+type process struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	url string
+
+	exited chan struct{} // closed when the process has ended
+	err    error         // of Wait, once exited is closed
+
+	mu          sync.Mutex // guards the streams
+	out, errOut bytes.Buffer
+}
+
+var urlLine = regexp.MustCompile(`http://[^\s"]+`)
+
+// environment is that of this process without what configures the program.
+func environment(extra ...string) []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		switch name {
+		case "PATH", "HOME", "TMPDIR", "GOCOVERDIR":
+			env = append(env, kv)
+		}
+	}
+	return append(env, extra...)
+}
+
+// start runs `carla-rl serve` with a free port and returns when it listens.
+func start(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	p := launch(t, env, append([]string{"serve", "--port", "0"}, args...)...)
+	deadline := time.Now().Add(startMax)
+	for {
+		p.mu.Lock()
+		p.url = urlLine.FindString(p.errOut.String())
+		p.mu.Unlock()
+		if p.url != "" {
+			p.url = strings.TrimSuffix(p.url, "/")
+			return p
+		}
+		select {
+		case <-p.exited:
+			t.Fatalf("the server ended before it listened: %v\nstdout: %s\nstderr: %s", p.err, p.stdout(), p.stderr())
+		case <-time.After(200 * time.Microsecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the server did not say where it listens\nstdout: %s\nstderr: %s", p.stdout(), p.stderr())
+		}
+	}
+}
+
+// launch starts the program. It is killed at the end of the test if it still
+// runs.
+func launch(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(binary, args...), exited: make(chan struct{})}
+	p.cmd.Env = environment(env...)
+	p.cmd.Dir = t.TempDir()
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var streams sync.WaitGroup
+	streams.Go(func() { p.collect(stdout, &p.out) })
+	streams.Go(func() { p.collect(stderr, &p.errOut) })
+	go func() {
+		streams.Wait()
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		select {
+		case <-p.exited:
+		default:
+			_ = p.cmd.Process.Kill()
+			<-p.exited
+		}
+	})
+	return p
+}
+
+func (p *process) collect(r io.Reader, b *bytes.Buffer) {
+	br := bufio.NewReader(r)
+	for {
+		line, err := br.ReadBytes('\n')
+		p.mu.Lock()
+		b.Write(line)
+		p.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *process) stdout() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+func (p *process) stderr() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.errOut.String()
+}
+
+// stop sends SIGTERM and returns the exit code.
+func (p *process) stop() int {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatalf("signal: %v", err)
+	}
+	return p.wait(30 * time.Second)
+}
+
+// wait returns the exit code of a process that is to end by itself.
+func (p *process) wait(limit time.Duration) int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(limit):
+		p.t.Fatalf("the process did not end within %v\nstdout: %s\nstderr: %s", limit, p.stdout(), p.stderr())
+		return -1
+	}
+}
+
+// answer is an HTTP answer that was read whole.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// json decodes the body.
+func (a answer) json(t *testing.T) map[string]any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(a.body), &m); err != nil {
+		t.Fatalf("the body is not a JSON object: %v\n%s", err, a.body)
+	}
+	return m
+}
+
+func (p *process) get(path string) answer { return p.do(http.MethodGet, path, "", nil) }
+
+func (p *process) post(path, body string) answer { return p.do(http.MethodPost, path, body, nil) }
+
+func (p *process) do(method, path, body string, header http.Header) answer {
+	p.t.Helper()
+	a, err := request(p.t.Context(), http.DefaultClient, method, p.url+path, body, header)
+	if err != nil {
+		p.t.Fatalf("%s %s: %v\nstderr: %s", method, path, err, p.stderr())
+	}
+	return a
+}
+
+func request(ctx context.Context, c *http.Client, method, url, body string, header http.Header) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	if host := header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, string(b)}, err
+}
+
+// result is a command that has ended.
+type result struct {
+	code           int
+	stdout, stderr string
+	took           time.Duration
+	rssMax         int64 // bytes
+}
+
+// execute runs a command to its end.
+func execute(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = environment()
+	cmd.Stdin = strings.NewReader(stdin)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	begun := time.Now()
+	err := cmd.Run()
+	r := result{stdout: out.String(), stderr: errOut.String(), took: time.Since(begun)}
+	if cmd.ProcessState == nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	r.code = cmd.ProcessState.ExitCode()
+	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		r.rssMax = maxRSS(ru)
+	}
+	return r
+}

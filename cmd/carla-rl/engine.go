@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/plan"
+)
+
+// The engines that predict can use.
+const (
+	enginePlan      = "plan"      // the compiled plan, as the server uses it
+	engineReference = "reference" // plain loops in float64, rounded as the file says
+)
+
+// evaluate runs a graph on inputs of rows rows, in the order of the graph.
+func evaluate(g *graph.Graph, engine string, rows int, in []*tensor, noise graph.Noise) ([]values, error) {
+	if engine == engineReference {
+		return evaluateReference(g, rows, in, noise)
+	}
+	return evaluatePlan(g, rows, in, noise)
+}
+
+func evaluateReference(g *graph.Graph, rows int, in []*tensor, noise graph.Noise) ([]values, error) {
+	tensors := make([]*graph.Tensor, len(in))
+	for i, t := range in {
+		tensors[i] = typed(t, g.Inputs[i].DType)
+	}
+	outs, err := graph.Evaluate(g, rows, tensors, noise)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]values, len(outs))
+	for i, t := range outs {
+		v := values{shape: t.Shape, dtype: t.DType, data: make([]float64, t.Len())}
+		for j := range v.data {
+			v.data[j] = t.At(j)
+		}
+		results[i] = v
+	}
+	return results, nil
+}
+
+// typed converts JSON numbers to the element type of an input.
+func typed(t *tensor, dt graph.DType) *graph.Tensor {
+	out := &graph.Tensor{DType: dt, Shape: slices.Clone(t.shape)}
+	switch {
+	case dt == graph.Float64:
+		out.F64 = t.data
+	case dt.IsFloat():
+		out.F32 = float32s(t.data)
+	default:
+		out.I64 = make([]int64, len(t.data))
+		for i, f := range t.data {
+			out.I64[i] = int64(f)
+		}
+	}
+	return out
+}
+
+func float32s(in []float64) []float32 {
+	out := make([]float32, len(in))
+	for i, f := range in {
+		out[i] = float32(f)
+	}
+	return out
+}
+
+// evaluatePlan optimizes and compiles the graph, which it changes, and runs
+// the plan once.
+func evaluatePlan(g *graph.Graph, rows int, in []*tensor, noise graph.Noise) ([]values, error) {
+	if err := graph.Optimize(g); err != nil {
+		return nil, err
+	}
+	p, err := plan.Compile(g, plan.Options{})
+	if err != nil {
+		return nil, err
+	}
+	flat := make([][]float32, len(in))
+	for i, t := range in {
+		flat[i] = float32s(t.data)
+	}
+	results := make([]values, len(g.Outputs))
+	out := make([][]float32, len(g.Outputs))
+	for i, o := range g.Outputs {
+		shape := sized(o.Value.Shape, rows)
+		results[i] = values{shape: shape, dtype: o.Value.DType}
+		out[i] = make([]float32, count(shape))
+	}
+	if err := p.NewRunner().Run(rows, flat, out, noise); err != nil {
+		return nil, err
+	}
+	for i := range results {
+		results[i].data = make([]float64, len(out[i]))
+		for j, f := range out[i] {
+			results[i].data[j] = float64(f)
+		}
+		if results[i].dtype == graph.Float64 {
+			results[i].dtype = graph.Float32 // The plan computes in float32; more digits would be noise.
+		}
+	}
+	return results, nil
+}
+
+// sized puts the number of rows into a shape.
+func sized(s graph.Shape, rows int) []int {
+	out := slices.Clone([]int(s))
+	for i, d := range out {
+		if d < 0 {
+			out[i] = -d * rows
+		}
+	}
+	return out
+}
+
+func count(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// rowsOf finds the number of rows in tensors that are to fit the inputs of a
+// graph, and refuses those that do not.
+func rowsOf(g *graph.Graph, in []*tensor) (int, error) {
+	rows := -1
+	for i, v := range g.Inputs {
+		got := in[i].shape
+		if len(got) != len(v.Shape) {
+			return 0, fmt.Errorf("input %s: expected the shape %v, got %v", v.Name, v.Shape, got)
+		}
+		for d, want := range v.Shape {
+			switch {
+			case want >= 0 && want != got[d],
+				want < 0 && (got[d] == 0 || got[d]%-want != 0),
+				want < 0 && rows >= 0 && got[d] != -want*rows:
+				return 0, fmt.Errorf("input %s: expected the shape %v, got %v", v.Name, v.Shape, got)
+			case want < 0:
+				rows = got[d] / -want
+			}
+		}
+	}
+	if rows < 0 {
+		rows = 1
+	}
+	return rows, nil
+}

@@ -1,0 +1,341 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/format"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
+
+// inspection is what inspect prints, in either form.
+type inspection struct {
+	Path          string          `json:"path"`
+	Kind          string          `json:"kind"`
+	Digest        string          `json:"digest,omitempty"`
+	Files         []fileReport    `json:"files"`
+	Card          *cardReport     `json:"card,omitempty"`
+	Model         *modelReport    `json:"model,omitempty"`
+	Preprocessing []string        `json:"preprocessing,omitempty"`
+	Observation   []featureReport `json:"observation,omitempty"`
+	Action        []featureReport `json:"action,omitempty"`
+	Stochastic    *bool           `json:"stochastic,omitempty"`
+	Graph         *graphReport    `json:"graph,omitempty"`
+	Architecture  string          `json:"architecture,omitempty"`
+	Notes         []string        `json:"notes,omitempty"`
+}
+
+type fileReport struct {
+	Role   string `json:"role"`
+	Name   string `json:"name"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+	Hashed bool   `json:"hashed"` // the card gives this digest
+}
+
+type cardReport struct {
+	Name             string             `json:"model_name"`
+	Version          string             `json:"version"`
+	Type             string             `json:"model_type"`
+	Description      string             `json:"description,omitempty"`
+	FrameworkVersion string             `json:"framework_version,omitempty"`
+	Metrics          map[string]float64 `json:"performance_metrics,omitempty"`
+	Golden           int                `json:"golden_vectors"`
+}
+
+type modelReport struct {
+	Format      string         `json:"format"`
+	Producer    string         `json:"producer,omitempty"`
+	Methods     []string       `json:"methods,omitempty"`
+	WeightsOnly bool           `json:"weights_only"`
+	Parameters  int64          `json:"parameters"`
+	Inputs      []tensorReport `json:"inputs,omitempty"`
+	Outputs     []tensorReport `json:"outputs,omitempty"`
+	Layers      []string       `json:"layers,omitempty"`
+	Tensors     []tensorReport `json:"tensors,omitempty"`
+}
+
+type tensorReport struct {
+	Name  string `json:"name"`
+	DType string `json:"dtype"`
+	Shape string `json:"shape"`
+}
+
+type featureReport struct {
+	Name  string   `json:"name"`
+	Shape []int    `json:"shape"`
+	Unit  string   `json:"unit,omitempty"`
+	Low   *float64 `json:"low"`
+	High  *float64 `json:"high"`
+}
+
+type graphReport struct {
+	Operators map[string]int `json:"operators"`
+	Optimized map[string]int `json:"optimized"`
+}
+
+// newReport gathers what is known of an opened path.
+func newReport(o *opened, st *stages) *inspection {
+	r := &inspection{Path: o.name, Kind: o.what(), Preprocessing: st.steps, Notes: slices.Clone(o.notes)}
+	single := o.policy == nil
+	for _, m := range o.artifact.Members {
+		f := fileReport{Role: string(m.Role), Name: m.Name, Bytes: m.Size, SHA256: m.SHA256, Hashed: m.Hashed}
+		if single {
+			f.Role = strings.TrimPrefix(o.what(), "a ")
+		}
+		r.Files = append(r.Files, f)
+	}
+	if o.card != nil {
+		r.Card = newCardReport(o.card)
+		for _, f := range o.card.Observation {
+			r.Observation = append(r.Observation, featureReport{f.Name, f.Shape, f.Unit, f.Low, f.High})
+		}
+		for _, a := range o.card.Action {
+			r.Action = append(r.Action, featureReport{a.Name, a.Shape, a.Unit, a.Low, a.High})
+		}
+	}
+	if o.policy != nil {
+		r.Digest = o.artifact.Digest()
+		if o.artifact.Card.Present {
+			r.Card = newCardReport(o.artifact.Card)
+		}
+		r.contract(o.policy.Contract())
+		r.Notes = append(r.Notes, o.policy.Notes()...)
+	}
+	if d := st.description; d != nil {
+		r.Model = newModelReport(d, st.graph)
+		if single {
+			r.Notes = append(r.Notes, d.Notes...)
+		}
+		if d.WeightsOnly {
+			r.Architecture = architecture(d)
+		}
+	}
+	if st.graph != nil {
+		r.Graph = &graphReport{operators(st.graph), operators(st.optimized)}
+	}
+	return r
+}
+
+func newCardReport(c *artifact.Card) *cardReport {
+	r := &cardReport{Name: c.ModelName, Version: c.Version, Type: c.ModelType, Description: c.Description,
+		FrameworkVersion: c.FrameworkVersion, Metrics: c.PerformanceMetrics}
+	if c.Golden != nil {
+		r.Golden = len(c.Golden.Vectors)
+	}
+	return r
+}
+
+func newModelReport(d *format.Description, g *graph.Graph) *modelReport {
+	r := &modelReport{Format: d.Format, Producer: d.Producer, Methods: d.Methods, WeightsOnly: d.WeightsOnly,
+		Parameters: d.Parameters, Layers: d.Layers}
+	for _, in := range d.Inputs {
+		t := tensorReport{in.Name, in.DType.String(), "unknown"}
+		if in.Shape != nil {
+			t.Shape = graph.Shape(in.Shape).String()
+		}
+		r.Inputs = append(r.Inputs, t)
+	}
+	if g != nil {
+		for _, o := range g.Outputs {
+			r.Outputs = append(r.Outputs, tensorReport{o.Name, o.Value.DType.String(), o.Value.Shape.String()})
+		}
+	}
+	for _, t := range d.Tensors {
+		r.Tensors = append(r.Tensors, tensorReport{t.Name, t.DType.String(), graph.Shape(t.Shape).String()})
+	}
+	return r
+}
+
+func (r *inspection) contract(c *policy.Contract) {
+	for i := range c.Features {
+		f := &c.Features[i]
+		name := f.Name
+		if !c.Named {
+			name = "row"
+		}
+		r.Observation = append(r.Observation, featureReport{name, f.Shape, f.Unit, finite(f.Low), finite(f.High)})
+	}
+	for i := range c.Actions {
+		a := &c.Actions[i]
+		name := a.Name
+		if name == "" {
+			name = "row"
+		}
+		r.Action = append(r.Action, featureReport{name, a.Shape, "", finite(a.Low), finite(a.High)})
+	}
+	r.Stochastic = &c.Stochastic
+}
+
+func finite(f float64) *float64 {
+	if math.IsInf(f, 0) || math.IsNaN(f) {
+		return nil
+	}
+	return &f
+}
+
+func operators(g *graph.Graph) map[string]int {
+	n := map[string]int{}
+	for _, node := range g.Nodes {
+		n[string(node.Op)]++
+	}
+	return n
+}
+
+// architecture writes an `architecture:` that a person can correct and put
+// into the card of a file that holds only weights: a linear layer for each
+// matrix, in the order of the file, with activations to be named.
+func architecture(d *format.Description) string {
+	var b strings.Builder
+	b.WriteString("architecture:\n")
+	layers := 0
+	for _, t := range d.Tensors {
+		prefix, ok := strings.CutSuffix(t.Name, ".weight")
+		if !ok || len(t.Shape) != 2 {
+			continue
+		}
+		if layers > 0 {
+			b.WriteString("  - relu # or tanh, silu, elu: as it was trained\n")
+		}
+		layers++
+		fmt.Fprintf(&b, "  - linear: %s # %d -> %d\n", prefix, t.Shape[1], t.Shape[0])
+	}
+	if layers == 0 {
+		return ""
+	}
+	return b.String()
+}
+
+// print writes the inspection for people.
+func (r *inspection) print(b *strings.Builder) {
+	fmt.Fprintf(b, "%s: %s\n", r.Path, r.Kind)
+	if r.Digest != "" {
+		fmt.Fprintf(b, "digest sha256:%s\n", r.Digest)
+	}
+	b.WriteString("\nFiles\n")
+	for _, f := range r.Files {
+		vouched := ""
+		if f.Hashed {
+			vouched = "  as the card says"
+		}
+		fmt.Fprintf(b, "  %-14s %-24s %9d bytes  sha256:%s%s\n", f.Role, f.Name, f.Bytes, f.SHA256, vouched)
+	}
+	r.printCard(b)
+	r.printModel(b)
+	if len(r.Preprocessing) > 0 {
+		b.WriteString("\nPreprocessing\n")
+		for _, step := range r.Preprocessing {
+			fmt.Fprintf(b, "  %s\n", step)
+		}
+	}
+	printFeatures(b, "Observation", r.Observation)
+	printFeatures(b, "Action", r.Action)
+	if r.Graph != nil {
+		b.WriteString("\nOperators\n")
+		fmt.Fprintf(b, "  in the graph   %s\n", counts(r.Graph.Operators))
+		fmt.Fprintf(b, "  after passes   %s\n", counts(r.Graph.Optimized))
+	}
+	if r.Architecture != "" {
+		b.WriteString("\nThe file holds weights and no computation. Export the policy as TorchScript or\nONNX, or correct this and put it into the model card:\n\n")
+		b.WriteString(r.Architecture)
+	}
+	if len(r.Notes) > 0 {
+		b.WriteString("\nNotes\n")
+		for _, n := range r.Notes {
+			fmt.Fprintf(b, "  - %s\n", n)
+		}
+	}
+}
+
+func (r *inspection) printCard(b *strings.Builder) {
+	c := r.Card
+	if c == nil {
+		return
+	}
+	fmt.Fprintf(b, "\nCard\n  %s %s (%s)\n", c.Name, c.Version, c.Type)
+	if c.Description != "" {
+		fmt.Fprintf(b, "  %s\n", c.Description)
+	}
+	if c.FrameworkVersion != "" {
+		fmt.Fprintf(b, "  framework_version %s\n", c.FrameworkVersion)
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.Metrics)) {
+		fmt.Fprintf(b, "  %s %v\n", k, c.Metrics[k])
+	}
+	fmt.Fprintf(b, "  golden vectors %d\n", c.Golden)
+}
+
+func (r *inspection) printModel(b *strings.Builder) {
+	m := r.Model
+	if m == nil {
+		return
+	}
+	fmt.Fprintf(b, "\nModel\n  format         %s\n", m.Format)
+	if m.Producer != "" {
+		fmt.Fprintf(b, "  producer       %s\n", m.Producer)
+	}
+	if len(m.Methods) > 0 {
+		fmt.Fprintf(b, "  methods        %s\n", strings.Join(m.Methods, ", "))
+	}
+	fmt.Fprintf(b, "  parameters     %d\n", m.Parameters)
+	for _, t := range m.Inputs {
+		fmt.Fprintf(b, "  input          %s %s %s\n", t.Name, t.DType, t.Shape)
+	}
+	for _, t := range m.Outputs {
+		fmt.Fprintf(b, "  output         %s %s %s\n", t.Name, t.DType, t.Shape)
+	}
+	if len(m.Layers) > 0 {
+		b.WriteString("\nLayers\n")
+		for _, l := range m.Layers {
+			fmt.Fprintf(b, "  %s\n", l)
+		}
+	}
+	if len(m.Tensors) > 0 {
+		b.WriteString("\nTensors\n")
+		for _, t := range m.Tensors {
+			fmt.Fprintf(b, "  %-32s %-5s %s\n", t.Name, t.DType, t.Shape)
+		}
+	}
+}
+
+func printFeatures(b *strings.Builder, title string, features []featureReport) {
+	if len(features) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s\n", title)
+	for _, f := range features {
+		shape := "number"
+		if f.Shape != nil {
+			shape = graph.Shape(f.Shape).String()
+		}
+		line := fmt.Sprintf("  %-14s %-10s %s %s", f.Name, shape, interval(f.Low, f.High), f.Unit)
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+}
+
+func interval(low, high *float64) string {
+	l, h := "-inf", "inf"
+	if low != nil {
+		l = fmt.Sprint(*low)
+	}
+	if high != nil {
+		h = fmt.Sprint(*high)
+	}
+	return l + " to " + h
+}
+
+func counts(n map[string]int) string {
+	parts := make([]string, 0, len(n))
+	for _, op := range slices.Sorted(maps.Keys(n)) {
+		parts = append(parts, fmt.Sprintf("%s %d", op, n[op]))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}

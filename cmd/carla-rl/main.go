@@ -1,0 +1,111 @@
+// Command carla-rl serves trained driving and robot policies.
+//
+// What enters are arguments, what leaves is the life of one process: one file
+// holds one subcommand, and serve.go wires the packages of the server from the
+// artifact to the socket, top to bottom. Nothing imports this package.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes, as docs/exit-codes.md tells them.
+const (
+	exitOK      = 0
+	exitRefused = 1 // A file, an artifact or a request was refused, or the work failed.
+	exitUsage   = 2 // The command line or the configuration is wrong.
+	exitForced  = 3 // The server was told to stop and had to cut requests off.
+)
+
+// cli is the command line: one field a subcommand.
+type cli struct {
+	Serve      serveCmd      `cmd:"" help:"Serve a policy, or every policy below a folder, over HTTP."`
+	Predict    predictCmd    `cmd:"" help:"Run a policy, a bare network or a preprocessor on a file of inputs."`
+	Inspect    inspectCmd    `cmd:"" help:"Print what was understood of a folder or a file, and from where."`
+	Check      checkCmd      `cmd:"" help:"Say everything that is wrong with a configuration or an artifact."`
+	Version    versionCmd    `cmd:"" help:"Print the version of this program."`
+	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
+}
+
+const description = `A server for trained driving and robot policies.
+
+Examples:
+  carla-rl serve                        the demo policy, on http://127.0.0.1:8080
+  carla-rl serve ./artifacts            your own
+  carla-rl inspect model.pt             what is in a file, without running it
+  carla-rl predict --model ./artifacts --input obs.json
+
+Exit codes: 0 done, 1 refused or failed, 2 command line or configuration wrong,
+3 stopped with requests cut off.`
+
+// stdio are the streams of the process.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// run is the life of the program for one command line.
+func run(args []string, s stdio) int {
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("carla-rl"),
+		kong.Description(description),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Writers(s.out, s.err),
+		kong.Bind(s),
+	)
+	if err != nil {
+		panic(err) // The struct above is wrong, not the user.
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(s.err, "carla-rl: %v\nTry: carla-rl --help\n", err)
+		return exitUsage
+	}
+	if err := ctx.Run(); err != nil {
+		return report(s.err, err)
+	}
+	return exitOK
+}
+
+// exitError is an error with the exit code that it leads to.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage marks an error as one of the command line or the configuration.
+func usage(err error) error { return &exitError{exitUsage, err} }
+
+// hinted is an error that says what the operator can do.
+type hinted interface{ Hint() string }
+
+// report prints an error on one line, with its hint where it has one, and
+// returns the exit code.
+func report(w io.Writer, err error) int {
+	line := oneLine(err.Error())
+	if h := hinted(nil); errors.As(err, &h) && h.Hint() != "" {
+		line += " (" + oneLine(h.Hint()) + ")"
+	}
+	fmt.Fprintf(w, "carla-rl: %s\n", line)
+	if e := (*exitError)(nil); errors.As(err, &e) {
+		return e.code
+	}
+	return exitRefused
+}

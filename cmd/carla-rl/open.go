@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/format"
+	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
+
+// opened is what a path turned out to be: exactly one of policy, network,
+// preprocessor and card is set.
+type opened struct {
+	name     string // the path as it was given
+	artifact *artifact.Artifact
+	notes    []string
+
+	policy       *policy.Policy           // a folder
+	network      format.Network           // a model file
+	preprocessor *preprocess.Preprocessor // a preprocessor or VecNormalize file
+	card         *artifact.Card           // a model card
+}
+
+// what names the kind, for messages.
+func (o *opened) what() string {
+	switch {
+	case o.policy != nil:
+		return "an artifact folder"
+	case o.network != nil:
+		return "a model file"
+	case o.preprocessor != nil:
+		return "a preprocessor"
+	}
+	return "a model card"
+}
+
+// openPath opens a folder or a file. What a file is follows from its content,
+// and what it was taken for first is final: a file that one reader refuses is
+// not offered to the next.
+func openPath(path string) (*opened, error) {
+	dir, note, err := artifactFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	a, err := artifact.OpenPath(dir, artifact.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{name: path, artifact: a}
+	if note != "" {
+		o.notes = append(o.notes, note)
+	}
+	if isFolder(dir) {
+		o.policy, err = policy.Open(a)
+		return o, err
+	}
+	data, err := a.Read(artifact.RoleModel)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Base(path)
+	switch ext := strings.ToLower(filepath.Ext(name)); {
+	case ext == ".yaml" || ext == ".yml":
+		var notes []string
+		o.card, notes, err = artifact.ParseCard(data)
+		o.notes = append(o.notes, notes...)
+	case isPickle(data):
+		if o.preprocessor, err = preprocess.Decode(data); err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+	default:
+		if o.network, err = format.Decode(name, data); err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return o, err
+}
+
+// legacyTorch begins a file of torch.save as it was before torch 1.6: the
+// pickle of its magic number.
+var legacyTorch = []byte{0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19}
+
+// isPickle tells a preprocessor's pickle from a model file: it begins with a
+// protocol, or is of a protocol that has no such beginning and ends as every
+// pickle does.
+func isPickle(data []byte) bool {
+	if len(data) < 2 || bytes.HasPrefix(data, legacyTorch) || bytes.HasPrefix(data, []byte("PK")) {
+		return false
+	}
+	return data[0] == 0x80 && data[1] <= 5 || data[len(data)-1] == '.'
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// foldersMax is how many entries of a folder are looked at for versions.
+const foldersMax = 4096
+
+// artifactFolder returns the folder of the artifact that a path means: itself,
+// or, where it only holds versions (v0.1.0/, v0.2.0/), the newest stable one,
+// with a note that says so.
+func artifactFolder(path string) (dir, note string, err error) {
+	if !isFolder(path) {
+		return path, "", nil
+	}
+	root, err := artifact.OpenRoot(path)
+	if err != nil {
+		return "", "", err
+	}
+	defer root.Close()
+	names, err := artifact.ReadNames(root, ".", foldersMax)
+	if err != nil {
+		return "", "", err
+	}
+	var found []artifact.Candidate
+	var folders []string
+	for _, name := range names {
+		if name == artifact.CardName || artifact.IsModelFile(name) {
+			return path, "", nil
+		}
+		v, err := artifact.ParseVersion(name)
+		if err != nil || !isFolder(filepath.Join(path, name)) {
+			continue
+		}
+		found = append(found, artifact.Candidate{Version: v})
+		folders = append(folders, name)
+	}
+	if len(found) == 0 {
+		return path, "", nil
+	}
+	choice, err := artifact.Choose(found, artifact.Selection{Strategy: artifact.StrategyStable, Fallback: true})
+	if err != nil {
+		return "", "", err
+	}
+	name := folders[choice.Index]
+	return filepath.Join(path, name), fmt.Sprintf("The folder holds %d version(s); this is %s.", len(found), name), nil
+}
+
+// openWith opens a model file together with a preprocessor or VecNormalize
+// file that lies elsewhere.
+func openWith(model, preprocessor, vecNormalize string) (*policy.Policy, error) {
+	if isFolder(model) {
+		return nil, usage(errors.New("--preprocessor and --vecnormalize go with a model file: an artifact folder says what it uses"))
+	}
+	modelName := filepath.Base(model)
+	if !artifact.IsModelFile(modelName) {
+		modelName = "model.pt"
+	}
+	files := overlay{modelName: model}
+	if preprocessor != "" {
+		files["preprocessor.pkl"] = preprocessor
+	}
+	if vecNormalize != "" {
+		files["vecnormalize.pkl"] = vecNormalize
+	}
+	a, err := artifact.Open(files, ".", artifact.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	return policy.Open(a)
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// predictCmd runs a policy, a bare network or a preprocessor once.
+type predictCmd struct {
+	Model         string `required:"" placeholder:"PATH" help:"Artifact folder, model file or preprocessor file."`
+	Preprocessor  string `placeholder:"FILE" help:"Preprocessor to use with a model file."`
+	VecNormalize  string `name:"vecnormalize" placeholder:"FILE" help:"VecNormalize statistics to use with a model file."`
+	Engine        string `enum:"plan,reference" default:"plan" help:"plan: as the server computes; reference: plain loops, in the precision of the file."`
+	Deterministic *bool  `negatable:"" help:"Overrides what the input says."`
+	Seed          uint64 `help:"Seed of the draws of a policy that samples."`
+	Input         string `required:"" placeholder:"FILE" help:"JSON to read; - is standard input."`
+}
+
+// Help describes the input.
+func (c *predictCmd) Help() string {
+	return `Reads one JSON object and prints one:
+  {"observations": rows, "deterministic": true}  ->  {"actions": rows, "outputs": {}}
+  {"inputs": {"x": [[0.1, 0.2]]}}                ->  {"outputs": {"out": [[0.3]]}}
+  {"transform": rows}                            ->  {"outputs": {"out": rows}}
+The first asks a policy, the second a bare network, the third a preprocessor.
+NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
+
+Example:
+  carla-rl predict --model ./artifacts --input obs.json`
+}
+
+// question is the input of predict.
+type question struct {
+	Observations  jsontext.Value `json:"observations"`
+	Deterministic *bool          `json:"deterministic"`
+	Seed          *uint64        `json:"seed"`
+	Inputs        ordered        `json:"inputs"`
+	Sequence      []ordered      `json:"sequence"`
+	ResetBefore   []int          `json:"reset_before"`
+	Transform     jsontext.Value `json:"transform"`
+	EpisodeStart  jsontext.Value `json:"episode_start"`
+	ActionMasks   jsontext.Value `json:"action_masks"`
+}
+
+// ordered is a JSON object of values.
+type ordered map[string]jsontext.Value
+
+// Run reads the question, asks, and prints the answer.
+func (c *predictCmd) Run(s stdio) error {
+	q, err := c.read(s.in)
+	if err != nil {
+		return fmt.Errorf("input: %w", err)
+	}
+	var answer []byte
+	switch {
+	case q.EpisodeStart != nil || q.ActionMasks != nil:
+		err = errors.New("unsupported: recurrent state and action masks")
+	case q.Observations != nil:
+		answer, err = c.act(q)
+	case q.Inputs != nil:
+		answer, err = c.forward(q.Inputs)
+	case q.Sequence != nil:
+		answer, err = c.sequence(q.Sequence)
+	case q.Transform != nil:
+		answer, err = c.transform(q.Transform)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s\n", answer)
+	return err
+}
+
+// read parses the input strictly: unknown and duplicate keys, trailing bytes
+// and more than one question are refused.
+func (c *predictCmd) read(stdin io.Reader) (*question, error) {
+	in := stdin
+	if c.Input != "-" {
+		f, err := os.Open(c.Input)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, inputBytesMax+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > inputBytesMax {
+		return nil, fmt.Errorf("has more than %d MiB", inputBytesMax>>20)
+	}
+	var q question
+	if err := json.Unmarshal(data, &q, json.RejectUnknownMembers(true)); err != nil {
+		return nil, err
+	}
+	asked := 0
+	for _, given := range []bool{q.Observations != nil, q.Inputs != nil, q.Sequence != nil, q.Transform != nil} {
+		if given {
+			asked++
+		}
+	}
+	if asked != 1 {
+		return nil, fmt.Errorf("expected one of observations, inputs, sequence and transform, got %d of them", asked)
+	}
+	if c.Deterministic != nil {
+		q.Deterministic = c.Deterministic
+	}
+	if q.Seed == nil {
+		q.Seed = &c.Seed
+	}
+	return &q, nil
+}
+
+// object appends a JSON object of named values in their order.
+func object(b []byte, names []string, vs []values) []byte {
+	b = append(b, '{')
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b, _ = jsontext.AppendQuote(b, name)
+		b = append(b, ':')
+		b = vs[i].append(b)
+	}
+	return append(b, '}')
+}
