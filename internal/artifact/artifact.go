@@ -174,7 +174,7 @@ func openPath(name string, l Limits) (*Artifact, []Problem) {
 		a.Dir = name
 		if !a.Card.Present && file == "" {
 			if abs, err := filepath.Abs(name); err == nil {
-				a.Card.ModelName = nameFromPath(filepath.ToSlash(abs))
+				a.Card.ModelName = NameFromPath(filepath.ToSlash(abs))
 			}
 		}
 	}
@@ -224,8 +224,8 @@ func (a *Artifact) Release() { a.data = nil }
 // digests of all its members, as lower-case hex.
 func (a *Artifact) Digest() string { return digestOf(a.Members) }
 
-// nameFromPath makes a model name of the last part of a slash path.
-func nameFromPath(p string) string {
+// NameFromPath makes a plain model name of the last part of a slash path.
+func NameFromPath(p string) string {
 	base := path.Base(path.Clean(p))
 	if ext := path.Ext(base); isModelExtension(ext) {
 		base = strings.TrimSuffix(base, ext)

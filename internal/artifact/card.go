@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -117,6 +118,20 @@ func ParseCard(data []byte) (*Card, []string, error) {
 		return nil, nil, &Error{Dir: CardName, Problems: r.problems}
 	}
 	return card, r.notes, nil
+}
+
+// PeekCard returns the model name and version of the card name in fsys as far
+// as they can be read, whatever else is wrong with it. Either may be empty.
+func PeekCard(fsys fs.FS, name string) (model, version string) {
+	data, err := readFile(fsys, name, defaultMaxCardBytes)
+	if err != nil {
+		return "", ""
+	}
+	r := &cardReader{}
+	if card := r.read(data); card != nil {
+		return card.ModelName, card.Version
+	}
+	return "", ""
 }
 
 // cardReader walks the nodes of a card and collects what is wrong with them.

@@ -77,7 +77,7 @@ func (o *opener) card() []Problem {
 		} else if o.l.RequireCard {
 			o.problem(Problem{File: CardName, Err: ErrMissing})
 		}
-		o.a.Card.ModelName = nameFromPath(o.dir)
+		o.a.Card.ModelName = NameFromPath(o.dir)
 		o.a.Notes = append(o.a.Notes, "There is no "+CardName+": the contract is what the files themselves say.")
 		return nil
 	}
@@ -255,7 +255,7 @@ func (o *opener) hashed() {
 // openFile opens one file as an artifact of its own.
 func openFile(fsys fs.FS, name string, l Limits) (*Artifact, []Problem) {
 	o := &opener{fsys: fsys, dir: path.Dir(name), l: l, read: map[string]bool{}, hashes: map[string]Hash{}}
-	o.a = &Artifact{Dir: name, Card: &Card{ModelName: nameFromPath(name)}, data: map[Role][]byte{}}
+	o.a = &Artifact{Dir: name, Card: &Card{ModelName: NameFromPath(name)}, data: map[Role][]byte{}}
 	note := "A single file has no " + CardName + ": the contract is what the file itself says."
 	if _, err := fs.Stat(fsys, join(o.dir, CardName)); err == nil {
 		note = "The " + CardName + " beside the file was not used: open the folder to use it."

@@ -1,0 +1,179 @@
+package repository
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+)
+
+// choose decides which version of each model answers and which are loaded, and
+// makes the first snapshot. It sorts the sources, newest first.
+func (f *found) choose(o Options) (*snapshot, error) {
+	want := strings.TrimSpace(o.ModelVersion)
+	def, err := f.defaultModel(o.DefaultModel)
+	if err != nil {
+		return nil, err
+	}
+	s := &snapshot{models: map[string]*modelSet{}}
+	carried := false
+	var firstErr error
+	for _, model := range f.models {
+		sources := f.sources[model]
+		slices.SortStableFunc(sources, func(a, b *source) int { return compareSources(b, a) })
+		current, err := pick(sources, want)
+		if err != nil {
+			if model == def || !errors.Is(err, artifact.ErrNoVersion) {
+				return nil, fmt.Errorf("artifact root %s: model %s: MODEL_VERSION %q: %w", o.Root, model, want, err)
+			}
+			if firstErr == nil {
+				firstErr = fmt.Errorf("artifact root %s: model %s: MODEL_VERSION %q: %w", o.Root, model, want, err)
+			}
+			// A model that does not carry the version goes its own way; at
+			// least one must carry it.
+			if current, err = pick(sources, ""); err != nil {
+				return nil, fmt.Errorf("artifact root %s: model %s: %w", o.Root, model, err)
+			}
+		} else {
+			carried = true
+		}
+		s.add(newModelSet(model, sources, current, o.MaxVersions))
+	}
+	if !carried {
+		return nil, firstErr
+	}
+	if def != "" {
+		s.def = s.models[def]
+	}
+	return s, nil
+}
+
+// defaultModel returns the name of the default model, or "" where there are
+// several and none was chosen.
+func (f *found) defaultModel(name string) (string, error) {
+	switch {
+	case name != "":
+		if _, ok := f.sources[name]; !ok {
+			return "", fmt.Errorf("%w: the default model %s; there are: %s", ErrModelNotFound, name, strings.Join(f.models, ", "))
+		}
+		return name, nil
+	case len(f.models) == 1:
+		return f.models[0], nil
+	case slices.Contains(f.models, "default"):
+		return "default", nil
+	}
+	f.note("There are several models and no default one: requests must name a model, or model.default must.")
+	return "", nil
+}
+
+// pick returns the index of the version that answers.
+func pick(sources []*source, want string) (int, error) {
+	switch strings.ToLower(want) {
+	case "":
+		if i := slices.IndexFunc(sources, (*source).stable); i >= 0 {
+			return i, nil
+		}
+		return 0, nil
+	case "latest":
+		return 0, nil
+	case "stable", "latest_stable":
+		if i := slices.IndexFunc(sources, (*source).stable); i >= 0 {
+			return i, nil
+		}
+		return 0, fmt.Errorf("%w: stable; there are: %s", artifact.ErrNoVersion, listSources(sources))
+	}
+	if artifact.HasOperator(want) {
+		return pickConstrained(sources, want)
+	}
+	v, err := artifact.ParseVersion(want)
+	if err == nil {
+		if i := slices.IndexFunc(sources, func(s *source) bool { return s.semver != nil && s.semver.Equal(v) }); i >= 0 {
+			return i, nil
+		}
+	}
+	if i := slices.IndexFunc(sources, func(s *source) bool { return s.name == want }); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("%w; there are: %s", artifact.ErrNoVersion, listSources(sources))
+}
+
+func pickConstrained(sources []*source, want string) (int, error) {
+	constraints, err := artifact.ParseConstraints(want)
+	if err != nil {
+		return 0, err
+	}
+	var candidates []artifact.Candidate
+	var index []int
+	for i, s := range sources {
+		if s.semver != nil {
+			candidates = append(candidates, artifact.Candidate{Version: *s.semver})
+			index = append(index, i)
+		}
+	}
+	choice, err := artifact.Choose(candidates, artifact.Selection{Strategy: artifact.StrategyLatest, Constraints: constraints})
+	if err != nil {
+		return 0, err
+	}
+	return index[choice.Index], nil
+}
+
+// isExact reports whether MODEL_VERSION names one version.
+func isExact(want string) bool {
+	switch strings.ToLower(strings.TrimSpace(want)) {
+	case "", "latest", "stable", "latest_stable":
+		return false
+	}
+	return !artifact.HasOperator(want) && artifact.ValidVersion(strings.TrimSpace(want))
+}
+
+func (s *source) stable() bool { return s.semver == nil || s.semver.Stable() }
+
+// compareSources orders versions: semantic ones by their rules, above all
+// others; of the others numbers by value, above text.
+func compareSources(a, b *source) int {
+	switch {
+	case a.semver != nil && b.semver != nil:
+		return cmp.Or(a.semver.Compare(*b.semver), strings.Compare(a.name, b.name))
+	case a.semver != nil:
+		return 1
+	case b.semver != nil:
+		return -1
+	}
+	x, errX := strconv.ParseUint(a.name, 10, 64)
+	y, errY := strconv.ParseUint(b.name, 10, 64)
+	switch {
+	case errX == nil && errY == nil:
+		return cmp.Or(cmp.Compare(x, y), strings.Compare(a.name, b.name))
+	case errX == nil:
+		return 1
+	case errY == nil:
+		return -1
+	}
+	return strings.Compare(a.name, b.name)
+}
+
+// compareNames orders names of semantic versions.
+func compareNames(a, b string) int {
+	x, errX := artifact.ParseVersion(a)
+	y, errY := artifact.ParseVersion(b)
+	if errX != nil || errY != nil {
+		return strings.Compare(a, b)
+	}
+	return x.Compare(y)
+}
+
+func listSources(sources []*source) string {
+	names := make([]string, 0, 17)
+	for _, s := range sources {
+		if len(names) == 16 {
+			names = append(names, "...")
+			break
+		}
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ", ")
+}
