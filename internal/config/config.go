@@ -1,0 +1,177 @@
+// Package config makes the settings of the server out of four sources: the
+// defaults, a YAML file, the environment and the command line, each stronger
+// than the one before.
+//
+// What enters are a file, an environment and flags; what leaves is a Config
+// in which every value is checked and knows where it came from, or every
+// mistake at once. The names of all settings stand in one table, table.go.
+// The package imports no other package of this module.
+package config
+
+import "time"
+
+// Config holds every setting. Its fields are in the order of the reference.
+type Config struct {
+	Server       Server
+	Model        Model
+	Monitoring   Monitoring
+	Security     Security
+	Optimization Optimization
+	Database     Database
+	Build        Build
+
+	// File is the configuration file that was read, or "".
+	File string
+
+	sources map[string]Source
+}
+
+// Server is how requests come in.
+type Server struct {
+	Host      string
+	Port      int
+	Workers   int // inference lanes
+	LogLevel  string
+	AccessLog bool
+
+	TLSCertFile string
+	TLSKeyFile  string
+
+	MaxConnections      int
+	MaxConnectionsPerIP int // 0 is no limit
+	MaxHeaderSize       Size
+	MaxHeaderFields     int
+	MaxRows             int
+	MaxJSONDepth        int
+	MaxQueue            int
+	HeaderTimeout       time.Duration
+	BodyTimeout         time.Duration
+	IdleTimeout         time.Duration
+	WriteTimeout        time.Duration
+	RequestTimeout      time.Duration
+	DrainDelay          time.Duration
+	DrainTimeout        time.Duration
+}
+
+// Model is what is served.
+type Model struct {
+	ArtifactDir         string // "" is the embedded demo policy
+	Version             string
+	Default             string
+	UseGPU              bool
+	Engine              string // "native" or "onnxruntime"
+	GPUMemoryFraction   float64
+	RequireHashes       bool
+	MaxModels           int
+	MaxVersions         int
+	MaxModelSize        Size
+	MaxPreprocessorSize Size
+	Loaders             int
+}
+
+// Monitoring is what the server tells of itself.
+type Monitoring struct {
+	EnableMetrics   bool
+	MetricsPort     int // 0 is the port of the server
+	EnableTracing   bool
+	LogFormat       string // "auto", "json" or "text"
+	LogFile         string
+	LogFileMaxSize  Size
+	LogFileMaxCount int
+}
+
+// Security is who may call.
+type Security struct {
+	APIKey         Secret
+	APIKeyFile     string
+	CORSOrigins    []string
+	AllowedHosts   []string
+	MaxRequestSize Size
+	RateLimit      Rate
+}
+
+// Optimization holds settings that are read and checked, and have no effect
+// yet.
+type Optimization struct {
+	EnableMemoryPinning bool
+	CacheSize           int
+	BatchSize           int
+	EnableJIT           bool
+	EnableAVX           bool
+	EnableMKL           bool
+}
+
+// Database is where experience will be kept. Nothing uses it yet.
+type Database struct {
+	URL Secret
+}
+
+// Build is what the image says of itself.
+type Build struct {
+	GitSHA string
+}
+
+// Default returns the configuration that holds where nothing else is said. Its
+// Workers is 0, which Load replaces by the CPU quota.
+func Default() *Config {
+	return &Config{
+		Server: Server{
+			Host:            "127.0.0.1",
+			Port:            8080,
+			LogLevel:        "info",
+			MaxConnections:  4096,
+			MaxHeaderSize:   32 << 10,
+			MaxHeaderFields: 100,
+			MaxRows:         1000,
+			MaxJSONDepth:    32,
+			MaxQueue:        1024,
+			HeaderTimeout:   5 * time.Second,
+			BodyTimeout:     30 * time.Second,
+			IdleTimeout:     60 * time.Second,
+			WriteTimeout:    3 * time.Second,
+			RequestTimeout:  100 * time.Millisecond,
+			DrainDelay:      0,
+			DrainTimeout:    30 * time.Second,
+		},
+		Model: Model{
+			Engine:              "native",
+			GPUMemoryFraction:   1,
+			MaxModels:           64,
+			MaxVersions:         16,
+			MaxModelSize:        512 << 20,
+			MaxPreprocessorSize: 64 << 20,
+			Loaders:             2,
+		},
+		Monitoring: Monitoring{
+			EnableMetrics:   true,
+			LogFormat:       "auto",
+			LogFileMaxSize:  100 << 20,
+			LogFileMaxCount: 5,
+		},
+		Security:     Security{MaxRequestSize: 10 << 20},
+		Optimization: Optimization{BatchSize: 1, EnableAVX: true},
+	}
+}
+
+// Source says where a value came from.
+type Source struct {
+	Kind string // "default", "file", "environment" or "flag"
+	Name string // of the file, the variable or the flag
+	Line int    // of the file
+}
+
+// Source returns where the value of a key such as "server.port" came from.
+func (c *Config) Source(key string) Source {
+	if s, ok := c.sources[key]; ok {
+		return s
+	}
+	return Source{Kind: "default"}
+}
+
+// Exposed reports whether the server listens on more than the machine itself.
+func (c *Config) Exposed() bool { return !loopback(c.Server.Host) }
+
+// HasKey reports whether clients must show an API key.
+func (c *Config) HasKey() bool {
+	return c.Security.APIKey.Reveal() != "" || c.Security.APIKeyFile != ""
+}

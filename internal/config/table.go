@@ -1,0 +1,209 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// setting ties one value of a Config to its names. Each setting has a key in
+// the file and may have a variable and a flag; there are no other spellings.
+type setting struct {
+	key   string
+	env   string
+	flag  string
+	dst   any // pointer into a Config
+	doc   string
+	check func() error // nil where the type says it all
+	idle  bool         // read and checked, without an effect yet
+}
+
+// settings returns the table of c. The names of the deployment guide stand as
+// they are; variables that the guide does not know begin with CARLA_RL_, so
+// that they cannot clash with those that Kubernetes makes of service names.
+func (c *Config) settings() []setting {
+	s, m, mon, sec, opt := &c.Server, &c.Model, &c.Monitoring, &c.Security, &c.Optimization
+	return []setting{
+		{key: "server.host", env: "HOST", flag: "host", dst: &s.Host, check: hostname(&s.Host),
+			doc: "Address to listen on. Only this machine can connect unless it is set; 0.0.0.0 is every address."},
+		{key: "server.port", env: "PORT", flag: "port", dst: &s.Port, check: between(&s.Port, 0, 65535),
+			doc: "Port to listen on; 0 takes a free one."},
+		{key: "server.workers", env: "WORKERS", flag: "workers", dst: &s.Workers, check: between(&s.Workers, 0, 1024),
+			doc: "Inference lanes: requests that run at the same time. 0 takes the CPU quota of the container, or the number of cores."},
+		{key: "server.log_level", env: "LOG_LEVEL", flag: "log-level", dst: &s.LogLevel, check: level(&s.LogLevel),
+			doc: "Least level that is logged: debug, info, warn or error, in any case."},
+		{key: "server.access_log", env: "ACCESS_LOG", dst: &s.AccessLog,
+			doc: "Write one log line for each request."},
+		{key: "server.tls_cert_file", env: "CARLA_RL_TLS_CERT_FILE", dst: &s.TLSCertFile,
+			doc: "Certificate chain in PEM; with it the server speaks TLS only."},
+		{key: "server.tls_key_file", env: "CARLA_RL_TLS_KEY_FILE", dst: &s.TLSKeyFile,
+			doc: "Private key of the certificate in PEM."},
+		{key: "server.max_connections", env: "CARLA_RL_MAX_CONNECTIONS", dst: &s.MaxConnections, check: between(&s.MaxConnections, 1, 1<<20),
+			doc: "Connections open at the same time."},
+		{key: "server.max_connections_per_ip", env: "CARLA_RL_MAX_CONNECTIONS_PER_IP", dst: &s.MaxConnectionsPerIP, check: between(&s.MaxConnectionsPerIP, 0, 1<<20),
+			doc: "Connections open at the same time from one address; 0 is no limit."},
+		{key: "server.max_header_size", env: "CARLA_RL_MAX_HEADER_SIZE", dst: &s.MaxHeaderSize, check: sized(&s.MaxHeaderSize, 1<<10, 1<<20),
+			doc: "Size of the request line and all header fields."},
+		{key: "server.max_header_fields", env: "CARLA_RL_MAX_HEADER_FIELDS", dst: &s.MaxHeaderFields, check: between(&s.MaxHeaderFields, 8, 10_000),
+			doc: "Header fields of one request."},
+		{key: "server.max_rows", env: "CARLA_RL_MAX_ROWS", dst: &s.MaxRows, check: between(&s.MaxRows, 1, 100_000),
+			doc: "Observations in one request."},
+		{key: "server.max_json_depth", env: "CARLA_RL_MAX_JSON_DEPTH", dst: &s.MaxJSONDepth, check: between(&s.MaxJSONDepth, 4, 1000),
+			doc: "How deep objects and lists of a request nest."},
+		{key: "server.max_queue", env: "CARLA_RL_MAX_QUEUE", dst: &s.MaxQueue, check: between(&s.MaxQueue, 0, 1<<20),
+			doc: "Requests that wait for a lane at the same time; beyond it a request is refused at once."},
+		{key: "server.header_timeout", env: "CARLA_RL_HEADER_TIMEOUT", dst: &s.HeaderTimeout, check: lasting(&s.HeaderTimeout),
+			doc: "Time from the first byte of a request to the end of its header."},
+		{key: "server.body_timeout", env: "CARLA_RL_BODY_TIMEOUT", dst: &s.BodyTimeout, check: lasting(&s.BodyTimeout),
+			doc: "Time to read a large body."},
+		{key: "server.idle_timeout", env: "CARLA_RL_IDLE_TIMEOUT", dst: &s.IdleTimeout, check: lasting(&s.IdleTimeout),
+			doc: "Time between two requests of one connection."},
+		{key: "server.write_timeout", env: "CARLA_RL_WRITE_TIMEOUT", dst: &s.WriteTimeout, check: lasting(&s.WriteTimeout),
+			doc: "Time to write an answer."},
+		{key: "server.request_timeout", env: "CARLA_RL_REQUEST_TIMEOUT", dst: &s.RequestTimeout, check: lasting(&s.RequestTimeout),
+			doc: "Time from the decoded request to its action; a request that waits longer for a lane is refused."},
+		{key: "server.drain_delay", env: "CARLA_RL_DRAIN_DELAY", dst: &s.DrainDelay, check: upTo(&s.DrainDelay),
+			doc: "How long a stopping server says that it is not ready before it closes connections."},
+		{key: "server.drain_timeout", env: "CARLA_RL_DRAIN_TIMEOUT", dst: &s.DrainTimeout, check: lasting(&s.DrainTimeout),
+			doc: "How long a stopping server waits for requests that it has begun."},
+
+		{key: "model.artifact_dir", env: "ARTIFACT_DIR", flag: "PATH", dst: &m.ArtifactDir,
+			doc: "Folder of an artifact, of versions or of models, or one model file. Empty serves the demo policy inside the program."},
+		{key: "model.version", env: "MODEL_VERSION", flag: "model-version", dst: &m.Version, check: version(&m.Version),
+			doc: "Version that answers: one such as v0.1.0, latest, stable, or a constraint such as ^0.1.0. Empty is the latest stable one. The server does not start with a version that is not there."},
+		{key: "model.default", env: "CARLA_RL_DEFAULT_MODEL", dst: &m.Default,
+			doc: "Model that answers /predict where there are several."},
+		{key: "model.use_gpu", env: "USE_GPU", dst: &m.UseGPU,
+			doc: "Run on a GPU. A build without a GPU engine refuses to start with it."},
+		{key: "model.engine", env: "CARLA_RL_ENGINE", dst: &m.Engine, check: oneOf(&m.Engine, "native", "onnxruntime"),
+			doc: "What runs the policy: native or onnxruntime. A build without ONNX Runtime refuses to start with the latter."},
+		{key: "model.gpu_memory_fraction", env: "CARLA_RL_GPU_MEMORY_FRACTION", dst: &m.GPUMemoryFraction, check: fraction(&m.GPUMemoryFraction), idle: true,
+			doc: "Part of the GPU's memory that may be used, above 0 and up to 1."},
+		{key: "model.require_hashes", env: "CARLA_RL_REQUIRE_HASHES", dst: &m.RequireHashes,
+			doc: "Refuse an artifact whose card does not give the SHA-256 of each of its files."},
+		{key: "model.max_models", env: "CARLA_RL_MAX_MODELS", dst: &m.MaxModels, check: between(&m.MaxModels, 1, 1024),
+			doc: "Models under the artifact folder."},
+		{key: "model.max_versions", env: "CARLA_RL_MAX_VERSIONS", dst: &m.MaxVersions, check: between(&m.MaxVersions, 1, 1024),
+			doc: "Versions of one model that are loaded, the one that answers and the newest others; the rest are only listed."},
+		{key: "model.max_model_size", env: "CARLA_RL_MAX_MODEL_SIZE", dst: &m.MaxModelSize, check: sized(&m.MaxModelSize, 1<<10, 1<<40),
+			doc: "Size of a model file."},
+		{key: "model.max_preprocessor_size", env: "CARLA_RL_MAX_PREPROCESSOR_SIZE", dst: &m.MaxPreprocessorSize, check: sized(&m.MaxPreprocessorSize, 1<<10, 1<<40),
+			doc: "Size of a preprocessor file."},
+		{key: "model.loaders", env: "CARLA_RL_LOADERS", dst: &m.Loaders, check: between(&m.Loaders, 1, 64),
+			doc: "Versions that load at the same time."},
+
+		{key: "monitoring.enable_metrics", env: "ENABLE_METRICS", dst: &mon.EnableMetrics,
+			doc: "Answer /metrics."},
+		{key: "monitoring.metrics_port", env: "METRICS_PORT", dst: &mon.MetricsPort, check: between(&mon.MetricsPort, 0, 65535),
+			doc: "Port of /metrics. 0, or the port of the server, answers it there."},
+		{key: "monitoring.enable_tracing", env: "ENABLE_TRACING", dst: &mon.EnableTracing,
+			doc: "Send OpenTelemetry spans over OTLP/HTTP to where the standard OTEL_* variables say."},
+		{key: "monitoring.log_format", env: "LOG_FORMAT", dst: &mon.LogFormat, check: oneOf(&mon.LogFormat, "auto", "json", "text"),
+			doc: "Form of log lines: json, text, or auto for text on a terminal and json elsewhere."},
+		{key: "monitoring.log_file", env: "LOG_FILE", dst: &mon.LogFile,
+			doc: "File for log lines, always in JSON. Empty writes to the standard output."},
+		{key: "monitoring.log_file_max_size", env: "CARLA_RL_LOG_FILE_MAX_SIZE", dst: &mon.LogFileMaxSize, check: sized(&mon.LogFileMaxSize, 1<<20, 1<<40),
+			doc: "Size at which the log file is put aside and a new one begun."},
+		{key: "monitoring.log_file_max_count", env: "CARLA_RL_LOG_FILE_MAX_COUNT", dst: &mon.LogFileMaxCount, check: between(&mon.LogFileMaxCount, 1, 1000),
+			doc: "Log files put aside that are kept."},
+
+		{key: "security.api_key", env: "API_KEY", dst: &sec.APIKey, check: secretText(&sec.APIKey),
+			doc: "Key that clients show in X-API-Key or Authorization. Better kept in a file."},
+		{key: "security.api_key_file", env: "API_KEY_FILE", dst: &sec.APIKeyFile,
+			doc: "File with one key on each line."},
+		{key: "security.cors_origins", env: "CORS_ORIGINS", dst: &sec.CORSOrigins, check: origins(&sec.CORSOrigins),
+			doc: "Origins whose pages may call the server, such as https://example.com, or *. Empty allows none."},
+		{key: "security.allowed_hosts", env: "ALLOWED_HOSTS", dst: &sec.AllowedHosts, check: hosts(&sec.AllowedHosts),
+			doc: "Names that a Host header may carry: example.com, *.example.com, or *. Empty allows all. Health and metrics routes answer under any name."},
+		{key: "security.max_request_size", env: "CARLA_RL_MAX_REQUEST_SIZE", dst: &sec.MaxRequestSize, check: sized(&sec.MaxRequestSize, 1<<10, 1<<30),
+			doc: "Size of a request's body."},
+		{key: "security.rate_limit", env: "CARLA_RL_RATE_LIMIT", dst: &sec.RateLimit, idle: true,
+			doc: "Requests in a time from one client, such as 1000/min. Empty is no limit."},
+
+		{key: "optimization.enable_memory_pinning", env: "CARLA_RL_ENABLE_MEMORY_PINNING", dst: &opt.EnableMemoryPinning, idle: true,
+			doc: "Keep weights in memory that is not swapped."},
+		{key: "optimization.cache_size", env: "CARLA_RL_CACHE_SIZE", dst: &opt.CacheSize, check: between(&opt.CacheSize, 0, 1<<24), idle: true,
+			doc: "Deterministic answers that are kept."},
+		{key: "optimization.batch_size", env: "CARLA_RL_BATCH_SIZE", dst: &opt.BatchSize, check: between(&opt.BatchSize, 1, 4096), idle: true,
+			doc: "Requests that run as one."},
+		{key: "optimization.enable_jit", env: "CARLA_RL_ENABLE_JIT", dst: &opt.EnableJIT, idle: true,
+			doc: "Known from the Python server; policies are always compiled here."},
+		{key: "optimization.enable_avx", env: "CARLA_RL_ENABLE_AVX", dst: &opt.EnableAVX, idle: true,
+			doc: "Known from the Python server; the vector units of the CPU are always used here."},
+		{key: "optimization.enable_mkl", env: "CARLA_RL_ENABLE_MKL", dst: &opt.EnableMKL, idle: true,
+			doc: "Known from the Python server; there is no MKL here."},
+
+		{key: "database.url", env: "DATABASE_URL", dst: &c.Database.URL, idle: true,
+			doc: "Database for experience."},
+		{key: "build.git_sha", env: "GIT_SHA", dst: &c.Build.GitSHA, check: short(&c.Build.GitSHA, 64),
+			doc: "Commit that /healthz shows, where the program was built without one."},
+	}
+}
+
+// otherVariables are read by the program and are no settings.
+var otherVariables = []string{"CONFIG_FILE"}
+
+// Setting is one row of the reference.
+type Setting struct {
+	Key     string
+	Env     string // "" where there is none
+	Flag    string // without dashes; PATH is the argument
+	Type    string
+	Default string // as it would be written
+	Doc     string
+	Secret  bool
+	Idle    bool // read and checked, without an effect yet
+}
+
+// Reference returns every setting, in the order of the sections.
+func Reference() []Setting {
+	var out []Setting
+	for _, s := range Default().settings() {
+		_, secret := s.dst.(*Secret)
+		row := Setting{Key: s.key, Env: s.env, Flag: s.flag, Type: typeName(s.dst), Default: format(s.dst), Doc: s.doc, Secret: secret, Idle: s.idle}
+		if s.key == "server.workers" {
+			row.Default = "CPU quota"
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+// Markdown returns the tables of the reference, one for each section.
+func Markdown() string {
+	var b strings.Builder
+	section := ""
+	for _, r := range Reference() {
+		if name, _, _ := strings.Cut(r.Key, "."); name != section {
+			section = name
+			fmt.Fprintf(&b, "\n## %s\n\n| key | variable | flag | type | default | meaning |\n|---|---|---|---|---|---|\n", section)
+		}
+		flag := r.Flag
+		switch {
+		case flag == "":
+		case flag == strings.ToUpper(flag):
+			flag = "`" + flag + "`"
+		default:
+			flag = "`--" + flag + "`"
+		}
+		def := r.Default
+		if def != "" {
+			def = "`" + def + "`"
+		}
+		doc := r.Doc
+		if r.Idle {
+			doc += " *Read and checked; it has no effect yet.*"
+		}
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s | %s | %s |\n", r.Key, r.Env, flag, r.Type, strings.ReplaceAll(def, "|", "\\|"), strings.ReplaceAll(doc, "|", "\\|"))
+	}
+	return strings.TrimPrefix(b.String(), "\n")
+}
+
+// Keys returns the keys of all settings.
+func Keys() []string {
+	var keys []string
+	for _, s := range Default().settings() {
+		keys = append(keys, s.key)
+	}
+	return slices.Clip(keys)
+}
