@@ -1,0 +1,40 @@
+package graph
+
+// maxFoldWork bounds what foldConstants computes for one node, in elements
+// made or multiplied: some tenths of a second in the reference evaluator.
+const maxFoldWork = 1 << 24
+
+// foldConstants computes the nodes whose operands are all constant. Random
+// draws stay, and so does what would take long to compute or would be much
+// larger than what it is made of.
+func foldConstants(g *Graph) (bool, error) {
+	budget := int64(4 * maxFoldWork)
+	return rewrite(g, func(r *rewriter, n *Node) (*Value, error) {
+		out := n.Out[0]
+		if n.Op == OpNormal || !out.Shape.Fixed() {
+			return nil, nil
+		}
+		from := 0
+		for _, v := range n.In {
+			if v.Const == nil {
+				return nil, nil
+			}
+			from += v.Const.Len()
+		}
+		made := out.Shape.RowElements()
+		work := int64(from+made) + n.multiplyAdds()
+		if work > maxFoldWork || work > budget || made > max(4*from, 4096) {
+			return nil, nil
+		}
+		budget -= work
+		values := map[*Value]*Tensor{}
+		if err := evaluateNode(n, 1, values, Noise{}); err != nil {
+			return nil, err
+		}
+		name := "" // A weight that is only cast or turned keeps its name.
+		if len(n.In) == 1 {
+			name = n.In[0].Name
+		}
+		return g.Constant(name, values[out]), nil
+	})
+}
