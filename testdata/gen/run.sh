@@ -5,7 +5,8 @@
 #
 # TorchScript files name the source files of the network. The packages and
 # these scripts are therefore reached through links in a neutral folder, and
-# the corpus is the same on every machine.
+# the corpus is the same on every machine but for state_dict_legacy.pth, which
+# names its storages by their addresses.
 set -eu
 cd "$(dirname "$0")"
 here=$PWD
@@ -14,7 +15,8 @@ venv=../../training/venv.sh
 stage=/tmp/carla-rl-testdata
 versions="1.13.1 2.1.2 2.5.1 2.8.0 2.15.0"
 PYTHONDONTWRITEBYTECODE=1
-export PYTHONDONTWRITEBYTECODE
+PYTHONHASHSEED=0 # the order of sets shows in the files
+export PYTHONDONTWRITEBYTECODE PYTHONHASHSEED
 
 environment() { # NAME REQUIREMENTS: sets python, and links its packages
     python=$($venv "$1" "$2")
