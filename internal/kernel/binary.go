@@ -1,66 +1,177 @@
 package kernel
 
-// Add computes y[i] = a[i] + b[i] for the elements of a. y and b are at least
-// as long; y may be a or b. So of the three below.
-func (k Impl) Add(y, a, b []float32) {
-	y, b = y[:len(a)], b[:len(a)]
-	if k.vector {
-		addVector(y, a, b)
-		return
+import "math"
+
+// BinaryOp names a function of two numbers. A comparison gives 1 or 0, and a
+// number is true where it is not 0.
+type BinaryOp uint8
+
+// The functions. The first four have a vector form.
+const (
+	Add BinaryOp = iota
+	Sub
+	Mul
+	Div
+
+	Pow
+	PowInt // of integers, 0 for most negative exponents
+	Minimum
+	Maximum
+	Eq
+	Ne
+	Lt
+	Le
+	Gt
+	Ge
+	And
+	Or
+	binaryOps
+)
+
+var binaryNames = [binaryOps]string{"add", "sub", "mul", "div", "pow", "powi", "minimum", "maximum", "eq", "ne", "lt", "le", "gt", "ge", "and", "or"}
+
+// String returns the operator's name in the graph.
+func (o BinaryOp) String() string {
+	if o < binaryOps {
+		return binaryNames[o]
 	}
-	addGeneric(y, a, b)
+	return "unknown"
 }
 
-// Sub computes y[i] = a[i] - b[i].
-func (k Impl) Sub(y, a, b []float32) {
+// Binary computes y[i] = op(a[i], b[i]) for the elements of a. y and b are at
+// least as long; y may be a or b.
+func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 	y, b = y[:len(a)], b[:len(a)]
 	if k.vector {
-		subVector(y, a, b)
-		return
+		switch op {
+		case Add:
+			addVector(y, a, b)
+			return
+		case Sub:
+			subVector(y, a, b)
+			return
+		case Mul:
+			mulVector(y, a, b)
+			return
+		case Div:
+			divVector(y, a, b)
+			return
+		}
 	}
-	subGeneric(y, a, b)
+	switch op {
+	case Add:
+		addGeneric(y, a, b)
+	case Sub:
+		subGeneric(y, a, b)
+	case Mul:
+		mulGeneric(y, a, b)
+	case Div:
+		divGeneric(y, a, b)
+	default:
+		f := binaryFuncs[op]
+		for i, v := range a {
+			y[i] = f(v, b[i])
+		}
+	}
 }
 
-// Mul computes y[i] = a[i] · b[i].
-func (k Impl) Mul(y, a, b []float32) {
-	y, b = y[:len(a)], b[:len(a)]
-	if k.vector {
-		mulVector(y, a, b)
-		return
-	}
-	mulGeneric(y, a, b)
+// binaryFuncs holds the functions without a loop of their own. The built-in
+// min and max give NaN where either operand is NaN.
+var binaryFuncs = [binaryOps]func(a, b float32) float32{
+	Pow:     func(a, b float32) float32 { return float32(math.Pow(float64(a), float64(b))) },
+	PowInt:  func(a, b float32) float32 { return float32(powInt(int64(a), int64(b))) },
+	Minimum: func(a, b float32) float32 { return min(a, b) },
+	Maximum: func(a, b float32) float32 { return max(a, b) },
+	Eq:      func(a, b float32) float32 { return truth32(a == b) },
+	Ne:      func(a, b float32) float32 { return truth32(a != b) },
+	Lt:      func(a, b float32) float32 { return truth32(a < b) },
+	Le:      func(a, b float32) float32 { return truth32(a <= b) },
+	Gt:      func(a, b float32) float32 { return truth32(a > b) },
+	Ge:      func(a, b float32) float32 { return truth32(a >= b) },
+	And:     func(a, b float32) float32 { return truth32(a != 0 && b != 0) },
+	Or:      func(a, b float32) float32 { return truth32(a != 0 || b != 0) },
 }
 
-// Div computes y[i] = a[i] / b[i].
-func (k Impl) Div(y, a, b []float32) {
-	y, b = y[:len(a)], b[:len(a)]
-	if k.vector {
-		divVector(y, a, b)
-		return
+func truth32(b bool) float32 {
+	if b {
+		return 1
 	}
-	divGeneric(y, a, b)
+	return 0
 }
 
+// powInt is integer arithmetic's power: of the negative exponents only those
+// of 1 and -1 give something other than 0.
+func powInt(a, b int64) int64 {
+	if b < 0 {
+		if a != 1 && a != -1 {
+			return 0
+		}
+		b = -b
+	}
+	p := int64(1)
+	for ; b > 0; b >>= 1 {
+		if b&1 == 1 {
+			p *= a
+		}
+		a *= a
+	}
+	return p
+}
+
+// addGeneric computes y[i] = a[i] + b[i].
 func addGeneric(y, a, b []float32) {
 	for i, v := range a {
 		y[i] = v + b[i]
 	}
 }
 
+// subGeneric computes y[i] = a[i] - b[i].
 func subGeneric(y, a, b []float32) {
 	for i, v := range a {
 		y[i] = v - b[i]
 	}
 }
 
+// mulGeneric computes y[i] = a[i] · b[i].
 func mulGeneric(y, a, b []float32) {
 	for i, v := range a {
 		y[i] = v * b[i]
 	}
 }
 
+// divGeneric computes y[i] = a[i] / b[i].
 func divGeneric(y, a, b []float32) {
 	for i, v := range a {
 		y[i] = v / b[i]
+	}
+}
+
+// Where computes y[i] = a[i] where cond[i] is not 0, else b[i].
+func Where(y, cond, a, b []float32) {
+	for i, c := range cond {
+		if c != 0 {
+			y[i] = a[i]
+		} else {
+			y[i] = b[i]
+		}
+	}
+}
+
+// WrapInt converts numbers to integers of the given width, cut toward zero and
+// wrapped as two's complement, in place. What no int64 holds, NaN included,
+// becomes the least int64 first, as the conversion of amd64 makes it.
+func WrapInt(y []float32, bits int, signed bool) {
+	for i, v := range y {
+		n := int64(math.MinInt64)
+		if v >= -(1<<63) && v < 1<<63 {
+			n = int64(v)
+		}
+		shift := 64 - bits
+		if signed {
+			n = n << shift >> shift
+		} else {
+			n = int64(uint64(n) << shift >> shift)
+		}
+		y[i] = float32(n)
 	}
 }

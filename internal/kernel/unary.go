@@ -6,7 +6,7 @@ import "fmt"
 // the functions.
 type UnaryOp uint8
 
-// The functions. Those above Exp have a vector form.
+// The functions. Those as far as Exp have a vector form.
 const (
 	Identity UnaryOp = iota
 	Relu
@@ -84,7 +84,7 @@ func (k Impl) Apply(u Unary, y, x []float32) {
 	if len(x) == 0 {
 		return
 	}
-	if k.vector && u.Op <= Exp {
+	if k.vector {
 		switch u.Op {
 		case Relu:
 			reluVector(y, x)
@@ -102,8 +102,10 @@ func (k Impl) Apply(u Unary, y, x []float32) {
 			siluVector(y, x)
 			return
 		case Elu:
-			eluVector(y, x, u.A, u.B, u.C)
-			return
+			if u.C >= 0 { // else the exponents would be positive
+				eluVector(y, x, u.A, u.B, u.C)
+				return
+			}
 		case Exp:
 			expVector(y, x)
 			return

@@ -142,7 +142,7 @@ func sign(v float64) float64 {
 	case v < 0:
 		return -1
 	default:
-		return v // zero and NaN
+		return 0 // zero and, as in torch, NaN
 	}
 }
 

@@ -1,0 +1,64 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/kernel"
+)
+
+// Steps prints the plan, one line a step: what it computes, from where to
+// where, in which shapes, with which constants.
+func (p *Plan) Steps() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "plan: %v, %d steps, %d bytes of constants, arena %d bytes + %d a row", p.impl, len(p.steps), p.ConstantBytes(), 4*p.fixedFloats, 4*p.rowFloats)
+	if p.chunked {
+		fmt.Fprintf(&b, ", up to %d rows at a time", chunkRows)
+	}
+	b.WriteByte('\n')
+	for i := range p.steps {
+		s := &p.steps[i]
+		var in []string
+		for _, x := range s.reads() {
+			in = append(in, p.slotText(x))
+		}
+		fmt.Fprintf(&b, "%3d  %-24s %s -> %s%s\n", i, s.title(), strings.Join(in, ", "), p.slotText(s.out), s.detail())
+	}
+	return b.String()
+}
+
+// title is the operation with the activation that is fused to it.
+func (s *step) title() string {
+	switch {
+	case s.op == stepUnary:
+		return s.unary.String()
+	case s.op == stepLinear && s.unary.Op != kernel.Identity:
+		return s.note + "+" + s.unary.String()
+	case s.note != "":
+		return s.note
+	default:
+		return stepNames[s.op]
+	}
+}
+
+func (s *step) detail() string {
+	switch s.op {
+	case stepLinear:
+		return fmt.Sprintf("  %dx%d %s, %d bytes", s.matrix.Out(), s.matrix.In(), s.matrix.Form(), s.matrix.Bytes())
+	case stepTile:
+		return "  repeated"
+	case stepNormal:
+		return fmt.Sprintf("  stream %d", s.stream)
+	default:
+		return ""
+	}
+}
+
+func (p *Plan) slotText(i int) string {
+	s := &p.slots[i]
+	n := i
+	if s.kind == slotInput || s.kind == slotOutput {
+		n = s.index
+	}
+	return fmt.Sprintf("%s%d%v", slotPrefix[s.kind], n, s.shape)
+}

@@ -1,0 +1,163 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/kernel"
+)
+
+// linear lowers a dense layer and, with it, the activation behind it. Weights
+// that are computed are multiplied as a matrix.
+func (c *compiler) linear(n *graph.Node) error {
+	w := n.In[1]
+	if w.Const == nil {
+		return c.linearOf(n)
+	}
+	weights, err := floats(w)
+	if err != nil {
+		return err
+	}
+	var bias []float32
+	later := len(n.In) == 3 && n.In[2].Const == nil
+	if len(n.In) == 3 && !later {
+		if bias, err = floats(n.In[2]); err != nil {
+			return err
+		}
+	}
+	v := n.Out[0]
+	out, err := c.packed(n.In[0], v, kernel.Pack(weights, bias, w.Shape[0], w.Shape[1]), !later, "linear")
+	if err != nil || !later {
+		return err
+	}
+	return c.addBias(n, out)
+}
+
+// linearOf lowers a dense layer with computed weights.
+func (c *compiler) linearOf(n *graph.Node) error {
+	x, w, v := n.In[0], n.In[1], n.Out[0]
+	a, err := c.operand(x)
+	if err != nil {
+		return err
+	}
+	b, err := c.operand(w)
+	if err != nil {
+		return err
+	}
+	b = c.permute(b, w.Shape, []int{1, 0})
+	out := c.temp(v.Shape)
+	c.step(step{
+		op: stepMatMul, a: a, b: b, out: out, note: "linear",
+		count: dim{n: 1}, m: sizeOf(x.Shape[:len(x.Shape)-1]), n: w.Shape[1], cols: toDim(w.Shape[0]),
+	})
+	c.of[v] = out
+	if len(n.In) < 3 {
+		return nil
+	}
+	return c.addBias(n, out)
+}
+
+func (c *compiler) addBias(n *graph.Node, product int) error {
+	b, err := c.operand(n.In[2])
+	if err != nil {
+		return err
+	}
+	out := c.temp(n.Out[0].Shape)
+	c.step(step{op: stepTile, binary: kernel.Add, a: product, b: b, out: out, note: "bias"})
+	c.of[n.Out[0]] = out
+	return nil
+}
+
+// packed adds the product of x with a packed matrix, whose result is v or, if
+// fuse allows it, that of the activation behind it.
+func (c *compiler) packed(x, v *graph.Value, m *kernel.Matrix, fuse bool, note string) (int, error) {
+	a, err := c.operand(x)
+	if err != nil {
+		return 0, err
+	}
+	s := step{op: stepLinear, matrix: m, a: a, count: sizeOf(v.Shape[:len(v.Shape)-1]), note: note}
+	if next := c.only(v); fuse && next != nil {
+		if u, ok := unaryOf(next); ok && next.Out[0].DType.IsFloat() {
+			s.unary = u
+			c.done[next] = true
+			v = next.Out[0]
+		}
+	}
+	s.out = c.temp(v.Shape)
+	c.step(s)
+	c.of[v] = s.out
+	return s.out, nil
+}
+
+// matMul lowers a product of matrices: one constant matrix on the right is a
+// dense layer, one computed matrix there is one product, and several are
+// multiplied each with its own.
+func (c *compiler) matMul(n *graph.Node) error {
+	x, y, v := n.In[0], n.In[1], n.Out[0]
+	xs, ys := x.Shape, y.Shape
+	k, cols := ys[len(ys)-2], ys[len(ys)-1]
+	single := sizeOf(ys[:len(ys)-2]) == dim{n: 1}
+	if y.Const != nil && single {
+		w, err := floats(y)
+		if err != nil {
+			return err
+		}
+		t := make([]float32, len(w))
+		kernel.Move(t, w, []kernel.Axis{{N: cols, Dst: k, Src: 1}, {N: k, Dst: 1, Src: cols}})
+		_, err = c.packed(x, v, kernel.Pack(t, nil, cols, k), true, "matmul")
+		return err
+	}
+	a, err := c.operand(x)
+	if err != nil {
+		return err
+	}
+	b, err := c.operand(y)
+	if err != nil {
+		return err
+	}
+	lead, m := v.Shape[:len(v.Shape)-2], xs[len(xs)-2]
+	s := step{op: stepMatMul, n: k, cols: toDim(cols), out: c.temp(v.Shape), note: "matmul"}
+	if single {
+		s.a, s.b, s.count, s.m = a, b, dim{n: 1}, sizeOf(xs[:len(xs)-1])
+	} else {
+		s.count, s.m = sizeOf(lead), toDim(m)
+		s.a = c.stretch(a, xs, append(lead[:len(lead):len(lead)], m, k))
+		s.b = c.stretch(b, ys, append(lead[:len(lead):len(lead)], k, cols))
+	}
+	c.step(s)
+	c.of[v] = s.out
+	return nil
+}
+
+// conv lowers a convolution.
+func (c *compiler) conv(n *graph.Node) error {
+	x, w, v := n.In[0], n.In[1], n.Out[0]
+	spatial := len(x.Shape) - 2
+	if spatial < 1 || spatial > 3 {
+		return fmt.Errorf("%w: %d spatial dimensions", ErrUnsupported, spatial)
+	}
+	g := &kernel.ConvShape{
+		Groups: n.Attrs.Int("groups"), Channels: x.Shape[1], Outputs: w.Shape[0],
+		In: [3]int{1, 1, 1}, Kernel: [3]int{1, 1, 1}, Out: [3]int{1, 1, 1},
+		Stride: [3]int{1, 1, 1}, Dilation: [3]int{1, 1, 1},
+	}
+	for i := range spatial {
+		at := 3 - spatial + i
+		g.In[at], g.Kernel[at], g.Out[at] = x.Shape[2+i], w.Shape[2+i], v.Shape[2+i]
+		g.Stride[at] = n.Attrs.Ints("stride")[i]
+		g.Padding[at] = n.Attrs.Ints("padding")[i]
+		g.Dilation[at] = n.Attrs.Ints("dilation")[i]
+	}
+	s := step{op: stepConv, conv: g, c: none, count: toDim(x.Shape[0]), note: "conv"}
+	for i, to := range []*int{&s.a, &s.b, &s.c}[:len(n.In)] {
+		slot, err := c.operand(n.In[i])
+		if err != nil {
+			return err
+		}
+		*to = slot
+	}
+	s.out = c.temp(v.Shape)
+	c.step(s)
+	c.of[v] = s.out
+	return nil
+}

@@ -1,0 +1,118 @@
+// Package plan turns a graph into steps for this CPU and runs them. What
+// enters is a verified graph; what leaves is a Plan, which never changes and
+// may be shared, and Runners, each of which owns the memory of one run at a
+// time.
+//
+// A plan computes in float32 throughout: parameters of other types are
+// converted when it is compiled, and integers and booleans are exact small
+// numbers. Linear layers are packed and take their activation with them,
+// reshapes and casts that change nothing cost nothing, and the buffers of
+// values that are not needed at the same time share memory.
+//
+// A row gives the same bits in whatever batch it travels. The package knows
+// nothing of files and protocols; it imports packages graph and kernel alone.
+package plan
+
+import (
+	"errors"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/kernel"
+)
+
+// Options of Compile. The zero Options are those of production.
+type Options struct {
+	// Generic compiles for the Go twins of the kernels, against which the
+	// fast ones are tested.
+	Generic bool
+}
+
+// Noise keys the random draws of a run.
+type Noise = graph.Noise
+
+var (
+	// ErrUnsupported is a graph that cannot be computed in float32.
+	ErrUnsupported = errors.New("unsupported")
+	// ErrArguments is a call of Run with slices that do not fit the plan.
+	ErrArguments = errors.New("wrong arguments")
+)
+
+const (
+	// chunkRows is the most rows that go through all steps together. What is
+	// between two layers then stays in the near caches, and the arena stays
+	// small; it is the block of a matrix product as well.
+	chunkRows = 96
+	// maxArenaFloats bounds the arena of a plan that cannot be run in chunks.
+	maxArenaFloats = 1 << 30
+)
+
+// Plan is a compiled graph.
+type Plan struct {
+	impl    kernel.Impl
+	slots   []slot
+	steps   []step
+	inputs  []port
+	outputs []port
+
+	// chunked tells that rows are independent in memory as well: each value
+	// lies row after row.
+	chunked bool
+	// rowFloats and fixedFloats are the sizes of the arena.
+	rowFloats, fixedFloats int
+}
+
+// port is an input or output of the plan.
+type port struct {
+	name string
+	slot int
+	size dim
+}
+
+// Compile makes a plan of a graph, which must verify and must not change
+// afterwards. The error wraps ErrUnsupported, or is one of package graph.
+func Compile(g *graph.Graph, o Options) (*Plan, error) {
+	if err := g.Verify(); err != nil {
+		return nil, err
+	}
+	c := newCompiler(g)
+	if !o.Generic {
+		c.plan.impl = kernel.Best()
+	}
+	if err := c.lower(); err != nil {
+		return nil, err
+	}
+	c.plan.assign()
+	return c.plan, nil
+}
+
+// InputWidth returns the number of floats that a row of input i takes; of an
+// input without a batch axis, those of the whole.
+func (p *Plan) InputWidth(i int) int { return p.inputs[i].size.n }
+
+// OutputWidth returns the number of floats that a row of output i takes; of an
+// output without a batch axis, those of the whole.
+func (p *Plan) OutputWidth(i int) int { return p.outputs[i].size.n }
+
+// ConstantBytes returns the memory that packed weights and other constants
+// take.
+func (p *Plan) ConstantBytes() int {
+	n := 0
+	for i := range p.slots {
+		n += 4 * len(p.slots[i].data)
+	}
+	for i := range p.steps {
+		if m := p.steps[i].matrix; m != nil {
+			n += m.Bytes()
+		}
+	}
+	return n
+}
+
+// ArenaBytes returns the memory that a Runner takes for runs of up to the
+// given number of rows.
+func (p *Plan) ArenaBytes(rows int) int {
+	if p.chunked {
+		rows = min(rows, chunkRows)
+	}
+	return 4 * (p.fixedFloats + rows*p.rowFloats)
+}

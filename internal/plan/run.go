@@ -1,0 +1,210 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/kernel"
+)
+
+// Runner runs a plan. It owns the memory between the steps and serves one run
+// at a time.
+type Runner struct {
+	plan  *Plan
+	rows  int         // for which the temporary slots are laid out
+	slots [][]float32 // the memory of each slot in this run
+	arena []float32   // of what grows with the rows
+	fixed []float32
+}
+
+// NewRunner returns a runner, which allocates when a run has more rows than
+// any before it, and not otherwise.
+func (p *Plan) NewRunner() *Runner {
+	r := &Runner{plan: p, rows: -1, slots: make([][]float32, len(p.slots)), fixed: kernel.Aligned(p.fixedFloats)}
+	for i := range p.slots {
+		switch s := &p.slots[i]; {
+		case s.kind == slotConst:
+			r.slots[i] = s.data
+		case s.kind == slotTemp && !s.size.batch:
+			r.slots[i] = r.fixed[s.off : s.off+s.size.n]
+		}
+	}
+	return r
+}
+
+// Run computes the outputs of the given number of rows. in holds, for each
+// input of the graph, its rows one after another, and out takes the outputs
+// in the same way; what is longer than needed is left alone beyond its need.
+// Inputs are read in place and not changed, and must not share memory with
+// outputs. Draws of the graph are keyed by noise.
+//
+// The error wraps ErrArguments, and outputs are then as they were.
+func (r *Runner) Run(rows int, in, out [][]float32, noise Noise) error {
+	if err := r.check(rows, in, out); err != nil {
+		return err
+	}
+	key := noise.Key()
+	if !r.plan.chunked {
+		r.bind(0, rows, in, out)
+		r.run(0, rows, key)
+		return nil
+	}
+	for base := 0; base < rows; base += chunkRows {
+		n := min(chunkRows, rows-base)
+		r.bind(base, n, in, out)
+		r.run(base, n, key)
+	}
+	return nil
+}
+
+func (r *Runner) check(rows int, in, out [][]float32) error {
+	p := r.plan
+	if rows < 0 || len(in) != len(p.inputs) || len(out) != len(p.outputs) {
+		return fmt.Errorf("plan: %w: %d rows, %d inputs of %d, %d outputs of %d", ErrArguments, rows, len(in), len(p.inputs), len(out), len(p.outputs))
+	}
+	for i := range p.inputs {
+		if len(in[i]) < p.inputs[i].size.at(rows) {
+			return fmt.Errorf("plan: %w: input %q has %d numbers, %d rows need %d", ErrArguments, p.inputs[i].name, len(in[i]), rows, p.inputs[i].size.at(rows))
+		}
+	}
+	for i := range p.outputs {
+		if len(out[i]) < p.outputs[i].size.at(rows) {
+			return fmt.Errorf("plan: %w: output %q has room for %d numbers, %d rows need %d", ErrArguments, p.outputs[i].name, len(out[i]), rows, p.outputs[i].size.at(rows))
+		}
+	}
+	if !p.chunked && p.rowFloats > 0 && rows > maxArenaFloats/p.rowFloats {
+		return fmt.Errorf("plan: %w: %d rows take more than %d floats", ErrArguments, rows, maxArenaFloats)
+	}
+	return nil
+}
+
+// bind points the slots of inputs and outputs at rows [base, base+rows) of the
+// caller's memory, and lays out the arena for that number of rows.
+func (r *Runner) bind(base, rows int, in, out [][]float32) {
+	p := r.plan
+	for i := range p.inputs {
+		s := &p.inputs[i]
+		from := 0
+		if s.size.batch {
+			from = base * s.size.n
+		}
+		r.slots[s.slot] = in[i][from : from+s.size.at(rows)]
+	}
+	for i := range p.outputs {
+		s := &p.outputs[i]
+		from := 0
+		if s.size.batch {
+			from = base * s.size.n
+		}
+		r.slots[s.slot] = out[i][from : from+s.size.at(rows)]
+	}
+	if rows != r.rows {
+		r.layOut(rows)
+	}
+}
+
+func (r *Runner) layOut(rows int) {
+	p := r.plan
+	if need := rows * p.rowFloats; need > len(r.arena) {
+		r.arena = kernel.Aligned(need)
+	}
+	for i := range p.slots {
+		if s := &p.slots[i]; s.kind == slotTemp && s.size.batch {
+			from := rows * s.off
+			r.slots[i] = r.arena[from : from+rows*s.size.n]
+		}
+	}
+	r.rows = rows
+}
+
+// run is the loop over the steps.
+func (r *Runner) run(base, rows int, key graph.NormalKey) {
+	k := r.plan.impl
+	for i := range r.plan.steps {
+		s := &r.plan.steps[i]
+		out := r.slots[s.out]
+		switch s.op {
+		case stepLinear:
+			k.Linear(out, s.matrix.Out(), r.slots[s.a], s.matrix.In(), s.count.at(rows), s.matrix, s.unary)
+		case stepUnary:
+			k.Apply(s.unary, out, r.slots[s.a])
+		case stepBinary:
+			k.Binary(s.binary, out, r.slots[s.a], r.slots[s.b])
+		case stepTile:
+			s.tile(k, out, r.slots[s.a], r.slots[s.b])
+		case stepWhere:
+			kernel.Where(out, r.slots[s.a], r.slots[s.b], r.slots[s.c])
+		case stepWrap:
+			copy(out, r.slots[s.a])
+			kernel.WrapInt(out, s.n, s.flag)
+		case stepMove:
+			s.move(out, r.slots[s.a], rows)
+		case stepSum:
+			kernel.Sum(out, r.slots[s.a], s.n, s.div)
+		case stepAmax:
+			kernel.Amax(out, r.slots[s.a], s.n)
+		case stepAmin:
+			kernel.Amin(out, r.slots[s.a], s.n)
+		case stepArgmax:
+			kernel.Argmax(out, r.slots[s.a], s.n)
+		case stepSoftmax:
+			kernel.Softmax(out, r.slots[s.a], s.n, s.flag)
+		case stepMatMul:
+			s.matMul(out, r.slots[s.a], r.slots[s.b], rows)
+		case stepConv:
+			var bias []float32
+			if s.c != none {
+				bias = r.slots[s.c]
+			}
+			kernel.Conv(out, r.slots[s.a], r.slots[s.b], bias, s.count.at(rows), s.conv)
+		case stepNormal:
+			s.normal(out, key, base)
+		case stepCopy:
+			copy(out, r.slots[s.a])
+		}
+	}
+}
+
+// tile goes through a in parts as long as what repeats.
+func (s *step) tile(k kernel.Impl, out, a, b []float32) {
+	for len(a) > 0 {
+		n := min(len(a), len(b))
+		if s.swapped {
+			k.Binary(s.binary, out[:n], b[:n], a[:n])
+		} else {
+			k.Binary(s.binary, out[:n], a[:n], b[:n])
+		}
+		a, out = a[n:], out[n:]
+	}
+}
+
+func (s *step) move(out, a []float32, rows int) {
+	var axes [graph.MaxRank]kernel.Axis
+	for i, x := range s.axes {
+		axes[i] = kernel.Axis{N: x.n.at(rows), Dst: x.dst.at(rows), Src: x.src.at(rows)}
+		if axes[i].N == 0 {
+			return
+		}
+	}
+	kernel.Move(out[s.dstOff.at(rows):], a[s.srcOff:], axes[:len(s.axes)])
+}
+
+func (s *step) matMul(out, a, b []float32, rows int) {
+	m, n, k := s.m.at(rows), s.cols.at(rows), s.n
+	for i := range s.count.at(rows) {
+		kernel.MatMul(out[i*m*n:(i+1)*m*n], a[i*m*k:(i+1)*m*k], b[i*k*n:(i+1)*k*n], m, k, n)
+	}
+}
+
+// normal draws for each row, or for row 0 alone where the value has no batch
+// axis.
+func (s *step) normal(out []float32, key graph.NormalKey, base int) {
+	if !s.flag {
+		kernel.Normal(out, key, s.stream, 0)
+		return
+	}
+	for row := uint64(base); len(out) > 0; row++ {
+		kernel.Normal(out[:s.n], key, s.stream, row)
+		out = out[s.n:]
+	}
+}

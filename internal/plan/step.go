@@ -1,0 +1,66 @@
+package plan
+
+import "github.com/carla-rl/carla-rl-serving/internal/kernel"
+
+// stepOp names what a step does. The comment gives the fields that it uses.
+type stepOp uint8
+
+const (
+	stepLinear  stepOp = iota // out = unary(matrix·a + bias) for count rows
+	stepUnary                 // out = unary(a)
+	stepBinary                // out = binary(a, b), all of one size
+	stepTile                  // out = binary(a, b) with b again and again; swapped: binary(b, a)
+	stepWhere                 // out = a ? b : c
+	stepWrap                  // out = a as an integer of n bits, signed if flag
+	stepMove                  // out = a along axes from the offsets
+	stepSum                   // out = sums of rows of n of a, divided by div
+	stepAmax                  // rows of n
+	stepAmin                  // rows of n
+	stepArgmax                // rows of n
+	stepSoftmax               // rows of n, the logarithm if flag
+	stepMatMul                // out = a·b, count times m by k by cols
+	stepConv                  // out = conv(a, b, c) for count rows; c may be none
+	stepNormal                // out = draws of the stream, n a row, row 0 unless flag
+	stepCopy                  // out = a
+)
+
+var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy"}
+
+// none is the slot of an operand that is absent.
+const none = -1
+
+// step is one call of a kernel. The slots of operands and result are indices;
+// the rest is used as the operation says.
+type step struct {
+	op           stepOp
+	flag         bool // see the operation
+	swapped      bool
+	binary       kernel.BinaryOp
+	a, b, c, out int
+	unary        kernel.Unary
+	matrix       *kernel.Matrix
+	count        dim
+	n            int
+	div          float64
+	m, cols      dim
+	axes         []axis
+	srcOff       int
+	dstOff       dim
+	conv         *kernel.ConvShape
+	stream       uint32
+
+	note string // what the graph calls it, for the dump
+}
+
+// axis is a dimension of a move.
+type axis struct{ n, dst, src dim }
+
+// inPlace reports whether the step may write its result over operand a.
+func (s *step) inPlace() bool {
+	switch s.op {
+	case stepUnary, stepBinary, stepTile, stepWrap, stepSoftmax:
+		return true
+	default:
+		return false
+	}
+}
