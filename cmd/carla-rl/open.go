@@ -70,7 +70,7 @@ func openPath(path string) (*opened, error) {
 		var notes []string
 		o.card, notes, err = artifact.ParseCard(data)
 		o.notes = append(o.notes, notes...)
-	case isPickle(data):
+	case isPreprocessor(data):
 		if o.preprocessor, err = preprocess.Decode(data); err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
@@ -86,14 +86,29 @@ func openPath(path string) (*opened, error) {
 // pickle of its magic number.
 var legacyTorch = []byte{0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19}
 
-// isPickle tells a preprocessor's pickle from a model file: it begins with a
-// protocol, or is of a protocol that has no such beginning and ends as every
-// pickle does.
-func isPickle(data []byte) bool {
-	if len(data) < 2 || bytes.HasPrefix(data, legacyTorch) || bytes.HasPrefix(data, []byte("PK")) {
+// isPreprocessor tells the file of a preprocessor from a model file: a pickle,
+// which begins with a protocol, or is of a protocol that has no such beginning
+// and ends as every pickle does; or the arrays of an .npz or .npy file.
+func isPreprocessor(data []byte) bool {
+	switch {
+	case len(data) < 2 || bytes.HasPrefix(data, legacyTorch):
 		return false
+	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
+		return bytes.HasSuffix(firstMember(data), []byte(".npy"))
+	case bytes.HasPrefix(data, []byte("\x93NUMPY")):
+		return true
 	}
 	return data[0] == 0x80 && data[1] <= 5 || data[len(data)-1] == '.'
+}
+
+// firstMember returns the name in the first local header of a zip.
+func firstMember(data []byte) []byte {
+	const header = 30
+	if len(data) < header {
+		return nil
+	}
+	n := int(data[26]) | int(data[27])<<8
+	return data[header:min(header+n, len(data))]
 }
 
 func isFolder(path string) bool {

@@ -146,17 +146,11 @@ func (c *predictCmd) transform(rows jsontext.Value) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A plan computes in float32 throughout; the reference evaluator takes the
-	// rows as numpy has them.
-	dt := graph.Float32
-	if c.Engine == engineReference {
-		dt = graph.Float64
-	}
 	if w := p.Width(); w > 0 && w != t.shape[1] {
 		return nil, fmt.Errorf("input: transform: expected %d features a row, got %d", w, t.shape[1])
 	}
 	g := graph.New("preprocessor")
-	y, err := p.Lower(g, g.Input("x", dt, graph.Shape{graph.Batch, t.shape[1]}))
+	y, err := p.Lower(g, g.Input("x", graph.Float32, graph.Shape{graph.Batch, t.shape[1]}))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/config"
+)
+
+// checkCmd holds the checks. They look at files and compute nothing.
+type checkCmd struct {
+	Config   checkConfigCmd   `cmd:"" help:"Say everything that is wrong with a configuration file."`
+	Artifact checkArtifactCmd `cmd:"" help:"Say everything that is wrong with an artifact folder."`
+}
+
+// checkConfigCmd reads a configuration file as the server would.
+type checkConfigCmd struct {
+	File string `arg:"" help:"The file."`
+	Show bool   `help:"Print every setting that would be in force, and where it comes from."`
+}
+
+// Run prints every mistake in the file.
+func (c *checkConfigCmd) Run(s stdio) error {
+	problems, notes := config.Check(c.File, config.Options{})
+	for _, p := range problems {
+		fmt.Fprintln(s.out, oneLine(p.String()))
+	}
+	for _, n := range notes {
+		fmt.Fprintf(s.out, "note: %s\n", oneLine(n))
+	}
+	if len(problems) > 0 {
+		return refused("configuration file", c.File, len(problems))
+	}
+	if c.Show {
+		cfg, _, err := config.Load(config.Options{File: c.File})
+		if err != nil {
+			return err
+		}
+		for _, v := range cfg.Values() {
+			fmt.Fprintf(s.out, "%-36s %-16s %s\n", v.Key, oneLine(v.Value), oneLine(v.Source.String()))
+		}
+	}
+	fmt.Fprintf(s.out, "%s: the configuration is valid\n", c.File)
+	return nil
+}
+
+// checkArtifactCmd looks at an artifact as the server would before it reads
+// the model.
+type checkArtifactCmd struct {
+	Dir           string `arg:"" help:"The folder, or a single file."`
+	RequireHashes bool   `help:"Also demand a SHA-256 for each file, as model.require_hashes does."`
+}
+
+// Help tells what is looked at.
+func (c *checkArtifactCmd) Help() string {
+	return `Reads the card, finds the files, compares their SHA-256 with the card's, and lists
+every problem. It does not decode the model: carla-rl inspect does that too.`
+}
+
+// Run prints every problem of the folder.
+func (c *checkArtifactCmd) Run(s stdio) error {
+	dir, note, err := artifactFolder(c.Dir)
+	if err != nil {
+		return err
+	}
+	problems, notes := artifact.Check(dir, artifact.Limits{RequireHashes: c.RequireHashes})
+	for _, p := range problems {
+		fmt.Fprintln(s.out, oneLine(p.String()))
+	}
+	if note != "" {
+		notes = append([]string{note}, notes...)
+	}
+	for _, n := range notes {
+		fmt.Fprintf(s.out, "note: %s\n", oneLine(n))
+	}
+	if len(problems) > 0 {
+		return refused("artifact", c.Dir, len(problems))
+	}
+	fmt.Fprintf(s.out, "%s: the artifact is valid\n", c.Dir)
+	return nil
+}
+
+// refused counts what was listed on standard output.
+func refused(what, name string, problems int) error {
+	if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s: there is no such file or folder", name)
+	}
+	if problems == 1 {
+		return fmt.Errorf("%s %s has 1 problem", what, name)
+	}
+	return fmt.Errorf("%s %s has %d problems", what, name, problems)
+}
