@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+)
+
+// Backend is what the server serves. Its methods are called by many
+// goroutines at once.
+type Backend interface {
+	// Resolve finds the version that answers for a model and a version; an
+	// empty string asks for the default. It returns ErrModelNotFound,
+	// ErrVersionNotFound or a *NotReadyError, wrapped or not, where there is
+	// none that could answer. It must allocate nothing when it succeeds.
+	Resolve(model, version string) (Target, error)
+	// Act answers the request, whose rows fit the target's contract. The
+	// context carries the deadline of the request and a nil Done channel.
+	Act(ctx context.Context, t *Target, req *serving.Request) error
+	// Warmup runs every version that is ready once more.
+	Warmup(ctx context.Context) error
+	// Readiness tells why the server should be sent no requests; nil says
+	// that it should.
+	Readiness() error
+	// Started reports whether the first attempt to load every version has
+	// ended, well or badly.
+	Started() bool
+	// Listing returns every model and version, newest first.
+	Listing() Listing
+}
+
+// Target is the version that a request was resolved to.
+type Target struct {
+	Model    string
+	Version  string
+	Contract *policy.Contract
+	Handle   any // the backend's own
+}
+
+// Listing is what a backend has to offer.
+type Listing struct {
+	// Model and Current are the default model and the version of it that
+	// answers, or would if it were ready.
+	Model   string
+	Current string
+	// Strategy says how Current was chosen, in the ancestor's words:
+	// "environment_with_fallback" or "fallback".
+	Strategy string
+	// Root names the artifact root, as little of its path as the operator
+	// wants strangers to see.
+	Root     string
+	Versions []VersionStatus
+}
+
+// VersionStatus is one version of one model.
+type VersionStatus struct {
+	Model   string
+	Version string
+	State   string // "ready", "loading", "failed", ...
+	Reason  string // why it is not ready; names no path of the machine
+	Digest  string
+	Stable  bool // no pre-release
+	Ready   bool
+	// InputShape is the card's, or the network's where the card has none.
+	InputShape []int
+	// Metrics are the card's performance metrics.
+	Metrics map[string]float64
+	// Card is the card as it is shown to clients; it is marshalled to JSON.
+	Card any
+	// Hashed tells whether the card vouches for its files.
+	Hashed bool
+}
+
+// Metrics is where the server counts. Each method that takes labels is called
+// once for each set of them, when a route or a version is first seen; what it
+// returns is called on each request and must not allocate.
+type Metrics interface {
+	// Route returns the observer of one method and route template.
+	Route(method, endpoint string) func(status int, took time.Duration, traceID string)
+	// Inference returns the observer of one version: rows of a request, how
+	// it ended and how long it waited and ran.
+	Inference(model, version string) func(rows int, deterministic bool, err bool, queued, took time.Duration)
+	// Rejected returns the counter of requests that a limit turned away.
+	Rejected(reason string) func()
+	// Error counts an error answer by its code and route.
+	Error(code, endpoint string)
+	// Active moves the number of requests that are being answered.
+	Active(delta int)
+	// Panicked counts a panic that a handler was recovered from.
+	Panicked()
+	// Connections is told how to read the number of open connections.
+	Connections(read func() int)
+}

@@ -1,0 +1,55 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Phases of a server's life.
+const (
+	phaseServing int32 = iota
+	phaseUnready       // answers as ever; /readyz says 503
+	phaseClosing       // and asks each connection to close
+)
+
+// Shutdown stops the server without losing a request that reached it:
+//
+//  1. /readyz answers 503 for DrainUnready, while whoever sends requests here
+//     learns of it and everything is answered as ever;
+//  2. each answer carries Connection: close for DrainAccept, while new
+//     connections are still accepted, since a client may have sent a request
+//     on a connection that a stop at this point would find idle;
+//  3. listeners and idle connections are closed, and requests in flight are
+//     waited for.
+//
+// A context that ends cuts every step short; Shutdown then returns its error
+// and requests may be lost.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.phase.CompareAndSwap(phaseServing, phaseUnready)
+	s.log.Info("shutting down: no longer ready", "event_type", "shutdown", "wait", s.limits.DrainUnready)
+	sleep(ctx, s.limits.DrainUnready)
+	s.phase.Store(phaseClosing)
+	s.log.Info("shutting down: connections are asked to close", "event_type", "shutdown", "wait", s.limits.DrainAccept)
+	sleep(ctx, s.limits.DrainAccept)
+	err := s.http.ShutdownWithContext(ctx)
+	if err != nil && errors.Is(err, ctx.Err()) {
+		s.log.Warn("shutting down: requests were cut off", "event_type", "shutdown", "connections", s.limit.open())
+	}
+	return err
+}
+
+// Draining reports whether Shutdown has begun.
+func (s *Server) Draining() bool { return s.phase.Load() != phaseServing }
+
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,207 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+)
+
+// Errors of a Backend's Resolve.
+var (
+	ErrModelNotFound   = errors.New("there is no such model")
+	ErrVersionNotFound = errors.New("the model has no such version")
+)
+
+// NotReadyError says that a version cannot answer yet, or not at all.
+type NotReadyError struct {
+	Model   string
+	Version string
+	State   string
+	Reason  string // names no path of the machine
+}
+
+func (e *NotReadyError) Error() string {
+	what := e.Model
+	if e.Version != "" {
+		what += " " + e.Version
+	}
+	if what == "" {
+		what = "the server"
+	}
+	msg := what + " is not ready"
+	if e.State != "" {
+		msg += " (" + e.State + ")"
+	}
+	if e.Reason != "" {
+		msg += ": " + e.Reason
+	}
+	return msg
+}
+
+// fault is one kind of error answer. It is an error itself, for the cases that
+// have nothing to add to its message.
+type fault struct {
+	status     int
+	code       string // stable; clients switch on it
+	message    string
+	retryAfter int    // seconds, for Retry-After; 0 sends none
+	reason     string // label of the rejections counter; empty counts none
+}
+
+func (f *fault) Error() string { return f.message }
+
+// The table of error answers: every answer that is not a success is one of
+// these, and docs and the API description are made from it.
+var (
+	faultFraming       = &fault{status: 400, code: "BAD_REQUEST", message: "the request is not well-formed HTTP/1.1", reason: "framing"}
+	faultMalformed     = &fault{status: 400, code: "MALFORMED_JSON", message: "the body is not well-formed JSON"}
+	faultUnauthorized  = &fault{status: 401, code: "UNAUTHORIZED", message: "a valid API key is needed: send it as X-API-Key, or as Authorization with Bearer or Api-Key", reason: "unauthorized"}
+	faultOrigin        = &fault{status: 403, code: "ORIGIN_NOT_ALLOWED", message: "pages of this origin may not call the server", reason: "origin"}
+	faultNotFound      = &fault{status: 404, code: "NOT_FOUND", message: "there is no such route; /docs lists those that there are"}
+	faultModel         = &fault{status: 404, code: "MODEL_NOT_FOUND", message: "there is no such model; /versions lists those that there are"}
+	faultVersion       = &fault{status: 404, code: "VERSION_NOT_FOUND", message: "the model has no such version; /versions lists those that there are"}
+	faultMethod        = &fault{status: 405, code: "METHOD_NOT_ALLOWED", message: "the route does not take this method"}
+	faultTimeout       = &fault{status: 408, code: "REQUEST_TIMEOUT", message: "the request did not arrive in time", reason: "timeout"}
+	faultLength        = &fault{status: 411, code: "LENGTH_REQUIRED", message: "bodies are taken with Content-Length only, not with Transfer-Encoding", reason: "transfer_encoding"}
+	faultTooLarge      = &fault{status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", reason: "body_size"}
+	faultMediaType     = &fault{status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message: "the body must be sent as Content-Type: application/json, and uncompressed"}
+	faultExpectation   = &fault{status: 417, code: "EXPECTATION_FAILED", message: "the only expectation that is met is 100-continue", reason: "framing"}
+	faultHost          = &fault{status: 421, code: "HOST_NOT_ALLOWED", message: "this server does not answer for the host of the request", reason: "host"}
+	faultContract      = &fault{status: 422, code: "VALIDATION_ERROR", message: "the request does not fit the policy's contract"}
+	faultOverloaded    = &fault{status: 429, code: "RESOURCE_EXHAUSTED", message: "too many requests wait already", retryAfter: 1, reason: "queue_full"}
+	faultAddress       = &fault{status: 429, code: "TOO_MANY_CONNECTIONS", message: "too many connections are open from this address", retryAfter: 1, reason: "connections_per_ip"}
+	faultHeaders       = &fault{status: 431, code: "HEADERS_TOO_LARGE", message: "the header of the request is too large", reason: "header_size"}
+	faultInternal      = &fault{status: 500, code: "INTERNAL_ERROR", message: "an unexpected error occurred"}
+	faultInference     = &fault{status: 500, code: "INFERENCE_ERROR", message: "the policy gave no usable action"}
+	faultNotReady      = &fault{status: 503, code: "SERVICE_UNAVAILABLE", message: "the server is not ready", retryAfter: 1}
+	faultDraining      = &fault{status: 503, code: "SHUTTING_DOWN", message: "the server is shutting down", retryAfter: 1}
+	faultConnections   = &fault{status: 503, code: "TOO_MANY_CONNECTIONS", message: "too many connections are open", retryAfter: 1, reason: "connections"}
+	faultDeadline      = &fault{status: 504, code: "DEADLINE_EXCEEDED", message: "no action could be computed before the deadline", retryAfter: 1, reason: "deadline"}
+	faultHTTPVersion   = &fault{status: 505, code: "HTTP_VERSION_NOT_SUPPORTED", message: "only HTTP/1.0 and HTTP/1.1 are spoken here", reason: "framing"}
+	faultHeaderTooMany = &fault{status: 431, code: "HEADERS_TOO_LARGE", message: "the request has too many header fields", reason: "header_fields"}
+)
+
+// faults lists the table for documents and tests.
+var faults = []*fault{
+	faultFraming, faultMalformed, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
+	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
+	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,
+	faultNotReady, faultDraining, faultConnections, faultDeadline, faultHTTPVersion,
+}
+
+// causes says which fault an error of the packages below is.
+var causes = []struct {
+	err   error
+	fault *fault
+}{
+	{ErrModelNotFound, faultModel},
+	{ErrVersionNotFound, faultVersion},
+	{serving.ErrQueueFull, faultOverloaded},
+	{serving.ErrDeadline, faultDeadline},
+	{context.DeadlineExceeded, faultDeadline},
+	{context.Canceled, faultDraining},
+	{fasthttp.ErrBodyTooLarge, faultTooLarge},
+	{fasthttp.ErrSmallReadBuffer, faultHeaders},
+}
+
+// detailed is a fault with what the case at hand adds to it.
+type detailed struct {
+	fault   *fault
+	message string
+	// details is the inside of the JSON object that the answer carries beside
+	// the request's id, each member followed by a comma.
+	details []byte
+}
+
+func (e *detailed) Error() string { return e.message }
+func (e *detailed) Unwrap() error { return e.fault }
+
+// explain returns f with a message of its own.
+func explain(f *fault, format string, args ...any) error {
+	return &detailed{fault: f, message: fmt.Sprintf(format, args...)}
+}
+
+// faultOf returns the kind of an error and what may be said of it to a client.
+// An error that the table does not know is an internal one, of which nothing
+// is said.
+func faultOf(err error) (f *fault, message string, details []byte) {
+	var d *detailed
+	if errors.As(err, &d) {
+		return d.fault, d.message, d.details
+	}
+	if errors.As(err, &f) {
+		return f, f.message, nil
+	}
+	for _, c := range causes {
+		if errors.Is(err, c.err) {
+			return c.fault, c.fault.message, nil
+		}
+	}
+	var notReady *NotReadyError
+	if errors.As(err, &notReady) {
+		return faultNotReady, notReady.Error(), notReadyDetails(notReady)
+	}
+	var action *policy.ActionError
+	if errors.As(err, &action) {
+		return faultInference, action.Error(), nil
+	}
+	var input *policy.InputError
+	if errors.As(err, &input) {
+		return faultContract, input.Error(), nil
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return faultTimeout, faultTimeout.message, nil
+	}
+	return faultInternal, faultInternal.message, nil
+}
+
+func notReadyDetails(e *NotReadyError) []byte {
+	b := appendMember(nil, "model", e.Model)
+	b = appendMember(b, "version", e.Version)
+	b = appendMember(b, "state", e.State)
+	return appendMember(b, "reason", e.Reason)
+}
+
+// appendMember appends a member of a JSON object and a comma, or nothing for
+// an empty value.
+func appendMember(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = appendString(b, name)
+	b = append(b, ':')
+	b = appendString(b, value)
+	return append(b, ',')
+}
+
+// appendError appends the envelope of an error answer.
+func appendError(b []byte, f *fault, message string, details []byte, id []byte, now time.Time) []byte {
+	b = append(b, `{"error":"`...)
+	b = append(b, f.code...)
+	b = append(b, `","message":`...)
+	b = appendString(b, message)
+	b = append(b, `,"details":{`...)
+	b = append(b, details...)
+	b = append(b, `"request_id":"`...)
+	b = append(b, id...)
+	b = append(b, `"},"timestamp":`...)
+	b = appendTimestamp(b, now)
+	return append(b, '}')
+}
+
+// appendTimestamp appends seconds since 1970 with microseconds.
+func appendTimestamp(b []byte, t time.Time) []byte {
+	us := t.UnixMicro()
+	b = strconv.AppendInt(b, us/1e6, 10)
+	b = append(b, '.')
+	return appendPadded(b, us%1e6, 6)
+}

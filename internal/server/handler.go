@@ -1,0 +1,288 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+)
+
+// exchange is one request and its answer. It is pooled: what it holds is valid
+// until the handler returns, as is everything that fasthttp hands out.
+type exchange struct {
+	s   *Server
+	ctx *fasthttp.RequestCtx
+
+	start    time.Time
+	method   int
+	endpoint *endpoint
+	model    []byte // of the path
+	version  []byte // of the path
+	id       []byte
+	idSpace  [maxRequestIDLen]byte
+	code     string // of the error that was answered
+
+	span    trace.Span // nil unless this request is traced
+	spanCtx context.Context
+
+	target   Target
+	req      serving.Request
+	decoder  decoder
+	deadline requestContext
+	out      []byte // scratch for bodies and header values
+}
+
+// Headers of the hot path.
+var (
+	headerRequestID   = []byte("X-Request-ID")
+	headerProcessTime = []byte("X-Process-Time")
+	peekRequestID     = []byte("X-Request-Id") // as fasthttp spells what it parsed
+	peekOrigin        = []byte("Origin")
+	peekEncoding      = []byte("Content-Encoding")
+	typeJSON          = []byte("application/json")
+)
+
+// handle answers one request.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	x := s.pool.Get().(*exchange)
+	x.begin(ctx)
+	s.metrics.Active(1)
+	defer x.end()
+	if err := x.serve(); err != nil {
+		x.fail(err)
+	}
+}
+
+func (x *exchange) begin(ctx *fasthttp.RequestCtx) {
+	x.ctx = ctx
+	x.start = time.Now()
+	x.method = methodIndex(ctx.Method())
+	x.endpoint = x.s.routes.notFound
+	x.model, x.version, x.code = nil, nil, ""
+	x.id = requestID(x.idSpace[:0], ctx.Request.Header.PeekCanonical(peekRequestID))
+}
+
+// serve routes the request, decides whether it may be answered and answers it.
+func (x *exchange) serve() error {
+	s, header := x.s, &x.ctx.Request.Header
+	if s.phase.Load() == phaseClosing {
+		x.ctx.SetConnectionClose()
+	}
+	target := header.RequestURI()
+	host := header.Host()
+	if len(target) > 0 && target[0] != '/' && target[0] != '*' {
+		var err error
+		if target, err = originForm(target, host); err != nil {
+			return err
+		}
+	}
+	path := target
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		path = target[:i]
+	}
+	x.endpoint, x.model, x.version = s.routes.find(path)
+	e := x.endpoint
+	if !e.open && !s.hosts.allow(host) {
+		return faultHost
+	}
+	if origin := header.PeekCanonical(peekOrigin); len(origin) > 0 && !e.open {
+		if err := s.cors.admit(x.ctx, origin, host); err != nil {
+			return err
+		}
+	}
+	if e.allow == "" {
+		return faultNotFound
+	}
+	if x.method == methodOptions {
+		return x.options()
+	}
+	h := e.handler(x.method)
+	if h == nil {
+		x.ctx.Response.Header.Set(fasthttp.HeaderAllow, e.allow)
+		return explain(faultMethod, "the route takes %s, not this method", e.allow)
+	}
+	if s.o.Keys != nil && !e.open && !e.page && !s.o.Keys.admit(header) {
+		x.ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+		return faultUnauthorized
+	}
+	if s.o.Tracer != nil {
+		x.startSpan()
+	}
+	return h(x)
+}
+
+// originForm turns a target in absolute form into what follows its authority,
+// which must be that of the Host header: one request has one host.
+func originForm(target, host []byte) ([]byte, error) {
+	authority, ok := absoluteAuthority(target)
+	if !ok || !bytes.EqualFold(authority, host) {
+		return nil, explain(faultFraming, "the target and the Host header name different hosts")
+	}
+	rest := target[bytes.Index(target, []byte("//"))+2+len(authority):]
+	if len(rest) == 0 {
+		return []byte("/"), nil
+	}
+	return rest, nil
+}
+
+// options answers OPTIONS, preflights of allowed origins among them: admit has
+// put their headers already.
+func (x *exchange) options() error {
+	x.ctx.Response.Header.Set(fasthttp.HeaderAllow, x.endpoint.allow)
+	x.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	return nil
+}
+
+// fail answers with the error envelope.
+func (x *exchange) fail(err error) {
+	f, message, details := faultOf(err)
+	if f == faultInternal {
+		x.s.log.Error("request failed", "event_type", "error", "error", err, "endpoint", x.endpoint.template, "request_id", string(x.id))
+	}
+	x.ctx.Response.ResetBody()
+	x.s.reject.count(f)
+	x.s.metrics.Error(f.code, x.endpoint.template)
+	x.code = f.code
+	if f.retryAfter > 0 {
+		x.ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, fmt.Sprint(f.retryAfter))
+	}
+	x.out = appendError(x.out[:0], f, message, details, x.id, time.Now())
+	x.ctx.SetStatusCode(f.status)
+	x.ctx.Response.Header.SetContentTypeBytes(typeJSON)
+	x.ctx.Response.SetBody(x.out)
+	x.recordError(err, f.code)
+}
+
+// end finishes the answer and counts it. It is the deferred call of handle,
+// and turns a panic into an answer: nothing that one request does may end the
+// process.
+func (x *exchange) end() {
+	if r := recover(); r != nil {
+		x.s.metrics.Panicked()
+		x.s.log.Error("a handler panicked", "event_type", "error", "panic", fmt.Sprint(r), "endpoint", x.endpoint.template,
+			"request_id", string(x.id), "stack", string(debug.Stack()))
+		x.ctx.Response.Reset()
+		x.ctx.SetConnectionClose()
+		x.fail(faultInternal)
+		// What the panic left half done is not used again.
+		x.req, x.decoder = serving.Request{}, decoder{}
+	}
+	s, ctx := x.s, x.ctx
+	took := time.Since(x.start)
+	h := &ctx.Response.Header
+	h.SetCanonical(headerRequestID, x.id)
+	x.out = appendSeconds(x.out[:0], took)
+	h.SetCanonical(headerProcessTime, x.out)
+	status := ctx.Response.StatusCode()
+	var traceID string
+	if x.span != nil {
+		traceID = x.endSpan(status)
+	}
+	x.endpoint.observe(s.metrics, x.method, status, took, traceID)
+	s.metrics.Active(-1)
+	if s.o.AccessLog {
+		x.logAccess(status, took)
+	}
+	x.release()
+}
+
+// maxKeptBytes is the largest buffer that an exchange keeps for the next
+// request: a rare large request must not raise the memory of the process for
+// good.
+const maxKeptBytes = 256 << 10
+
+func (x *exchange) release() {
+	x.ctx, x.model, x.version, x.target = nil, nil, nil, Target{}
+	if cap(x.out) > maxKeptBytes {
+		x.out = nil
+	}
+	x.decoder.release()
+	for i := range x.req.Inputs {
+		if cap(x.req.Inputs[i]) > maxKeptBytes/4 {
+			x.req.Inputs[i] = nil
+		}
+	}
+	if cap(x.req.Actions) > maxKeptBytes/4 {
+		x.req.Actions = nil
+	}
+	x.s.pool.Put(x)
+}
+
+func (x *exchange) logAccess(status int, took time.Duration) {
+	level := slog.LevelInfo
+	if x.endpoint.open {
+		level = slog.LevelDebug // probes would drown the rest
+	}
+	attrs := []slog.Attr{
+		slog.String("event_type", "http_request"), slog.String("method", methodNames[x.method]),
+		slog.String("endpoint", x.endpoint.template), slog.Int("status", status),
+		slog.Float64("duration_ms", float64(took)/1e6), slog.String("request_id", string(x.id)),
+	}
+	if x.code != "" {
+		attrs = append(attrs, slog.String("error", x.code))
+	}
+	x.s.log.LogAttrs(context.Background(), level, "request", attrs...)
+}
+
+// handleBroken answers a message that never became a request.
+func (s *Server) handleBroken(ctx *fasthttp.RequestCtx, err error) {
+	if c, ok := ctx.Conn().(*gatedConn); ok {
+		c.linger.Store(true)
+	}
+	x := s.pool.Get().(*exchange)
+	x.begin(ctx)
+	s.metrics.Active(1)
+	defer x.end()
+	if path, _, _ := bytes.Cut(ctx.Request.Header.RequestURI(), []byte("?")); len(path) > 1 {
+		x.endpoint, _, _ = s.routes.find(path)
+	}
+	f, _, _ := faultOf(err)
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		x.fail(explain(faultTooLarge, "the body is larger than the limit of %d bytes", s.limits.MaxBodyBytes))
+	case f == faultInternal:
+		// What fasthttp could not parse; its words may hold the client's bytes.
+		x.fail(faultFraming)
+	default:
+		x.fail(f)
+	}
+}
+
+// bodyDeadline gives a large body more time than a header.
+func (s *Server) bodyDeadline(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if h.ContentLength() <= s.http.ReadBufferSize {
+		return fasthttp.RequestConfig{}
+	}
+	return fasthttp.RequestConfig{ReadTimeout: s.limits.BodyTimeout}
+}
+
+// json answers with a body.
+func (x *exchange) json(status int, body []byte) {
+	x.ctx.SetStatusCode(status)
+	x.ctx.Response.Header.SetContentTypeBytes(typeJSON)
+	x.ctx.Response.SetBody(body)
+}
+
+// appendRefusal appends a whole answer to a connection that is closed unread.
+func appendRefusal(b []byte, f *fault, now time.Time) []byte {
+	id := requestID(nil, nil)
+	body := appendError(nil, f, f.message, nil, id, now)
+	return fmt.Appendf(b, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nRetry-After: %d\r\nX-Request-ID: %s\r\nX-Process-Time: 0.000000000\r\nConnection: close\r\n\r\n%s",
+		f.status, fasthttp.StatusMessage(f.status), len(body), max(1, f.retryAfter), id, body)
+}
+
+// fasthttpLogger takes fasthttp's own messages, which tell of single
+// connections and are of use only in a search for a fault.
+type fasthttpLogger struct{ log *slog.Logger }
+
+func (l fasthttpLogger) Printf(format string, args ...any) {
+	l.log.Debug("connection", "detail", fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// hostList are the hosts that the server answers for; nil is every host.
+type hostList []hostPattern
+
+// hostPattern is one entry of the list.
+type hostPattern struct {
+	name  string // lower case, without port, brackets and trailing dot
+	below bool   // stands for what is below name, as "*.name" says
+}
+
+func parseHosts(list []string) (hostList, error) {
+	var hosts hostList
+	for _, entry := range list {
+		h := strings.ToLower(strings.TrimSpace(entry))
+		if h == "*" {
+			return nil, nil
+		}
+		var p hostPattern
+		h, p.below = strings.CutPrefix(h, "*.")
+		p.name = normalHost(h)
+		if p.name == "" || strings.ContainsAny(p.name, "*/@ ") {
+			return nil, fmt.Errorf("allowed host %q: expected a name, an address, \"*.name\" or \"*\"", entry)
+		}
+		hosts = append(hosts, p)
+	}
+	return hosts, nil
+}
+
+// allow reports whether a Host header names a host of the list. Ports do not
+// count, nor does case, nor the dot that ends a full name.
+func (l hostList) allow(header []byte) bool {
+	if l == nil {
+		return true
+	}
+	var space [64]byte
+	name := string(bytes.ToLower(append(space[:0], header...)))
+	if name = normalHost(name); name == "" {
+		return false
+	}
+	for _, p := range l {
+		if p.below {
+			if sub, ok := strings.CutSuffix(name, p.name); ok && len(sub) > 1 && sub[len(sub)-1] == '.' {
+				return true
+			}
+		} else if name == p.name {
+			return true
+		}
+	}
+	return false
+}
+
+// normalHost strips port, brackets and the trailing dot of a lower-case host.
+// It returns "" for what is no host.
+func normalHost(h string) string {
+	if strings.HasPrefix(h, "[") {
+		inside, port, ok := strings.Cut(h[1:], "]")
+		if !ok || port != "" && !isPort(port) {
+			return ""
+		}
+		h = inside
+	} else if name, port, ok := strings.Cut(h, ":"); ok && !strings.Contains(port, ":") {
+		if !isPort(":" + port) {
+			return ""
+		}
+		h = name
+	}
+	if a, err := netip.ParseAddr(h); err == nil {
+		return a.Unmap().String()
+	}
+	if strings.Contains(h, ":") {
+		return ""
+	}
+	return strings.TrimSuffix(h, ".")
+}
+
+func isPort(s string) bool {
+	if len(s) < 2 || len(s) > 6 || s[0] != ':' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if !digit(s[i]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,188 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
+
+// answer answers 200 with a value as JSON.
+func (x *exchange) answer(v any) error {
+	body, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	x.json(200, body)
+	return nil
+}
+
+// metadata is the body of /metadata: the ancestor's members, from the contract
+// of the version that answers, and below them what a client needs beyond them.
+type metadata struct {
+	ModelName   string                 `json:"modelName"`
+	Version     string                 `json:"version"`
+	Device      string                 `json:"device"`
+	InputShape  []int                  `json:"inputShape"`
+	ActionSpace map[string][2]*float64 `json:"actionSpace"`
+
+	Observation          []featureInfo `json:"observation"`
+	Action               []actionInfo  `json:"action"`
+	Named                bool          `json:"named"`
+	Stochastic           bool          `json:"stochastic"`
+	DeterministicDefault bool          `json:"deterministicDefault"`
+	Digest               string        `json:"digest,omitempty"`
+}
+
+type featureInfo struct {
+	Name  string   `json:"name"`
+	Shape []int    `json:"shape"`
+	Unit  string   `json:"unit,omitempty"`
+	Low   *float64 `json:"low"`
+	High  *float64 `json:"high"`
+}
+
+type actionInfo struct {
+	Name     string   `json:"name,omitempty"`
+	Shape    []int    `json:"shape"`
+	Low      *float64 `json:"low"`
+	High     *float64 `json:"high"`
+	Discrete bool     `json:"discrete,omitempty"`
+}
+
+// bounded returns a bound, nil for one that is infinite.
+func bounded(v float64) *float64 {
+	if math.IsInf(v, 0) || math.IsNaN(v) {
+		return nil
+	}
+	return &v
+}
+
+func (x *exchange) metadata() error {
+	t, err := x.s.backend.Resolve("", "")
+	if err != nil {
+		return err
+	}
+	c := t.Contract
+	m := metadata{
+		ModelName: t.Model, Version: t.Version, Device: x.s.o.Device,
+		ActionSpace: map[string][2]*float64{},
+		Named:       c.Named, Stochastic: c.Stochastic, DeterministicDefault: c.DeterministicDefault,
+	}
+	for _, v := range x.s.backend.Listing().Versions {
+		if v.Model == t.Model && v.Version == t.Version {
+			m.InputShape, m.Digest = v.InputShape, v.Digest
+		}
+	}
+	if m.InputShape == nil {
+		m.InputShape = inputShape(c)
+	}
+	for i := range c.Features {
+		f := &c.Features[i]
+		m.Observation = append(m.Observation, featureInfo{Name: f.Name, Shape: shapeOf(f.Shape), Unit: f.Unit, Low: bounded(f.Low), High: bounded(f.High)})
+	}
+	for i := range c.Actions {
+		a := &c.Actions[i]
+		m.Action = append(m.Action, actionInfo{Name: a.Name, Shape: shapeOf(a.Shape), Low: bounded(a.Low), High: bounded(a.High), Discrete: a.Discrete})
+		m.ActionSpace[actionName(c, i)] = [2]*float64{bounded(a.Low), bounded(a.High)}
+	}
+	return x.answer(&m)
+}
+
+// actionName is the name of an action, or one made from its place.
+func actionName(c *policy.Contract, i int) string {
+	switch {
+	case c.Actions[i].Name != "":
+		return c.Actions[i].Name
+	case len(c.Actions) == 1:
+		return "action"
+	}
+	return fmt.Sprintf("action_%d", i)
+}
+
+// inputShape is the shape of a policy's row: the input's where there is one,
+// else the number of values.
+func inputShape(c *policy.Contract) []int {
+	if len(c.Inputs) == 1 {
+		return shapeOf(c.Inputs[0].Shape)
+	}
+	n := 0
+	for i := range c.Inputs {
+		n += c.Inputs[i].Width
+	}
+	return []int{n}
+}
+
+func shapeOf(s []int) []int {
+	if s == nil {
+		return []int{}
+	}
+	return s
+}
+
+// warmup runs the versions once more. They have been warm since they became
+// ready; the route is there because the ancestor's clients call it.
+func (x *exchange) warmup() error {
+	if err := x.s.backend.Readiness(); err != nil {
+		return err
+	}
+	const longest = 30 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
+	defer cancel()
+	start := time.Now()
+	if err := x.s.backend.Warmup(ctx); err != nil {
+		return err
+	}
+	b := append(x.out[:0], `{"status":"warmed","timingMs":`...)
+	b = appendMillis(b, time.Since(start))
+	b = append(b, `,"device":`...)
+	b = appendString(b, x.s.o.Device)
+	x.out = append(b, '}')
+	x.json(200, x.out)
+	return nil
+}
+
+// versionInfo is one entry of /versions: the ancestor's members, and the state.
+type versionInfo struct {
+	Version            string             `json:"version"`
+	IsStable           bool               `json:"is_stable"`
+	IsCurrent          bool               `json:"is_current"`
+	PerformanceMetrics map[string]float64 `json:"performance_metrics"`
+	ModelCard          any                `json:"model_card"`
+
+	Model  string `json:"model"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	Hashed bool   `json:"hashed"`
+}
+
+type versionList struct {
+	CurrentVersion    string        `json:"current_version"`
+	AvailableVersions []versionInfo `json:"available_versions"`
+	SelectionStrategy string        `json:"selection_strategy"`
+	ArtifactsRoot     string        `json:"artifacts_root"`
+	CurrentModel      string        `json:"current_model"`
+}
+
+func (x *exchange) versions() error {
+	l := x.s.backend.Listing()
+	list := versionList{CurrentVersion: l.Current, SelectionStrategy: l.Strategy, ArtifactsRoot: l.Root, CurrentModel: l.Model, AvailableVersions: []versionInfo{}}
+	for i := range l.Versions {
+		v := &l.Versions[i]
+		metrics := v.Metrics
+		if metrics == nil {
+			metrics = map[string]float64{}
+		}
+		list.AvailableVersions = append(list.AvailableVersions, versionInfo{
+			Version: v.Version, IsStable: v.Stable, IsCurrent: v.Model == l.Model && v.Version == l.Current,
+			PerformanceMetrics: metrics, ModelCard: v.Card,
+			Model: v.Model, State: v.State, Reason: v.Reason, Digest: v.Digest, Hashed: v.Hashed,
+		})
+	}
+	return x.answer(&list)
+}

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// predict answers POST /predict and its siblings for one model or version.
+func (x *exchange) predict() error {
+	if err := x.mediaType(); err != nil {
+		return err
+	}
+	var err error
+	if x.target, err = x.s.backend.Resolve(string(x.model), string(x.version)); err != nil {
+		return err
+	}
+	span := x.child("decode")
+	err = x.decoder.decode(x.ctx.PostBody(), x.target.Contract, x.s.limits.MaxRows, &x.req)
+	endChild(span)
+	if err != nil {
+		return err
+	}
+	if !x.req.Deterministic {
+		x.req.Seed = rand.Uint64()
+	}
+	span = x.child("infer")
+	err = x.s.backend.Act(x.until(x.s.limits.RequestTimeout), &x.target, &x.req)
+	endChild(span)
+	x.s.observeInference(&x.target, &x.req, err)
+	if err != nil {
+		return err
+	}
+	var finite bool
+	if x.out, finite = appendAnswer(x.out[:0], &x.target, &x.req, x.req.Infer); !finite {
+		return faultInference
+	}
+	x.json(200, x.out)
+	return nil
+}
+
+// mediaType holds the body to plain JSON: application/json, with charset UTF-8
+// where it names one, and no content coding.
+func (x *exchange) mediaType() error {
+	h := &x.ctx.Request.Header
+	if !jsonType(h.ContentType()) || len(h.PeekCanonical(peekEncoding)) > 0 {
+		return faultMediaType
+	}
+	return nil
+}
+
+func jsonType(value []byte) bool {
+	if string(value) == "application/json" {
+		return true
+	}
+	media, parameters, _ := bytes.Cut(value, []byte(";"))
+	if !foldEqual(trimBlanks(media), "application/json") {
+		return false
+	}
+	for len(parameters) > 0 {
+		var p []byte
+		p, parameters, _ = bytes.Cut(parameters, []byte(";"))
+		name, v, _ := bytes.Cut(trimBlanks(p), []byte("="))
+		if !foldEqual(name, "charset") {
+			continue
+		}
+		if v = bytes.Trim(v, `"`); !foldEqual(v, "utf-8") && !foldEqual(v, "utf8") {
+			return false
+		}
+	}
+	return true
+}
+
+// requestContext carries the deadline of one request. It has no Done channel:
+// what waits for a lane looks at the deadline with a timer of its own, and a
+// channel and timer for each request would cost more than the policy.
+type requestContext struct {
+	parent context.Context // for values: the request's span
+	end    time.Time
+}
+
+// until returns the request's context. It is valid until the exchange is
+// released.
+func (x *exchange) until(timeout time.Duration) context.Context {
+	x.deadline = requestContext{parent: x.spanCtx, end: x.start.Add(timeout)}
+	return &x.deadline
+}
+
+func (c *requestContext) Deadline() (time.Time, bool) { return c.end, true }
+func (c *requestContext) Done() <-chan struct{}       { return nil }
+
+func (c *requestContext) Err() error {
+	if time.Now().After(c.end) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (c *requestContext) Value(key any) any {
+	if c.parent == nil {
+		return nil
+	}
+	return c.parent.Value(key)
+}

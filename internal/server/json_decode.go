@@ -1,0 +1,533 @@
+package server
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+)
+
+// decoder reads the body of a prediction,
+//
+//	{"observations":[{"speed":25.5,"steering":0.1,"sensors":[...]}],"deterministic":true}
+//
+// straight into the rows of a request, by a policy's contract. It refuses and
+// never guesses: duplicate, unknown, missing and null members, values of
+// another kind, wrong sizes and values out of range are violations, each with
+// its field. It reads to the end of the body whatever it finds, so that a body
+// that is no JSON is told as that and not as something else.
+//
+// Numbers are rounded to float64 and from there to float32, as they are on the
+// way through Python into a framework's tensor. A decoder is reused and
+// allocates nothing once its buffers have grown, unless the body is refused.
+type decoder struct {
+	scanner
+	contract *policy.Contract
+	req      *serving.Request
+	maxRows  int
+
+	root       string   // field of the array of rows
+	rows       int      // that were read
+	seen       []uint32 // by feature: stamp of the row that last gave it
+	stamp      uint32
+	index      [maxDepth]int // position in the nested arrays of a feature
+	violations []violation
+	count      int // of violations, those that were not kept among them
+}
+
+// violation is one way in which a body does not fit the contract.
+type violation struct {
+	field   string // "body.observations.0.speed"
+	message string // "expected 0 to 200 km/h, got 250"
+	kind    string // stable; clients may switch on it
+}
+
+// maxViolations bounds how many violations of one body are told.
+const maxViolations = 32
+
+// Kinds of violations. Those that the ancestor's validator had keep its names.
+const (
+	kindMissing   = "missing"
+	kindUnknown   = "extra_forbidden"
+	kindDuplicate = "duplicate_key"
+	kindNumber    = "float_type"
+	kindFinite    = "finite_number"
+	kindLow       = "greater_than_equal"
+	kindHigh      = "less_than_equal"
+	kindShort     = "too_short"
+	kindLong      = "too_long"
+	kindList      = "list_type"
+	kindObject    = "dict_type"
+	kindBool      = "bool_type"
+	kindValue     = "value_error"
+)
+
+// decode reads data into req: its rows, inputs and whether it is to be
+// deterministic. The error is a *detailed of faultMalformed or faultContract.
+func (d *decoder) decode(data []byte, c *policy.Contract, maxRows int, req *serving.Request) error {
+	d.begin(data)
+	d.contract, d.req, d.maxRows = c, req, maxRows
+	d.root, d.rows, d.count, d.violations = "body.observations", 0, 0, d.violations[:0]
+	for len(d.seen) < len(c.Features) {
+		d.seen = append(d.seen, 0)
+	}
+	for len(req.Inputs) < len(c.Inputs) {
+		req.Inputs = append(req.Inputs, nil)
+	}
+	req.Inputs = req.Inputs[:len(c.Inputs)]
+	for i := range req.Inputs {
+		req.Inputs[i] = req.Inputs[i][:0]
+	}
+	req.Rows, req.Deterministic = 0, c.DeterministicDefault
+
+	if !d.body() {
+		return d.malformed()
+	}
+	if d.next(); d.pos < len(d.data) {
+		d.expected("the end of the body")
+		return d.malformed()
+	}
+	if d.count > 0 {
+		return d.refused()
+	}
+	req.Rows = d.rows
+	return nil
+}
+
+// release lets go of the request's bytes and of buffers that grew large.
+func (d *decoder) release() {
+	d.data, d.contract, d.req = nil, nil, nil
+	if cap(d.scratch) > maxKeptBytes {
+		d.scratch = nil
+	}
+	clear(d.violations)
+}
+
+// body reads the outermost object.
+func (d *decoder) body() bool {
+	if d.next() != '{' {
+		return d.wrongKind("body", kindObject, "an object with \"observations\"", 0)
+	}
+	var observations, deterministic bool
+	if !d.empty('}') {
+		for {
+			name, ok := d.key()
+			if !ok {
+				return false
+			}
+			switch string(name) {
+			case "observations":
+				ok = d.once(&observations, "body.observations") && d.observations()
+			case "deterministic":
+				ok = d.once(&deterministic, "body.deterministic") && d.deterministic()
+			case "obs":
+				if d.contract.Named {
+					ok = d.unknown("body", name, bodyNames) && d.skip(1)
+				} else {
+					ok = d.once(&observations, "body.obs") && d.nested()
+				}
+			default:
+				ok = d.unknown("body", name, bodyNames) && d.skip(1)
+			}
+			if !ok {
+				return false
+			}
+			more, ok := d.more('}')
+			if !ok {
+				return false
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	if !observations {
+		d.violate("body.observations", kindMissing, "expected "+d.rowWords()+" a row, got nothing")
+	}
+	return true
+}
+
+var bodyNames = []string{"observations", "deterministic"}
+
+// once notes a second member of one name.
+func (d *decoder) once(seen *bool, field string) bool {
+	if *seen {
+		d.violate(field, kindDuplicate, "expected one member of this name, got another")
+	}
+	*seen = true
+	return true
+}
+
+func (d *decoder) deterministic() bool {
+	switch d.next() {
+	case 't':
+		d.req.Deterministic = true
+		return d.literal("true")
+	case 'f':
+		d.req.Deterministic = false
+		return d.literal("false")
+	case 'n':
+		return d.literal("null")
+	}
+	return d.wrongKind("body.deterministic", kindBool, "true, false or null", 1)
+}
+
+// observations reads the array of rows.
+func (d *decoder) observations() bool {
+	if d.next() != '[' {
+		return d.wrongKind("body.observations", kindList, "an array of observations", 1)
+	}
+	rows := 0
+	if !d.empty(']') {
+		for {
+			if !d.observation(rows) {
+				return false
+			}
+			rows++
+			more, ok := d.more(']')
+			if !ok {
+				return false
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	d.rows = rows
+	return d.countRows("body.observations", rows)
+}
+
+func (d *decoder) countRows(field string, rows int) bool {
+	switch {
+	case rows == 0:
+		d.violate(field, kindShort, fmt.Sprintf("expected 1 to %d observations, got 0", d.maxRows))
+	case rows > d.maxRows:
+		d.violate(field, kindLong, fmt.Sprintf("expected 1 to %d observations, got %d", d.maxRows, rows))
+	}
+	return true
+}
+
+// grow makes room for one row and returns its position in the inputs. Once the
+// body is refused, rows no longer take memory: all share the first.
+func (d *decoder) grow(row int) int {
+	if d.count > 0 || row >= d.maxRows {
+		row = 0
+	}
+	for i := range d.contract.Inputs {
+		width := d.contract.Inputs[i].Width
+		in := d.req.Inputs[i]
+		if need := (row + 1) * width; len(in) < need {
+			if cap(in) < need {
+				in = append(make([]float32, 0, max(need, 2*cap(in))), in...)
+			}
+			d.req.Inputs[i] = in[:need]
+		}
+	}
+	return row
+}
+
+// values returns the place of a feature's values in a row.
+func (d *decoder) values(row int, f *policy.Feature) []float32 {
+	return d.req.Inputs[f.Input][row*d.contract.Inputs[f.Input].Width+f.Offset:][:f.Size]
+}
+
+// observation reads one row.
+func (d *decoder) observation(row int) bool {
+	at := d.grow(row)
+	c := d.next()
+	if d.contract.Named {
+		if c != '{' {
+			return d.wrongKind(d.rowField(row), kindObject, "an object with "+d.names(), 2)
+		}
+		return d.object(row, at)
+	}
+	f := &d.contract.Features[0]
+	if c != '[' && len(f.Shape) == 0 {
+		return d.number(row, f, d.values(at, f))
+	}
+	if c != '[' {
+		return d.wrongKind(d.rowField(row), kindList, fmt.Sprintf("an array of %d numbers", f.Size), 2)
+	}
+	return d.array(row, f, f.Size, 1, 0, d.values(at, f), 2)
+}
+
+// object reads the named features of a row.
+func (d *decoder) object(row, at int) bool {
+	features := d.contract.Features
+	if d.stamp++; d.stamp == 0 {
+		clear(d.seen)
+		d.stamp = 1
+	}
+	before := d.count
+	given, values := 0, 0
+	if !d.empty('}') {
+		for expected := 0; ; expected++ {
+			name, ok := d.key()
+			if !ok {
+				return false
+			}
+			// Features mostly come in the contract's order.
+			i := expected
+			if i >= len(features) || features[i].Name != string(name) {
+				i = d.feature(name)
+			}
+			switch {
+			case i < 0:
+				ok = d.unknown(d.rowField(row), name, d.featureNames()) && d.skip(3)
+			case d.seen[i] == d.stamp:
+				d.violate(d.rowField(row)+"."+features[i].Name, kindDuplicate, "expected one member of this name, got another")
+				ok = d.skip(3)
+			default:
+				d.seen[i] = d.stamp
+				given++
+				f := &features[i]
+				if len(f.Shape) == 0 {
+					values++
+					ok = d.number(row, f, d.values(at, f))
+				} else {
+					var n int
+					n, ok = d.shaped(row, f, d.values(at, f))
+					values += n
+				}
+				expected = i
+			}
+			if !ok {
+				return false
+			}
+			more, ok := d.more('}')
+			if !ok {
+				return false
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	if given < len(features) {
+		d.missing(row)
+	}
+	if d.count > before && given == len(features) {
+		d.width(row, values)
+	}
+	return true
+}
+
+func (d *decoder) feature(name []byte) int {
+	for i := range d.contract.Features {
+		if d.contract.Features[i].Name == string(name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// number reads a feature of one value.
+func (d *decoder) number(row int, f *policy.Feature, dst []float32) bool {
+	d.next()
+	v, end := scanNumber(d.data, d.pos)
+	if end < 0 {
+		return d.wrongKind(d.fieldOf(row, f, 0), kindNumber, "a number", 3)
+	}
+	start := d.pos
+	d.pos = end
+	dst[0] = float32(v)
+	if x := dst[0]; !(x >= float32(f.Low) && x <= float32(f.High) && x-x == 0) {
+		d.outside(row, f, 0, x, d.data[start:end])
+	}
+	return true
+}
+
+// shaped reads a feature of several values, nested to its shape, and returns
+// how many values there were.
+func (d *decoder) shaped(row int, f *policy.Feature, dst []float32) (int, bool) {
+	if d.next() != '[' {
+		return f.Size, d.wrongKind(d.fieldOf(row, f, 0), kindList, "an array of "+sizeWords(f.Shape), 3)
+	}
+	if len(f.Shape) == 1 {
+		before := d.count
+		ok := d.array(row, f, f.Size, 1, 0, dst, 3)
+		if d.count > before {
+			return d.index[0], ok
+		}
+		return f.Size, ok
+	}
+	return f.Size, d.level(row, f, f.Shape, 0, dst, 3)
+}
+
+// level reads one level of nested arrays.
+func (d *decoder) level(row int, f *policy.Feature, shape []int, level int, dst []float32, depth int) bool {
+	if d.next() != '[' {
+		return d.wrongKind(d.fieldOf(row, f, level), kindList, "an array of "+sizeWords(shape), depth)
+	}
+	if depth >= maxDepth {
+		return d.broken("the body nests too deep")
+	}
+	if len(shape) == 1 {
+		return d.array(row, f, shape[0], level+1, level, dst, depth)
+	}
+	size := len(dst) / max(1, shape[0])
+	n := 0
+	if !d.empty(']') {
+		for {
+			d.index[level] = n
+			if n < shape[0] {
+				if !d.level(row, f, shape[1:], level+1, dst[n*size:][:size], depth+1) {
+					return false
+				}
+			} else if !d.skip(depth + 1) {
+				return false
+			}
+			n++
+			more, ok := d.more(']')
+			if !ok {
+				return false
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	if n != shape[0] {
+		d.sized(d.fieldOf(row, f, level), shape[0], n, "arrays")
+	}
+	return true
+}
+
+// array reads an array of size numbers, the innermost of a feature's. The
+// number that came is left in index[level].
+func (d *decoder) array(row int, f *policy.Feature, size, levels, level int, dst []float32, depth int) bool {
+	n := 0
+	low, high := float32(f.Low), float32(f.High)
+	if !d.empty(']') {
+		for {
+			d.next()
+			v, end := scanNumber(d.data, d.pos)
+			switch {
+			case end < 0:
+				d.index[level] = n
+				if !d.wrongKind(d.fieldOf(row, f, levels), kindNumber, "a number", depth+1) {
+					return false
+				}
+			case n < size:
+				x := float32(v)
+				dst[n] = x
+				if !(x >= low && x <= high && x-x == 0) {
+					d.index[level] = n
+					d.outside(row, f, levels, x, d.data[d.pos:end])
+				}
+				d.pos = end
+			default:
+				d.pos = end
+			}
+			n++
+			more, ok := d.more(']')
+			if !ok {
+				return false
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	if n != size {
+		d.sized(d.fieldOf(row, f, level), size, n, "numbers")
+	}
+	d.index[level] = n
+	return true
+}
+
+// nested reads "obs": rows nested to the shape of the one input, or one row
+// without the array around it.
+func (d *decoder) nested() bool {
+	d.root = "body.obs"
+	f := &d.contract.Features[0]
+	d.next()
+	single := d.opening() == len(f.Shape)
+	if single {
+		d.rows = 1
+		return d.row(0, d.grow(0), f)
+	}
+	if d.next() != '[' {
+		return d.wrongKind("body.obs", kindList, "an array of "+sizeWords(f.Shape)+", or an array of such", 1)
+	}
+	rows := 0
+	if !d.empty(']') {
+		for {
+			if !d.row(rows, d.grow(rows), f) {
+				return false
+			}
+			rows++
+			more, ok := d.more(']')
+			if !ok {
+				return false
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	d.rows = rows
+	return d.countRows("body.obs", rows)
+}
+
+func (d *decoder) row(row, at int, f *policy.Feature) bool {
+	if len(f.Shape) == 0 {
+		return d.number(row, f, d.values(at, f))
+	}
+	return d.level(row, f, f.Shape, 0, d.values(at, f), 2)
+}
+
+// opening counts the brackets that open at pos.
+func (d *decoder) opening() (n int) {
+	for _, c := range d.data[d.pos:] {
+		switch c {
+		case '[':
+			n++
+		case ' ', '\n', '\t', '\r':
+		default:
+			return n
+		}
+	}
+	return n
+}
+
+// rowField names a row.
+func (d *decoder) rowField(row int) string { return d.root + "." + strconv.Itoa(row) }
+
+// fieldOf names a feature of a row, or with levels above 0 one of its values.
+func (d *decoder) fieldOf(row int, f *policy.Feature, levels int) string {
+	b := []byte(d.rowField(row))
+	if d.contract.Named {
+		b = append(append(b, '.'), f.Name...)
+	}
+	for _, i := range d.index[:levels] {
+		b = strconv.AppendInt(append(b, '.'), int64(i), 10)
+	}
+	return string(b)
+}
+
+// outside notes a number that is not finite as a float32 or out of range.
+func (d *decoder) outside(row int, f *policy.Feature, levels int, x float32, text []byte) {
+	field := d.fieldOf(row, f, levels)
+	switch {
+	case x-x != 0:
+		d.violate(field, kindFinite, "expected a number that a float32 can hold, got "+clip(text))
+	case x < float32(f.Low):
+		d.violate(field, kindLow, "expected "+f.Range()+", got "+clip(text))
+	case x > float32(f.High):
+		d.violate(field, kindHigh, "expected "+f.Range()+", got "+clip(text))
+	default: // a bound that is no number
+		d.violate(field, kindValue, "expected "+f.Range()+", got "+clip(text))
+	}
+}
+
+// clip shortens a client's text for a message.
+func clip(text []byte) string {
+	const most = 32
+	if len(text) > most {
+		return string(text[:most]) + "..."
+	}
+	return string(text)
+}
+

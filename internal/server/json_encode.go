@@ -1,0 +1,195 @@
+package server
+
+import (
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+)
+
+// appendAnswer appends the answer to a request:
+//
+//	{"actions":[{"throttle":0.7,"brake":0.0,"steer":0.1}],"version":"v0.1.0",
+//	 "timingMs":0.0085,"deterministic":true,"model":"carla-ppo"}
+//
+// A policy whose actions have no names answers with an array a row, or with
+// the bare value where it has a single one without a shape. It reports false
+// when an action is not finite, which JSON cannot say; b is then of no use.
+func appendAnswer(b []byte, t *Target, req *serving.Request, took time.Duration) ([]byte, bool) {
+	actions := t.Contract.Actions
+	width := t.Contract.ActionWidth()
+	finite := true
+	b = append(b, `{"actions":[`...)
+	for row := range req.Rows {
+		if row > 0 {
+			b = append(b, ',')
+		}
+		values := req.Actions[row*width:][:width]
+		for _, v := range values {
+			finite = finite && v-v == 0
+		}
+		b = appendAction(b, actions, values)
+	}
+	b = append(b, `],"version":`...)
+	b = appendString(b, t.Version)
+	b = append(b, `,"timingMs":`...)
+	b = appendMillis(b, took)
+	if req.Deterministic {
+		b = append(b, `,"deterministic":true,"model":`...)
+	} else {
+		b = append(b, `,"deterministic":false,"model":`...)
+	}
+	b = appendString(b, t.Model)
+	return append(b, '}'), finite
+}
+
+// appendAction appends the actions of one row.
+func appendAction(b []byte, actions []policy.Action, values []float32) []byte {
+	if len(actions) > 0 && actions[0].Name == "" {
+		if len(actions) == 1 {
+			return appendValues(b, &actions[0], actions[0].Shape, values)
+		}
+		b = append(b, '[')
+		for i := range actions {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			a := &actions[i]
+			b = appendValues(b, a, a.Shape, values[a.Offset:][:a.Size])
+		}
+		return append(b, ']')
+	}
+	b = append(b, '{')
+	for i := range actions {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		a := &actions[i]
+		b = appendString(b, a.Name)
+		b = append(b, ':')
+		b = appendValues(b, a, a.Shape, values[a.Offset:][:a.Size])
+	}
+	return append(b, '}')
+}
+
+// appendValues appends the values of one action, nested to its shape.
+func appendValues(b []byte, a *policy.Action, shape []int, values []float32) []byte {
+	if len(shape) == 0 {
+		if a.Discrete {
+			return strconv.AppendInt(b, int64(values[0]), 10)
+		}
+		return appendFloat32(b, values[0])
+	}
+	b = append(b, '[')
+	if n := shape[0]; n > 0 {
+		size := len(values) / n
+		for i := range n {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendValues(b, a, shape[1:], values[i*size:][:size])
+		}
+	}
+	return append(b, ']')
+}
+
+// appendFloat32 appends the shortest decimal that reads back as v, always with
+// a point or an exponent, so that a typed client sees a number and not an
+// integer.
+func appendFloat32(b []byte, v float32) []byte {
+	switch {
+	case v == 0 && !math.Signbit(float64(v)):
+		return append(b, "0.0"...)
+	case v == 1:
+		return append(b, "1.0"...)
+	case v == -1:
+		return append(b, "-1.0"...)
+	}
+	format := byte('f')
+	if abs := math.Abs(float64(v)); abs != 0 && (abs < 1e-5 || abs >= 1e16) {
+		format = 'e'
+	}
+	start := len(b)
+	b = strconv.AppendFloat(b, float64(v), format, -1, 32)
+	for _, c := range b[start:] {
+		if c == '.' || c == 'e' {
+			return b
+		}
+	}
+	return append(b, ".0"...)
+}
+
+// appendMillis appends a duration as milliseconds with nanosecond digits, none
+// of them a trailing zero but the first.
+func appendMillis(b []byte, d time.Duration) []byte {
+	ns := max(0, d.Nanoseconds())
+	b = strconv.AppendInt(b, ns/1e6, 10)
+	b = append(b, '.')
+	b = appendPadded(b, ns%1e6, 6)
+	end := len(b)
+	for b[end-1] == '0' && b[end-2] != '.' {
+		end--
+	}
+	return b[:end]
+}
+
+// appendSeconds appends a duration as seconds with nanosecond digits.
+func appendSeconds(b []byte, d time.Duration) []byte {
+	ns := max(0, d.Nanoseconds())
+	b = strconv.AppendInt(b, ns/1e9, 10)
+	b = append(b, '.')
+	return appendPadded(b, ns%1e9, 9)
+}
+
+// appendPadded appends n with leading zeros to the number of digits.
+func appendPadded(b []byte, n int64, digits int) []byte {
+	b = append(b, "000000000"[:digits]...)
+	for i := len(b) - 1; n > 0; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return b
+}
+
+// appendString appends s as a JSON string. What is not UTF-8 becomes U+FFFD,
+// and what a page could take for markup is escaped.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' && c != 0x7f {
+			i++
+			continue
+		}
+		if c < utf8.RuneSelf {
+			b = append(b, s[start:i]...)
+			const hex = "0123456789abcdef"
+			switch c {
+			case '"', '\\':
+				b = append(b, '\\', c)
+			case '\n':
+				b = append(b, '\\', 'n')
+			default:
+				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			}
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 {
+			b = append(b, s[start:i]...)
+			b = append(b, `\ufffd`...)
+			i += size
+			start = i
+			continue
+		}
+		i += size
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}

@@ -1,0 +1,230 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// gatedListener accepts connections within the server's limits and puts a gate
+// before each. Unlike fasthttp it survives every error of Accept but the
+// listener's end: a process that is out of file descriptors serves on when it
+// has some again.
+type gatedListener struct {
+	net.Listener
+	s *Server
+}
+
+func (l *gatedListener) Accept() (net.Conn, error) {
+	const longest = time.Second
+	wait := 5 * time.Millisecond
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
+				return nil, err
+			}
+			l.s.log.Warn("a connection could not be accepted", "error", err, "retry_in", wait)
+			time.Sleep(wait)
+			wait = min(2*wait, longest)
+			continue
+		}
+		wait = 5 * time.Millisecond
+		addr := connAddr(c)
+		if f := l.s.limit.acquire(addr); f != nil {
+			l.s.refuse(c, f)
+			continue
+		}
+		return newGatedConn(c, addr, l.s), nil
+	}
+}
+
+// refuse answers a connection that is not to be served. The answer fits the
+// socket's empty buffer, so that this does not wait for the client.
+func (s *Server) refuse(c net.Conn, f *fault) {
+	s.reject.count(f)
+	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = c.Write(appendRefusal(nil, f, time.Now()))
+	_ = c.Close()
+}
+
+// connLimit counts open connections.
+type connLimit struct {
+	max, maxPerAddr int
+	total           atomic.Int64
+
+	mu      sync.Mutex // guards perAddr
+	perAddr map[netip.Addr]int
+}
+
+func (l *connLimit) init(total, perAddr int) {
+	l.max, l.maxPerAddr = total, perAddr
+	l.perAddr = map[netip.Addr]int{}
+}
+
+func (l *connLimit) open() int { return int(l.total.Load()) }
+
+// acquire counts a connection, or returns the fault that refuses it.
+func (l *connLimit) acquire(addr netip.Addr) *fault {
+	if l.total.Add(1) > int64(l.max) {
+		l.total.Add(-1)
+		return faultConnections
+	}
+	if l.maxPerAddr <= 0 || !addr.IsValid() {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.perAddr[addr] >= l.maxPerAddr {
+		l.total.Add(-1)
+		return faultAddress
+	}
+	l.perAddr[addr]++
+	return nil
+}
+
+func (l *connLimit) release(addr netip.Addr) {
+	l.total.Add(-1)
+	if l.maxPerAddr <= 0 || !addr.IsValid() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.perAddr[addr]--; l.perAddr[addr] <= 0 {
+		delete(l.perAddr, addr)
+	}
+}
+
+// connAddr returns the address of the client, or the zero Addr where it has
+// none, as over a Unix socket.
+func connAddr(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// gatedConn is a connection whose incoming bytes pass a gate.
+//
+// Deadlines are set when the next Read or Write begins, and only when they
+// have moved by more than slack: on a busy connection that is once a second
+// and not three times a request. A deadline may therefore come early by slack.
+type gatedConn struct {
+	net.Conn
+	s     *Server
+	addr  netip.Addr
+	gate  gate
+	fault *fault // the gate's verdict; there is nothing to read after it
+	slack time.Duration
+
+	read, write deadline
+
+	linger atomic.Bool // the client may still be sending
+	closed atomic.Bool
+}
+
+// deadline is what was asked for and what the connection was told.
+type deadline struct{ want, have time.Time }
+
+// move reports whether the connection must be told, and to what.
+func (d *deadline) move(slack time.Duration) bool {
+	if d.want.Equal(d.have) {
+		return false
+	}
+	if !d.want.IsZero() && !d.have.IsZero() {
+		if late := d.want.Sub(d.have); late >= 0 && late < slack {
+			return false
+		}
+	}
+	d.have = d.want
+	return true
+}
+
+func newGatedConn(c net.Conn, addr netip.Addr, s *Server) *gatedConn {
+	l := &s.limits
+	return &gatedConn{
+		Conn: c, s: s, addr: addr,
+		gate:  gate{maxBytes: l.MaxHeaderBytes, maxFields: l.MaxHeaderFields, maxBody: l.MaxBodyBytes, length: -1},
+		slack: min(time.Second, l.HeaderTimeout/8, l.WriteTimeout/8, l.IdleTimeout/8),
+	}
+}
+
+// Read reads what the gate lets pass. After a fault it returns the fault as an
+// error, which reaches handleBroken.
+func (c *gatedConn) Read(p []byte) (int, error) {
+	if c.fault != nil {
+		return 0, c.fault
+	}
+	if c.read.move(c.slack) {
+		if err := c.Conn.SetReadDeadline(c.read.want); err != nil {
+			return 0, err
+		}
+	}
+	begun := c.gate.begun()
+	n, err := c.Conn.Read(p)
+	if n == 0 {
+		return n, err
+	}
+	safe, f := c.gate.scan(p[:n])
+	if f == nil {
+		return n, err
+	}
+	c.fault = f
+	c.linger.Store(true)
+	if begun && safe == 0 {
+		return 0, f // of a message that fasthttp has begun to read
+	}
+	// fasthttp answers only a message of which it has seen a byte. It is given
+	// one that is no part of the message, which it cannot take for a request.
+	p[safe] = '!'
+	return safe + 1, nil
+}
+
+// Write writes p.
+func (c *gatedConn) Write(p []byte) (int, error) {
+	if c.write.move(c.slack) {
+		if err := c.Conn.SetWriteDeadline(c.write.want); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+// SetReadDeadline takes effect with the next Read.
+func (c *gatedConn) SetReadDeadline(t time.Time) error { c.read.want = t; return nil }
+
+// SetWriteDeadline takes effect with the next Write.
+func (c *gatedConn) SetWriteDeadline(t time.Time) error { c.write.want = t; return nil }
+
+// SetDeadline takes effect with the next Read and Write.
+func (c *gatedConn) SetDeadline(t time.Time) error { c.read.want, c.write.want = t, t; return nil }
+
+// Close closes the connection. Where the client may still be sending, what it
+// sends is read for a moment, since a connection that is closed with bytes
+// unread is reset and the client would not see its answer.
+func (c *gatedConn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	defer c.s.limit.release(c.addr)
+	if c.linger.Load() {
+		c.drain()
+	}
+	return c.Conn.Close()
+}
+
+func (c *gatedConn) drain() {
+	const (
+		longest = time.Second
+		most    = 64 << 20
+	)
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.Conn.SetReadDeadline(time.Now().Add(longest)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.Conn, most)
+}

@@ -1,0 +1,319 @@
+package server
+
+import (
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
+
+// object is a JSON object of the API description.
+type object map[string]any
+
+// openAPI answers the description of the API, in OpenAPI 3.1. The schemas of
+// observations and actions are those of the policy that answers /predict now.
+func (x *exchange) openAPI() error { return x.answer(x.s.describeAPI()) }
+
+func (s *Server) describeAPI() object {
+	paths := object{}
+	for _, e := range s.routes.endpoints {
+		if e.page {
+			continue
+		}
+		item := object{}
+		if p := pathParameters(e.template); p != nil {
+			item["parameters"] = p
+		}
+		for method, h := range map[string]handlerFunc{"get": e.get, "post": e.post} {
+			if h != nil {
+				item[method] = s.operation(method, e)
+			}
+		}
+		paths[e.template] = item
+	}
+	doc := object{
+		"openapi": "3.1.0",
+		"info": object{
+			"title":       "carla-rl-serving",
+			"description": "Observations in, actions out: a server for trained driving and robot policies.",
+			"version":     s.o.Version,
+			"license":     object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
+		},
+		"servers":    []any{object{"url": "/"}},
+		"paths":      paths,
+		"components": object{"schemas": s.schemas(), "securitySchemes": securitySchemes},
+	}
+	return doc
+}
+
+var securitySchemes = object{
+	"apiKey": object{"type": "apiKey", "in": "header", "name": "X-API-Key"},
+	"bearer": object{"type": "http", "scheme": "bearer", "description": "The API key; the scheme Api-Key is taken as well."},
+}
+
+// told is what the description says of a route beyond its form.
+type told struct {
+	id, summary, tag string
+	schema           string   // of the 200 answer; empty for text
+	faults           []*fault // besides those of every route
+}
+
+var descriptions = map[string]told{
+	"get /healthz":      {"healthz", "Whether the process answers; always 200, with the state in the body.", "health", "Health", nil},
+	"get /livez":        {"livez", "Whether requests are read and answered.", "health", "Status", nil},
+	"get /readyz":       {"readyz", "Whether requests should be sent here.", "health", "Status", []*fault{faultNotReady}},
+	"get /startupz":     {"startupz", "Whether the first attempt to load the models has ended.", "health", "Status", []*fault{faultNotReady}},
+	"get /metrics":      {"metrics", "Metrics in the Prometheus text format.", "health", "", nil},
+	"get /metadata":     {"metadata", "The contract of the policy that answers /predict.", "models", "Metadata", []*fault{faultNotReady}},
+	"get /versions":     {"versions", "Every model and version, and its state.", "models", "Versions", nil},
+	"get /openapi.json": {"openapi", "This description.", "models", "Any", nil},
+	"post /warmup":      {"warmup", "Run every version once more. They are warm already.", "models", "Warmup", []*fault{faultNotReady}},
+	"post /predict":     {"predict", "Actions for observations, by the default model.", "predict", "Prediction", predictFaults},
+	"post /v1/models/{model}/predict": {
+		"predictModel", "Actions by the default version of a model.", "predict", "Prediction", append([]*fault{faultModel}, predictFaults...)},
+	"post /v1/models/{model}/versions/{version}/predict": {
+		"predictVersion", "Actions by one version of a model.", "predict", "Prediction", append([]*fault{faultVersion}, predictFaults...)},
+}
+
+var predictFaults = []*fault{
+	faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultOverloaded, faultInference, faultNotReady, faultDeadline,
+}
+
+// everywhere are the faults that any request may meet.
+var everywhere = []*fault{faultFraming, faultTimeout, faultExpectation, faultHeaders, faultInternal}
+
+func (s *Server) operation(method string, e *endpoint) object {
+	t := descriptions[method+" "+e.template]
+	op := object{"operationId": t.id, "summary": t.summary, "tags": []any{t.tag}}
+	list := append(append([]*fault{}, everywhere...), t.faults...)
+	if !e.open {
+		list = append(list, faultHost, faultOrigin)
+		if s.o.Keys != nil {
+			list = append(list, faultUnauthorized)
+			op["security"] = []any{object{"apiKey": []any{}}, object{"bearer": []any{}}}
+		}
+	}
+	ok := object{"description": "OK", "headers": answerHeaders}
+	if t.schema != "" {
+		ok["content"] = object{"application/json": object{"schema": ref(t.schema)}}
+	} else {
+		ok["content"] = object{"text/plain": object{"schema": object{"type": "string"}}}
+	}
+	responses := object{"200": ok}
+	for _, f := range list {
+		addFault(responses, f)
+	}
+	op["responses"] = responses
+	if t.schema == "Prediction" {
+		op["requestBody"] = object{
+			"required": true,
+			"content":  object{"application/json": object{"schema": ref("PredictRequest"), "example": s.example()}},
+		}
+	}
+	return op
+}
+
+var answerHeaders = object{
+	"X-Request-ID":   object{"schema": object{"type": "string"}, "description": "The client's id when it matches [A-Za-z0-9._-]{1,128}, else a random UUID."},
+	"X-Process-Time": object{"schema": object{"type": "string"}, "description": "Seconds from the parsed request to the answer."},
+}
+
+// addFault adds one kind of error answer; kinds of one status share an entry.
+func addFault(responses object, f *fault) {
+	status := strconv.Itoa(f.status)
+	if r, ok := responses[status].(object); ok {
+		if d := r["description"].(string); !strings.Contains(d, f.code) {
+			r["description"] = d + "; " + f.code + ": " + f.message
+		}
+		return
+	}
+	r := object{
+		"description": fasthttp.StatusMessage(f.status) + ". " + f.code + ": " + f.message,
+		"headers":     answerHeaders,
+		"content":     object{"application/json": object{"schema": ref("Error")}},
+	}
+	responses[status] = r
+}
+
+func ref(schema string) object { return object{"$ref": "#/components/schemas/" + schema} }
+
+func pathParameters(template string) []any {
+	var list []any
+	for part := range strings.SplitSeq(template, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok {
+			list = append(list, object{
+				"name": strings.TrimSuffix(name, "}"), "in": "path", "required": true,
+				"schema": object{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+			})
+		}
+	}
+	return list
+}
+
+// schemas returns the schemas of the bodies.
+func (s *Server) schemas() object {
+	codes := []any{}
+	seen := map[string]bool{}
+	for _, f := range faults {
+		if !seen[f.code] {
+			seen[f.code] = true
+			codes = append(codes, f.code)
+		}
+	}
+	number, text, boolean := object{"type": "number"}, object{"type": "string"}, object{"type": "boolean"}
+	schemas := object{
+		"Any":    object{"type": "object"},
+		"Status": form(object{"status": text}),
+		"Health": form(object{
+			"status": object{"type": "string", "enum": []any{"ok", "degraded"}}, "version": text, "git": text, "device": text, "timestamp": number,
+		}),
+		"Warmup":   form(object{"status": text, "timingMs": number, "device": text}),
+		"Metadata": object{"type": "object", "required": []any{"modelName", "version", "device", "inputShape", "actionSpace"}},
+		"Versions": object{"type": "object", "required": []any{"current_version", "available_versions", "selection_strategy", "artifacts_root"}},
+		"Error": form(object{
+			"error":   object{"type": "string", "enum": codes},
+			"message": text,
+			"details": object{
+				"type": "object", "required": []any{"request_id"},
+				"properties": object{
+					"request_id": text,
+					"validation_errors": object{
+						"type": "array", "items": form(object{"field": text, "message": text, "type": text}),
+					},
+				},
+			},
+			"timestamp": number,
+		}),
+	}
+	observation, action := object{}, object{}
+	if t, err := s.backend.Resolve("", ""); err == nil {
+		observation, action = observationSchema(t.Contract), actionSchema(t.Contract)
+	}
+	schemas["Observation"], schemas["Action"] = observation, action
+	schemas["PredictRequest"] = object{
+		"type": "object", "additionalProperties": false, "required": []any{"observations"},
+		"properties": object{
+			"observations":  object{"type": "array", "minItems": 1, "maxItems": s.limits.MaxRows, "items": ref("Observation")},
+			"deterministic": object{"type": []any{"boolean", "null"}, "description": "Absent or null: the policy's default."},
+		},
+	}
+	schemas["Prediction"] = form(object{
+		"actions": object{"type": "array", "items": ref("Action")},
+		"version": text, "model": text, "timingMs": number, "deterministic": boolean,
+	})
+	return schemas
+}
+
+// form is the schema of an object all of whose members are there.
+func form(properties object) object {
+	names := make([]string, 0, len(properties))
+	for name := range properties {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return object{"type": "object", "properties": properties, "required": names}
+}
+
+func observationSchema(c *policy.Contract) object {
+	if !c.Named {
+		f := &c.Features[0]
+		return valuesSchema([]int{f.Size}, "number", f.Low, f.High, "")
+	}
+	properties := object{}
+	for i := range c.Features {
+		f := &c.Features[i]
+		properties[f.Name] = valuesSchema(f.Shape, "number", f.Low, f.High, f.Unit)
+	}
+	o := form(properties)
+	o["additionalProperties"] = false
+	return o
+}
+
+func actionSchema(c *policy.Contract) object {
+	schema := func(a *policy.Action) object {
+		kind := "number"
+		if a.Discrete {
+			kind = "integer"
+		}
+		return valuesSchema(a.Shape, kind, a.Low, a.High, "")
+	}
+	if c.Actions[0].Name == "" {
+		if len(c.Actions) == 1 {
+			return schema(&c.Actions[0])
+		}
+		items := []any{}
+		for i := range c.Actions {
+			items = append(items, schema(&c.Actions[i]))
+		}
+		return object{"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+	}
+	properties := object{}
+	for i := range c.Actions {
+		properties[c.Actions[i].Name] = schema(&c.Actions[i])
+	}
+	return form(properties)
+}
+
+// valuesSchema is the schema of values nested to a shape.
+func valuesSchema(shape []int, kind string, low, high float64, unit string) object {
+	if len(shape) > 0 {
+		return object{"type": "array", "minItems": shape[0], "maxItems": shape[0], "items": valuesSchema(shape[1:], kind, low, high, unit)}
+	}
+	o := object{"type": kind}
+	if v := bounded(low); v != nil {
+		o["minimum"] = *v
+	}
+	if v := bounded(high); v != nil {
+		o["maximum"] = *v
+	}
+	if unit != "" {
+		o["description"] = "in " + unit
+	}
+	return o
+}
+
+// example is a request that the policy takes: the middle of each range.
+func (s *Server) example() object {
+	t, err := s.backend.Resolve("", "")
+	if err != nil {
+		return object{"observations": []any{}}
+	}
+	c := t.Contract
+	if !c.Named {
+		f := &c.Features[0]
+		return object{"observations": []any{exampleValues([]int{f.Size}, middle(f))}, "deterministic": true}
+	}
+	row := object{}
+	for i := range c.Features {
+		row[c.Features[i].Name] = exampleValues(c.Features[i].Shape, middle(&c.Features[i]))
+	}
+	return object{"observations": []any{row}, "deterministic": true}
+}
+
+func middle(f *policy.Feature) float64 {
+	low, high := bounded(f.Low), bounded(f.High)
+	switch {
+	case low != nil && high != nil:
+		return *low/2 + *high/2
+	case low != nil:
+		return *low
+	case high != nil:
+		return *high
+	}
+	return 0
+}
+
+func exampleValues(shape []int, v float64) any {
+	if len(shape) == 0 {
+		return v
+	}
+	list := make([]any, shape[0])
+	for i := range list {
+		list[i] = exampleValues(shape[1:], v)
+	}
+	return list
+}
+

@@ -1,0 +1,193 @@
+package server
+
+import (
+	"bytes"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+)
+
+// A request is routed and authorised on one form of its target: the bytes
+// before the first question mark, as they came. Nothing is decoded and nothing
+// is normalised, so a path with an escape, a doubled slash or a dot segment is
+// no route.
+
+// endpoint is one path template and the methods it takes.
+type endpoint struct {
+	template string // label of metrics and spans
+	get      handlerFunc
+	post     handlerFunc
+	allow    string // value of the Allow header
+	// open endpoints ask for no key and answer for any host: probes and
+	// scrapers bring neither.
+	open bool
+	// page endpoints ask for no key, being the same for everybody, and carry
+	// the headers that a browser wants.
+	page      bool
+	observers [methodCount]atomic.Pointer[observer]
+}
+
+type handlerFunc func(x *exchange) error
+
+type observer func(status int, took time.Duration, traceID string)
+
+// routes are the endpoints of a server.
+type routes struct {
+	exact     map[string]*endpoint
+	predict   *endpoint // POST /predict, which is looked for first
+	model     *endpoint // POST /v1/models/{model}/predict
+	version   *endpoint // POST /v1/models/{model}/versions/{version}/predict
+	anything  *endpoint // what OPTIONS * asks about
+	notFound  *endpoint
+	endpoints []*endpoint
+}
+
+func newRoutes(s *Server) *routes {
+	r := &routes{exact: map[string]*endpoint{}}
+	add := func(e *endpoint) *endpoint {
+		switch {
+		case e.get != nil && e.post != nil:
+			e.allow = "GET, HEAD, POST, OPTIONS"
+		case e.get != nil:
+			e.allow = "GET, HEAD, OPTIONS"
+		case e.post != nil:
+			e.allow = "POST, OPTIONS"
+		}
+		r.endpoints = append(r.endpoints, e)
+		if bytes.IndexByte([]byte(e.template), '{') < 0 {
+			r.exact[e.template] = e
+		}
+		return e
+	}
+	r.predict = add(&endpoint{template: "/predict", post: (*exchange).predict})
+	r.model = add(&endpoint{template: "/v1/models/{model}/predict", post: (*exchange).predict})
+	r.version = add(&endpoint{template: "/v1/models/{model}/versions/{version}/predict", post: (*exchange).predict})
+	add(&endpoint{template: "/healthz", get: (*exchange).healthz, open: true})
+	add(&endpoint{template: "/livez", get: (*exchange).livez, open: true})
+	add(&endpoint{template: "/readyz", get: (*exchange).readyz, open: true})
+	add(&endpoint{template: "/startupz", get: (*exchange).startupz, open: true})
+	add(&endpoint{template: "/metadata", get: (*exchange).metadata})
+	add(&endpoint{template: "/warmup", post: (*exchange).warmup})
+	add(&endpoint{template: "/versions", get: (*exchange).versions})
+	add(&endpoint{template: "/openapi.json", get: (*exchange).openAPI})
+	add(&endpoint{template: "/docs", get: (*exchange).docsPage, page: true})
+	add(&endpoint{template: "/docs/docs.js", get: (*exchange).docsScript, page: true})
+	add(&endpoint{template: "/docs/docs.css", get: (*exchange).docsStyle, page: true})
+	add(&endpoint{template: "/", get: (*exchange).root, page: true})
+	if s.o.MetricsHandler != nil {
+		metrics := fasthttpadaptor.NewFastHTTPHandler(s.o.MetricsHandler)
+		add(&endpoint{template: "/metrics", open: true, get: func(x *exchange) error {
+			metrics(x.ctx)
+			return nil
+		}})
+	}
+	r.anything = &endpoint{template: "*", allow: "GET, HEAD, POST, OPTIONS"}
+	r.notFound = &endpoint{template: "other"}
+	return r
+}
+
+// find returns the endpoint of a path, and the model and version that the path
+// names.
+func (r *routes) find(path []byte) (e *endpoint, model, version []byte) {
+	if string(path) == "/predict" {
+		return r.predict, nil, nil
+	}
+	if e := r.exact[string(path)]; e != nil {
+		return e, nil, nil
+	}
+	if string(path) == "*" {
+		return r.anything, nil, nil
+	}
+	rest, ok := bytes.CutPrefix(path, []byte("/v1/models/"))
+	if !ok {
+		return r.notFound, nil, nil
+	}
+	model, rest, _ = bytes.Cut(rest, []byte("/"))
+	if !validName(model) {
+		return r.notFound, nil, nil
+	}
+	if string(rest) == "predict" {
+		return r.model, model, nil
+	}
+	if rest, ok = bytes.CutPrefix(rest, []byte("versions/")); ok {
+		if version, ok = bytes.CutSuffix(rest, []byte("/predict")); ok && validName(version) {
+			return r.version, model, version
+		}
+	}
+	return r.notFound, nil, nil
+}
+
+// maxNameLen bounds the names of models and versions.
+const maxNameLen = 64
+
+// validName reports whether a name of a model or version has the form
+// [A-Za-z0-9][A-Za-z0-9._-]* and no two dots in a row. Names are refused here,
+// before anything is looked up.
+func validName(b []byte) bool {
+	if len(b) == 0 || len(b) > maxNameLen || !alphanumeric(b[0]) {
+		return false
+	}
+	for i, c := range b {
+		if !alphanumeric(c) && c != '.' && c != '_' && c != '-' || c == '.' && b[i-1] == '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func alphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// Methods as they are counted.
+const (
+	methodGet = iota
+	methodPost
+	methodHead
+	methodOptions
+	methodOther
+	methodCount
+)
+
+var methodNames = [methodCount]string{"GET", "POST", "HEAD", "OPTIONS", "OTHER"}
+
+func methodIndex(m []byte) int {
+	switch string(m) {
+	case "POST":
+		return methodPost
+	case "GET":
+		return methodGet
+	case "HEAD":
+		return methodHead
+	case "OPTIONS":
+		return methodOptions
+	}
+	return methodOther
+}
+
+// handler returns what answers a method, or nil.
+func (e *endpoint) handler(method int) handlerFunc {
+	switch method {
+	case methodGet, methodHead:
+		return e.get
+	case methodPost:
+		return e.post
+	}
+	return nil
+}
+
+// observe counts an answer. The observer of a method is made when it is first
+// seen, so that metrics name no combination that never came.
+func (e *endpoint) observe(m Metrics, method, status int, took time.Duration, traceID string) {
+	o := e.observers[method].Load()
+	if o == nil {
+		made := observer(m.Route(methodNames[method], e.template))
+		if e.observers[method].CompareAndSwap(nil, &made) {
+			o = &made
+		} else {
+			o = e.observers[method].Load()
+		}
+	}
+	(*o)(status, took, traceID)
+}

@@ -1,0 +1,195 @@
+// Package server speaks HTTP: it takes requests from connections, decodes
+// them straight into rows of float32, has them answered and encodes the
+// answers.
+//
+// What enters is a listener and a Backend; what leaves are the bodies of the
+// documented routes, or one error envelope for everything else. The package
+// imports serving, repository and policy; it knows no file formats, and
+// metrics, traces and logs reach it as interfaces.
+//
+// The stack is fasthttp, with what it leaves open closed here: gate.go checks
+// the framing of each message before fasthttp sees it, listener.go holds the
+// limits of connections, handler.go recovers panics and drain.go stops without
+// losing a request.
+package server
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Options configure a Server. The zero value of a limit is its default, which
+// DefaultLimits names.
+type Options struct {
+	// Version and Commit are the program's, for /healthz and the API
+	// description.
+	Version, Commit string
+	// Device is "cpu" or "cuda".
+	Device string
+
+	Limits Limits
+
+	// Keys are the API keys; nil asks for none.
+	Keys *Keys
+	// AllowedHosts are the names that a Host header may carry: "a.example",
+	// "*.example" for what is below it, "*" or an empty list for all.
+	AllowedHosts []string
+	// CORSOrigins are the origins whose pages may call the server, or "*".
+	CORSOrigins []string
+
+	// Metrics counts; nil counts nothing.
+	Metrics Metrics
+	// MetricsHandler answers /metrics; nil leaves the route out, as a server
+	// whose metrics have a port of their own does.
+	MetricsHandler http.Handler
+	// Tracer makes the spans of requests; nil makes none.
+	Tracer trace.Tracer
+	// Logger takes what an operator should know; nil discards it.
+	Logger *slog.Logger
+	// AccessLog writes one line for each request.
+	AccessLog bool
+}
+
+// Limits bound what one client can ask of the server.
+type Limits struct {
+	MaxBodyBytes    int64         // of a request
+	MaxHeaderBytes  int           // request line and header fields
+	MaxHeaderFields int           // lines
+	MaxRows         int           // observations in one request
+	MaxConns        int           // open at the same time
+	MaxConnsPerIP   int           // of one address; 0 is no limit
+	HeaderTimeout   time.Duration // from the first byte to the end of a small request
+	BodyTimeout     time.Duration // for a body larger than the read buffer
+	IdleTimeout     time.Duration // between two requests of one connection
+	WriteTimeout    time.Duration // of an answer
+	RequestTimeout  time.Duration // from the decoded request to its action
+	DrainUnready    time.Duration // a stopping server answers /readyz with 503 for this long first
+	DrainAccept     time.Duration // and then asks connections to close for this long
+}
+
+// DefaultLimits returns the limits that a zero field stands for.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxBodyBytes:    10 << 20,
+		MaxHeaderBytes:  32 << 10,
+		MaxHeaderFields: 100,
+		MaxRows:         1000,
+		MaxConns:        4096,
+		HeaderTimeout:   5 * time.Second,
+		BodyTimeout:     30 * time.Second,
+		IdleTimeout:     60 * time.Second,
+		WriteTimeout:    3 * time.Second,
+		RequestTimeout:  100 * time.Millisecond,
+		DrainUnready:    0,
+		DrainAccept:     300 * time.Millisecond,
+	}
+}
+
+// orDefault fills the zero fields of l.
+func (l Limits) orDefault() Limits {
+	d := DefaultLimits()
+	setDefault(&l.MaxBodyBytes, d.MaxBodyBytes)
+	setDefault(&l.MaxHeaderBytes, d.MaxHeaderBytes)
+	setDefault(&l.MaxHeaderFields, d.MaxHeaderFields)
+	setDefault(&l.MaxRows, d.MaxRows)
+	setDefault(&l.MaxConns, d.MaxConns)
+	setDefault(&l.HeaderTimeout, d.HeaderTimeout)
+	setDefault(&l.BodyTimeout, d.BodyTimeout)
+	setDefault(&l.IdleTimeout, d.IdleTimeout)
+	setDefault(&l.WriteTimeout, d.WriteTimeout)
+	setDefault(&l.RequestTimeout, d.RequestTimeout)
+	setDefault(&l.DrainAccept, d.DrainAccept)
+	return l
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// Server answers HTTP requests. Serve may be called for several listeners.
+type Server struct {
+	backend Backend
+	o       Options
+	limits  Limits
+	log     *slog.Logger
+	hosts   hostList
+	cors    corsPolicy
+	routes  *routes
+	metrics Metrics
+	reject  rejections
+
+	http  *fasthttp.Server
+	limit connLimit
+	phase atomic.Int32 // phaseServing and those after it
+	pool  sync.Pool    // of *exchange
+
+	inference observerTable
+}
+
+// New returns a server of what b has to offer.
+func New(b Backend, o Options) (*Server, error) {
+	s := &Server{backend: b, o: o, limits: o.Limits.orDefault(), log: o.Logger, metrics: o.Metrics}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.metrics == nil {
+		s.metrics = noMetrics{}
+	}
+	if s.o.Device == "" {
+		s.o.Device = "cpu"
+	}
+	var err error
+	if s.hosts, err = parseHosts(o.AllowedHosts); err != nil {
+		return nil, err
+	}
+	if s.cors, err = parseCORS(o.CORSOrigins); err != nil {
+		return nil, err
+	}
+	s.reject = newRejections(s.metrics)
+	s.limit.init(s.limits.MaxConns, s.limits.MaxConnsPerIP)
+	s.metrics.Connections(s.limit.open)
+	s.routes = newRoutes(s)
+	s.pool.New = func() any { return &exchange{s: s} }
+	s.http = &fasthttp.Server{
+		Handler:        s.handle,
+		ErrorHandler:   s.handleBroken,
+		HeaderReceived: s.bodyDeadline,
+		Logger:         fasthttpLogger{s.log},
+
+		Concurrency:        s.limits.MaxConns + 64, // the listener refuses first, in our own words
+		MaxRequestBodySize: int(s.limits.MaxBodyBytes),
+		ReadBufferSize:     s.limits.MaxHeaderBytes + 1024, // the gate refuses first
+		ReadTimeout:        s.limits.HeaderTimeout,
+		WriteTimeout:       s.limits.WriteTimeout,
+		IdleTimeout:        s.limits.IdleTimeout,
+
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		DisablePreParseMultipartForm: true,
+		SecureErrorLogMessage:        true,
+		LazyRequestTime:              true,
+	}
+	return s, nil
+}
+
+// Serve answers the requests of the connections of ln until Shutdown. It
+// returns nil after a shutdown.
+func (s *Server) Serve(ln net.Listener) error {
+	err := s.http.Serve(&gatedListener{Listener: ln, s: s})
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,168 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// violate notes a violation. The first of a body are kept, the others counted.
+func (d *decoder) violate(field, kind, message string) {
+	d.count++
+	if len(d.violations) < maxViolations {
+		d.violations = append(d.violations, violation{field: field, message: message, kind: kind})
+	}
+}
+
+// wrongKind notes a value of another kind than expected and reads past it.
+func (d *decoder) wrongKind(field, kind, expected string, depth int) bool {
+	got := d.kindAt()
+	if !d.skip(depth) {
+		return false
+	}
+	d.violate(field, kind, "expected "+expected+", got "+got)
+	return true
+}
+
+// sized notes an array of the wrong length.
+func (d *decoder) sized(field string, want, got int, what string) {
+	kind := kindShort
+	if got > want {
+		kind = kindLong
+	}
+	d.violate(field, kind, fmt.Sprintf("expected %d %s, got %d", want, what, got))
+}
+
+// missing notes the features that a row has not given.
+func (d *decoder) missing(row int) {
+	for i := range d.contract.Features {
+		if f := &d.contract.Features[i]; d.seen[i] != d.stamp {
+			what := "a number"
+			if len(f.Shape) > 0 {
+				what = "an array of " + sizeWords(f.Shape)
+			}
+			d.violate(d.rowField(row)+"."+f.Name, kindMissing, "expected "+what+", got nothing")
+		}
+	}
+}
+
+// width notes that a row has the features of the contract and another number
+// of values, which is what a policy of another version looks like.
+func (d *decoder) width(row, got int) {
+	want := 0
+	for i := range d.contract.Features {
+		want += d.contract.Features[i].Size
+	}
+	if got != want {
+		d.violate(d.rowField(row), kindValue, fmt.Sprintf("expected %d values in all, got %d", want, got))
+	}
+}
+
+// unknown notes a member that the contract does not know.
+func (d *decoder) unknown(field string, name []byte, known []string) bool {
+	message := "expected one of " + strings.Join(known, ", ") + ", got " + strconv.QuoteToASCII(clip(name))
+	if s := suggest(string(name), known); s != "" {
+		message += "; did you mean \"" + s + "\"?"
+	}
+	d.violate(field+"."+clip(name), kindUnknown, message)
+	return true
+}
+
+func (d *decoder) featureNames() []string {
+	names := make([]string, len(d.contract.Features))
+	for i := range names {
+		names[i] = d.contract.Features[i].Name
+	}
+	return names
+}
+
+func (d *decoder) names() string { return strings.Join(d.featureNames(), ", ") }
+
+// rowWords describes one row of the contract.
+func (d *decoder) rowWords() string {
+	if d.contract.Named {
+		return "an array of objects with " + d.names() + ":"
+	}
+	return "an array of " + sizeWords(d.contract.Features[0].Shape)
+}
+
+// sizeWords describes a shape: "5 numbers", "4 x 3 numbers".
+func sizeWords(shape []int) string {
+	if len(shape) == 0 {
+		return "1 number"
+	}
+	parts := make([]string, len(shape))
+	for i, n := range shape {
+		parts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(parts, " x ") + " numbers"
+}
+
+// malformed is the error of a body that is no JSON.
+func (d *decoder) malformed() error {
+	return explain(faultMalformed, "the body is not well-formed JSON: %s, at byte %d", d.problem, d.at)
+}
+
+// refused is the error of a body that does not fit the contract.
+func (d *decoder) refused() error {
+	first := d.violations[0]
+	message := strings.TrimPrefix(first.field, "body.") + ": " + first.message
+	if d.count > 1 {
+		message += fmt.Sprintf(" (and %d more)", d.count-1)
+	}
+	details := []byte(`"validation_errors":[`)
+	for i, v := range d.violations {
+		if i > 0 {
+			details = append(details, ',')
+		}
+		details = append(details, `{"field":`...)
+		details = appendString(details, v.field)
+		details = append(details, `,"message":`...)
+		details = appendString(details, v.message)
+		details = append(details, `,"type":`...)
+		details = appendString(details, v.kind)
+		details = append(details, '}')
+	}
+	return &detailed{fault: faultContract, message: message, details: append(details, `],`...)}
+}
+
+// suggest returns the known name that name was probably meant to be, or "".
+func suggest(name string, known []string) string {
+	best, least := "", 3 // edits; a name further away is another name
+	for _, k := range known {
+		if strings.EqualFold(name, k) {
+			return k
+		}
+		if n := editDistance(strings.ToLower(name), strings.ToLower(k)); n < least && n < len(k) {
+			best, least = k, n
+		}
+	}
+	return best
+}
+
+// editDistance is the number of bytes to insert, delete or replace between two
+// names. Long names are not compared.
+func editDistance(a, b string) int {
+	const longest = 64
+	if len(a) > longest || len(b) > longest {
+		return longest
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = slices.Min([]int{cost, row[j] + 1, diagonal + 1})
+		}
+	}
+	return row[len(b)]
+}

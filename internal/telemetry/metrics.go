@@ -1,0 +1,242 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// MetricsOptions configure a Metrics.
+type MetricsOptions struct {
+	Version, Commit, BuildDate string // for carla_rl_build_info
+	// NativeHistograms adds Prometheus' native form to the histograms of
+	// requests, which needs the protobuf exposition and costs more for each
+	// observation.
+	NativeHistograms bool
+}
+
+// Metrics is the registry of the process. Its observers are safe for use by
+// many goroutines and allocate nothing.
+type Metrics struct {
+	registry *prometheus.Registry
+	handler  http.Handler
+
+	httpRequests *prometheus.CounterVec
+	httpDuration *prometheus.HistogramVec
+
+	inferenceDuration *prometheus.HistogramVec
+	inferenceRequests *prometheus.CounterVec
+	batchSize         *prometheus.HistogramVec
+	deterministic     *prometheus.CounterVec
+	queueDuration     prometheus.Histogram
+
+	active   prometheus.Gauge
+	rejected *prometheus.CounterVec
+	errors   *prometheus.CounterVec
+	panics   prometheus.Counter
+
+	modelLoaded    *prometheus.GaugeVec
+	modelWarm      *prometheus.GaugeVec
+	modelHashed    *prometheus.GaugeVec
+	modelLoading   prometheus.Summary
+	modelWarming   prometheus.Summary
+	modelLoadFails *prometheus.CounterVec
+}
+
+// Buckets in seconds. A driving policy answers in microseconds, so that those
+// of the libraries would put every request into the first.
+var (
+	requestBuckets   = []float64{50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1, 2, 5}
+	inferenceBuckets = []float64{1e-6, 2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1, 2, 5}
+	batchBuckets     = prometheus.ExponentialBuckets(1, 2, 11) // 1 to 1024
+)
+
+// NewMetrics returns the metrics of a process that starts now.
+func NewMetrics(o MetricsOptions) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	start := time.Now()
+
+	m.httpRequests = counters(m, "http_requests_total", "Requests by method, route template and status.", "method", "endpoint", "status")
+	duration := prometheus.HistogramOpts{
+		Name: "http_request_duration_seconds", Help: "Time from the parsed request to its answer.", Buckets: requestBuckets,
+	}
+	if o.NativeHistograms {
+		duration.NativeHistogramBucketFactor = 1.1
+		duration.NativeHistogramMaxBucketNumber = 160
+		duration.NativeHistogramMinResetDuration = time.Hour
+	}
+	m.httpDuration = prometheus.NewHistogramVec(duration, []string{"method", "endpoint"})
+
+	m.inferenceDuration = histograms("carla_rl_inference_duration_seconds", "Time that a policy took for the rows of one request.", inferenceBuckets)
+	m.inferenceRequests = counters(m, "carla_rl_inference_requests_total", "Requests that reached a policy's queue, by how they ended.", "model", "version", "status")
+	m.batchSize = histograms("carla_rl_batch_size", "Observations in one request.", batchBuckets)
+	m.deterministic = counters(m, "carla_rl_deterministic_requests_total", "Requests answered deterministically.", "model", "version")
+	m.queueDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "carla_rl_queue_seconds", Help: "Time that a request waited for a lane.", Buckets: inferenceBuckets,
+	})
+
+	m.active = prometheus.NewGauge(prometheus.GaugeOpts{Name: "carla_rl_active_requests", Help: "Requests that are being answered."})
+	m.rejected = counters(m, "carla_rl_requests_rejected_total", "Requests and connections that a limit or a check turned away.", "reason")
+	m.errors = counters(m, "carla_rl_errors_total", "Error answers by code and route template.", "error_type", "endpoint")
+	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_panics_total", Help: "Panics of handlers that were recovered from."})
+
+	m.modelLoaded = gauges(m, "carla_rl_model_loaded", "1 where the version is ready.", "model", "version")
+	m.modelWarm = gauges(m, "carla_rl_model_warmed_up", "1 where the version has been run since it was loaded.", "model", "version")
+	m.modelHashed = gauges(m, "carla_rl_model_hashed", "1 where the version's card carries the hashes of its files.", "model", "version")
+	m.modelLoading = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_loading_duration_seconds", Help: "Time to read, verify and compile a version."})
+	m.modelWarming = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_warmup_duration_seconds", Help: "Time to warm up a version."})
+	m.modelLoadFails = counters(m, "carla_rl_model_load_failures_total", "Attempts to load a version that failed.", "model", "version")
+
+	m.registry.MustRegister(m.httpDuration, m.inferenceDuration, m.batchSize, m.queueDuration, m.active, m.panics, m.modelLoading, m.modelWarming,
+		ancestorNames{requests: m.httpRequests, duration: m.httpDuration},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carla_rl_service_uptime_seconds", Help: "Time since the process started."},
+			func() float64 { return time.Since(start).Seconds() }),
+	)
+	startup := prometheus.NewGauge(prometheus.GaugeOpts{Name: "carla_rl_service_startup_timestamp_seconds", Help: "When the process started, in seconds since 1970."})
+	startup.Set(float64(start.UnixMicro()) / 1e6)
+	m.registry.MustRegister(startup)
+	gauges(m, "carla_rl_build_info", "1, with what was built as labels.", "version", "commit", "build_date", "go_version").
+		WithLabelValues(o.Version, o.Commit, o.BuildDate, runtime.Version()).Set(1)
+
+	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		Registry: m.registry, EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
+	})
+	return m
+}
+
+func counters(m *Metrics, name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	m.registry.MustRegister(v)
+	return v
+}
+
+func gauges(m *Metrics, name, help string, labels ...string) *prometheus.GaugeVec {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	m.registry.MustRegister(v)
+	return v
+}
+
+func histograms(name, help string, buckets []float64) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{"model", "version"})
+}
+
+// Handler answers a scrape.
+func (m *Metrics) Handler() http.Handler { return m.handler }
+
+// Route returns the observer of one method and route template.
+func (m *Metrics) Route(method, endpoint string) func(status int, took time.Duration, traceID string) {
+	const statuses = 600
+	var children [statuses]atomic.Pointer[prometheus.Counter]
+	histogram := m.httpDuration.WithLabelValues(method, endpoint)
+	exemplars, _ := histogram.(prometheus.ExemplarObserver)
+	return func(status int, took time.Duration, traceID string) {
+		if status < 0 || status >= statuses {
+			status = 0
+		}
+		c := children[status].Load()
+		if c == nil {
+			child := m.httpRequests.WithLabelValues(method, endpoint, strconv.Itoa(status))
+			c = &child
+			children[status].Store(c)
+		}
+		(*c).Inc()
+		if traceID != "" && exemplars != nil {
+			exemplars.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
+			return
+		}
+		histogram.Observe(took.Seconds())
+	}
+}
+
+// Inference returns the observer of one version.
+func (m *Metrics) Inference(model, version string) func(rows int, deterministic bool, err bool, queued, took time.Duration) {
+	duration := m.inferenceDuration.WithLabelValues(model, version)
+	batch := m.batchSize.WithLabelValues(model, version)
+	success := m.inferenceRequests.WithLabelValues(model, version, "success")
+	failure := m.inferenceRequests.WithLabelValues(model, version, "error")
+	deterministically := m.deterministic.WithLabelValues(model, version)
+	return func(rows int, deterministic bool, err bool, queued, took time.Duration) {
+		if err {
+			failure.Inc()
+			return
+		}
+		success.Inc()
+		duration.Observe(took.Seconds())
+		batch.Observe(float64(rows))
+		if deterministic {
+			deterministically.Inc()
+		}
+		m.queueDuration.Observe(queued.Seconds())
+	}
+}
+
+// Rejected returns the counter of requests that a limit turned away.
+func (m *Metrics) Rejected(reason string) func() { return m.rejected.WithLabelValues(reason).Inc }
+
+// Error counts an error answer.
+func (m *Metrics) Error(code, endpoint string) { m.errors.WithLabelValues(code, endpoint).Inc() }
+
+// Active moves the number of requests that are being answered.
+func (m *Metrics) Active(delta int) { m.active.Add(float64(delta)) }
+
+// Panicked counts a panic that was recovered from.
+func (m *Metrics) Panicked() { m.panics.Inc() }
+
+// Connections tells how to read the number of open connections.
+func (m *Metrics) Connections(read func() int) {
+	m.gauge("carla_rl_connections_open", "Open connections.", read)
+}
+
+// Queue tells how to read the number of requests that wait for a lane, and of
+// those that are on one.
+func (m *Metrics) Queue(waiting, running func() int) {
+	m.gauge("carla_rl_request_queue_length", "Requests that wait for a lane.", waiting)
+	m.gauge("carla_rl_lanes_busy", "Lanes that run a request.", running)
+}
+
+// gauge registers a reader; a second of the same name is left out, since a
+// process has one queue and one server.
+func (m *Metrics) gauge(name, help string, read func() int) {
+	_ = m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) }))
+}
+
+// ModelState says whether a version is ready, has been warmed up, and whether
+// its card vouches for its files.
+func (m *Metrics) ModelState(model, version string, ready, warm, hashed bool) {
+	m.modelLoaded.WithLabelValues(model, version).Set(number(ready))
+	m.modelWarm.WithLabelValues(model, version).Set(number(warm))
+	m.modelHashed.WithLabelValues(model, version).Set(number(hashed))
+}
+
+// ModelGone forgets a version that is no longer there.
+func (m *Metrics) ModelGone(model, version string) {
+	for _, v := range []*prometheus.GaugeVec{m.modelLoaded, m.modelWarm, m.modelHashed} {
+		v.DeleteLabelValues(model, version)
+	}
+}
+
+// ModelLoaded observes an attempt to load a version.
+func (m *Metrics) ModelLoaded(model, version string, took time.Duration, err error) {
+	if err != nil {
+		m.modelLoadFails.WithLabelValues(model, version).Inc()
+		return
+	}
+	m.modelLoading.Observe(took.Seconds())
+}
+
+// ModelWarmed observes a warm-up.
+func (m *Metrics) ModelWarmed(took time.Duration) { m.modelWarming.Observe(took.Seconds()) }
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
