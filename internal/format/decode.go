@@ -1,0 +1,131 @@
+package format
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
+)
+
+// Decode reads a model file. The name is for messages only: what the file is,
+// its content tells. Data is not copied and must not change while the network
+// is in use.
+//
+// The error wraps [ErrFormat] for bytes that are no model file, and
+// [ErrUnsupported] for a format that this release does not read.
+func Decode(name string, data []byte) (Network, error) {
+	n, err := decode(data)
+	if err != nil {
+		if name == "" {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return n, nil
+}
+
+func decode(data []byte) (Network, error) {
+	switch {
+	case len(data) == 0:
+		return nil, fmt.Errorf("%w: it has no bytes", ErrFormat)
+	case torch.IsZip(data):
+		return decodeZip(data)
+	case torch.IsLegacy(data):
+		return decodeWeights(func() (*torch.File, error) { return torch.Decode(data) })
+	case isSafetensors(data):
+		return nil, later("safetensors", "export TorchScript instead (torch.jit.trace(model, example).save(...)), or keep the weights with torch.save(model.state_dict(), ...)")
+	case isONNX(data):
+		return nil, later("ONNX", "export TorchScript instead (torch.jit.trace(model, example).save(...))")
+	case bytes.HasPrefix(data, []byte("version https://git-lfs")):
+		return nil, fmt.Errorf("%w: it is a Git LFS pointer; fetch the file itself with `git lfs pull`", ErrFormat)
+	case data[0] == 0x80 || bytes.HasPrefix(data, []byte("(d")) || bytes.HasPrefix(data, []byte("ccopy_reg")):
+		return nil, fmt.Errorf("%w: it is a pickle; a model is saved with torch.jit.save or torch.save", ErrFormat)
+	}
+	return nil, fmt.Errorf("%w: it begins with %s, which no known format does", ErrFormat, hexPrefix(data))
+}
+
+// later is the refusal of a format that is known but not read yet.
+func later(format, instead string) error {
+	return &unsupportedError{fmt.Sprintf("unsupported: %s files are not read by this release: %s", format, instead)}
+}
+
+// unsupportedError is a refusal that matches ErrUnsupported and whose message
+// is complete.
+type unsupportedError struct{ msg string }
+
+func (e *unsupportedError) Error() string        { return e.msg }
+func (e *unsupportedError) Is(target error) bool { return target == ErrUnsupported }
+
+// decodeZip tells the kinds of zip archives apart by their members.
+func decodeZip(data []byte) (Network, error) {
+	z, err := torch.OpenZip(data, torch.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case z.HasRecord("models/model.json") || z.HasRecord("archive_format") && !torch.IsTorchZip(z):
+		return nil, later("torch.export (.pt2)", "export TorchScript instead (torch.jit.trace(model, example).save(...))")
+	case z.Has("data") && (z.Has("policy.pth") || z.Has("_stable_baselines3_version")):
+		return nil, later("Stable-Baselines3 zip", "export the policy with the export function of the Python client, or with torch.jit.trace")
+	case !torch.IsTorchZip(z):
+		return nil, fmt.Errorf("%w: it is a zip archive without data.pkl, which torch.save and torch.jit.save write", ErrFormat)
+	case torch.IsTorchScript(z):
+		m, err := torchscript.Decode(z)
+		if err != nil {
+			return nil, err
+		}
+		return &scriptNetwork{m}, nil
+	}
+	for _, name := range z.Names() {
+		if strings.Contains(name, "/code/") {
+			return nil, &torch.FormatError{Format: "torchscript", Offset: -1, Path: "constants.pkl", Err: errors.New("is missing, though the archive holds code")}
+		}
+	}
+	return decodeWeights(func() (*torch.File, error) { return torch.DecodeZip(z) })
+}
+
+func decodeWeights(read func() (*torch.File, error)) (Network, error) {
+	f, err := read()
+	if errors.Is(err, pickle.ErrForbiddenGlobal) {
+		return nil, fmt.Errorf("%w (a file of torch.save(model) names the classes of its program, which are never loaded: "+
+			"save torch.jit.script(model), torch.jit.trace(model, example) or model.state_dict() instead)", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	dict, err := f.StateDict()
+	if err != nil {
+		return nil, err
+	}
+	return &weightsNetwork{file: f, dict: dict}, nil
+}
+
+// isSafetensors reports whether data begins with the length of a JSON header
+// and an opening brace, as the format demands.
+func isSafetensors(data []byte) bool {
+	if len(data) < 10 || data[8] != '{' {
+		return false
+	}
+	n := binary.LittleEndian.Uint64(data)
+	return n >= 2 && n <= 100<<20
+}
+
+// isONNX reports whether data begins as a ModelProto does: its first field is
+// the version of the IR, a small number, and another known field follows.
+func isONNX(data []byte) bool {
+	if len(data) < 4 || data[0] != 0x08 || data[1] == 0 || data[1] > 0x40 {
+		return false
+	}
+	switch data[2] {
+	case 0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72:
+		return true
+	}
+	return false
+}
+
+func hexPrefix(data []byte) string { return fmt.Sprintf("% x", data[:min(len(data), 8)]) }

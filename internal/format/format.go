@@ -1,0 +1,84 @@
+// Package format tells what a model file is and reads it.
+//
+// What enters are the bytes of one file; what leaves is a [Network]: a
+// description of what the file holds, and its lowering into a graph. The
+// content decides which reader is used, never the name of the file. The
+// readers themselves are the packages below this one. The package knows nothing
+// of folders, model cards, plans or protocols: it imports package graph and the
+// packages below it, and nothing else of this module.
+package format
+
+import (
+	"errors"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// ErrUnsupported is wrapped by every refusal of a file that may well be sound
+// but that this release cannot serve: a format, an operator, a way of control
+// flow. The message begins with "unsupported:" and says what is missing.
+var ErrUnsupported = errors.ErrUnsupported
+
+// ErrFormat is wrapped by the error for bytes that are no model file at all.
+var ErrFormat = errors.New("not a model file")
+
+// Network is a decoded model file.
+type Network interface {
+	// Describe tells what the file holds.
+	Describe() Description
+	// Lower makes the graph of one method.
+	Lower(o LowerOptions) (*graph.Graph, error)
+}
+
+// LowerOptions say which computation of a network is wanted.
+type LowerOptions struct {
+	// Method is the method to lower: "forward" or "act". Empty is "forward".
+	Method string
+	// Deterministic is given to a parameter of the method of that name.
+	Deterministic bool
+	// InputShapes gives the shape of inputs by name, with [graph.Batch] for the
+	// batch axis, where the file does not tell it.
+	InputShapes map[string][]int
+}
+
+// Description is what a file tells of itself without being run.
+type Description struct {
+	Format   string // "torchscript", "torch weights"
+	Producer string // the program that wrote it, as far as the file tells
+	Inputs   []InputDescription
+	Methods  []string // that can be lowered, "forward" first
+
+	// HasSampling tells whether some method draws random numbers when it is
+	// not deterministic.
+	HasSampling bool
+	// WeightsOnly tells that the file holds tensors and no computation.
+	WeightsOnly bool
+
+	Tensors    []TensorDescription // in the order of the file
+	Layers     []string            // one line a module, in the order of the file
+	Parameters int64               // number of values in all tensors, each storage counted once
+	Notes      []string            // what a reader should know: one sentence each
+
+	// NonFinite names the tensors that hold a NaN or an infinity.
+	NonFinite []string
+	// Architecture is the value of `architecture:` in a model card that fits
+	// the weights, ready to be edited, where they make a chain of layers. The
+	// activations in it are a guess.
+	Architecture string
+}
+
+// InputDescription is one input of a network.
+type InputDescription struct {
+	Name  string
+	DType graph.DType
+	// Shape has [graph.Batch] for the batch axis; it is nil where the file does
+	// not tell it.
+	Shape []int
+}
+
+// TensorDescription is one tensor of a file.
+type TensorDescription struct {
+	Name  string
+	DType graph.DType
+	Shape []int
+}

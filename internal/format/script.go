@@ -1,0 +1,49 @@
+package format
+
+import (
+	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// scriptNetwork is a TorchScript archive.
+type scriptNetwork struct{ m *torchscript.Module }
+
+// Lower makes the graph of a method.
+func (n *scriptNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
+	return n.m.Lower(torchscript.LowerOptions(o))
+}
+
+// Describe tells what the archive holds.
+func (n *scriptNetwork) Describe() Description {
+	d := Description{
+		Format:      "torchscript",
+		Producer:    n.m.Producer(),
+		Methods:     n.m.Methods(),
+		HasSampling: n.m.HasSampling(),
+		Layers:      n.m.Layers(),
+		Notes:       []string{"The module is a " + n.m.Kind() + "."},
+	}
+	for _, in := range n.m.Inputs(torchscript.LowerOptions{Deterministic: true}) {
+		d.Inputs = append(d.Inputs, InputDescription{in.Name, in.DType, in.Shape})
+	}
+	var named []torch.NamedTensor
+	for _, t := range n.m.Tensors() {
+		named = append(named, torch.NamedTensor(t))
+	}
+	describeTensors(&d, named)
+	return d
+}
+
+// describeTensors lists tensors and counts their values, tied ones once.
+func describeTensors(d *Description, tensors []torch.NamedTensor) {
+	counted := map[*graph.Tensor]bool{}
+	for _, t := range tensors {
+		d.Tensors = append(d.Tensors, TensorDescription{t.Name, t.Tensor.DType, t.Tensor.Shape})
+		if !counted[t.Tensor] {
+			counted[t.Tensor] = true
+			d.Parameters += int64(t.Tensor.Len())
+		}
+	}
+	d.NonFinite = torch.NonFinite(tensors)
+}

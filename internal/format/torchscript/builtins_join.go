@@ -1,0 +1,101 @@
+package torchscript
+
+import (
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// joinBuiltins make one tensor of several.
+var joinBuiltins = map[string]builtin{
+	"cat":               {"tensors dim", cat},
+	"concat":            {"tensors dim", cat},
+	"concatenate":       {"tensors dim", cat},
+	"stack":             {"tensors dim", stack},
+	"hstack":            {"tensors", hstack},
+	"column_stack":      {"tensors", hstack},
+	"vstack":            {"tensors", vstack},
+	"broadcast_tensors": {"tensors", broadcastTensors},
+}
+
+func (c *call) values(i int) []*graph.Value {
+	ts := c.tensors(i)
+	if len(ts) == 0 {
+		c.in.errorf("%s of no tensors", c.name)
+	}
+	out := make([]*graph.Value, len(ts))
+	for k, t := range ts {
+		out[k] = c.in.read(t)
+	}
+	return out
+}
+
+func (c *call) joined(vs []*graph.Value, dim int) value {
+	if len(vs) == 1 {
+		return newTensor(vs[0])
+	}
+	return newTensor(c.in.add(graph.OpConcat, graph.Attrs{"axis": c.in.axisOf(vs[0], dim)}, vs...))
+}
+
+func cat(c *call) value {
+	vs := c.values(0)
+	if len(vs) > 1 { // torch skips empty tensors of one dimension
+		kept := vs[:0:0]
+		for _, v := range vs {
+			if !v.Shape.Equal(graph.Shape{0}) {
+				kept = append(kept, v)
+			}
+		}
+		if len(kept) > 0 {
+			vs = kept
+		}
+	}
+	return c.joined(vs, c.int(1, 0))
+}
+
+func stack(c *call) value {
+	vs := c.values(0)
+	axis := c.in.axis(c.int(1, 0), len(vs[0].Shape)+1)
+	for i, v := range vs {
+		if !v.Shape.Equal(vs[0].Shape) {
+			c.in.errorf("stack of %v and %v", vs[0].Shape, v.Shape)
+		}
+		shape := append(graph.Shape{}, v.Shape[:axis]...)
+		shape = append(append(shape, 1), v.Shape[axis:]...)
+		vs[i] = c.in.reshape(v, shape)
+	}
+	return c.joined(vs, axis)
+}
+
+func hstack(c *call) value {
+	vs := c.values(0)
+	if len(vs[0].Shape) < 2 {
+		return c.joined(vs, 0)
+	}
+	return c.joined(vs, 1)
+}
+
+func vstack(c *call) value {
+	vs := c.values(0)
+	for i, v := range vs {
+		if len(v.Shape) == 1 {
+			vs[i] = c.in.reshape(v, append(graph.Shape{1}, v.Shape...))
+		}
+	}
+	return c.joined(vs, 0)
+}
+
+func broadcastTensors(c *call) value {
+	vs := c.values(0)
+	shape := vs[0].Shape
+	for _, v := range vs[1:] {
+		s, ok := graph.Broadcast(shape, v.Shape)
+		if !ok {
+			c.in.errorf("broadcast_tensors of %v and %v", shape, v.Shape)
+		}
+		shape = s
+	}
+	out := &list{}
+	for _, v := range vs {
+		out.elems = append(out.elems, newTensor(c.in.expandTo(v, shape)))
+	}
+	return out
+}

@@ -1,0 +1,174 @@
+package torchscript
+
+// scalarLogic is comparison and logic of Python values.
+var scalarLogic = map[string]builtin{
+	"eq":           {"a b", func(c *call) value { return c.in.compare("eq", c.args[0], c.args[1]) }},
+	"ne":           {"a b", func(c *call) value { return !c.in.compare("eq", c.args[0], c.args[1]) }},
+	"lt":           {"a b", func(c *call) value { return c.in.compare("lt", c.args[0], c.args[1]) }},
+	"le":           {"a b", func(c *call) value { return !c.in.compare("gt", c.args[0], c.args[1]) }},
+	"gt":           {"a b", func(c *call) value { return c.in.compare("gt", c.args[0], c.args[1]) }},
+	"ge":           {"a b", func(c *call) value { return !c.in.compare("lt", c.args[0], c.args[1]) }},
+	"__not__":      {"a", func(c *call) value { return !c.in.truth(c.args[0], c.in.pos, "not") }},
+	"__is__":       {"a b", func(c *call) value { return identical(c.args[0], c.args[1]) }},
+	"__isnot__":    {"a b", func(c *call) value { return !identical(c.args[0], c.args[1]) }},
+	"__and__":      {"a b", bitwise(func(x, y int64) int64 { return x & y })},
+	"__or__":       {"a b", bitwise(func(x, y int64) int64 { return x | y })},
+	"__xor__":      {"a b", bitwise(func(x, y int64) int64 { return x ^ y })},
+	"__contains__": {"container item", contains},
+	"any":          {"list", func(c *call) value { return anyTrue(c, true) }},
+	"all":          {"list", func(c *call) value { return !anyTrue(c, false) }},
+}
+
+// identical is Python's `is`, which serialized code uses with None and bools.
+func identical(a, b value) bool {
+	switch x := a.(type) {
+	case nil:
+		return b == nil
+	case bool, int64, string, *tensor, *list, *dict, *object, *tuple:
+		return x == b
+	}
+	return false
+}
+
+// compare decides eq, lt or gt of two Python values. The number of rows is
+// compared as far as that does not depend on how many there are.
+func (in *interp) compare(op string, a, b value) bool {
+	ra, aRows := a.(rows)
+	rb, bRows := b.(rows)
+	if (aRows || bRows) && isNumber(a) && isNumber(b) {
+		return in.compareRows(op, a, b, int64(ra), int64(rb))
+	}
+	if isNumber(a) && isNumber(b) {
+		x, xInt := toInt(a)
+		y, yInt := toInt(b)
+		f, _ := toFloat(a)
+		g, _ := toFloat(b)
+		switch {
+		case op == "eq" && xInt && yInt:
+			return x == y
+		case op == "lt" && xInt && yInt:
+			return x < y
+		case op == "gt" && xInt && yInt:
+			return x > y
+		case op == "eq":
+			return f == g
+		case op == "lt":
+			return f < g
+		}
+		return f > g
+	}
+	if s, ok := a.(string); ok {
+		if t, ok := b.(string); ok {
+			return map[string]bool{"eq": s == t, "lt": s < t, "gt": s > t}[op]
+		}
+	}
+	if op != "eq" {
+		in.unsupported("comparison of a %s and a %s", kindName(a), kindName(b))
+	}
+	return in.equalValues(a, b, 0)
+}
+
+func (in *interp) equalValues(a, b value, depth int) bool {
+	in.step(in.pos)
+	if depth > maxCallDepth {
+		in.limit("comparison of values nested deeper than %d", maxCallDepth)
+	}
+	var x, y []value
+	switch v := a.(type) {
+	case *list:
+		w, ok := b.(*list)
+		if !ok {
+			return false
+		}
+		x, y = v.elems, w.elems
+	case *tuple:
+		w, ok := b.(*tuple)
+		if !ok {
+			return false
+		}
+		x, y = v.elems, w.elems
+	default:
+		if isNumber(a) && isNumber(b) {
+			return in.compare("eq", a, b)
+		}
+		return identical(a, b) || a == b
+	}
+	if len(x) != len(y) {
+		return false
+	}
+	for i := range x {
+		if !in.equalValues(x[i], y[i], depth+1) {
+			return false
+		}
+	}
+	return true
+}
+
+// compareRows decides a comparison with the number of rows, which is 1 or more
+// and otherwise unknown.
+func (in *interp) compareRows(op string, a, b value, ra, rb int64) bool {
+	if ra > 0 && rb > 0 {
+		switch op {
+		case "eq":
+			return ra == rb
+		case "lt":
+			return ra < rb
+		}
+		return ra > rb
+	}
+	k, other, flipped := ra, b, false
+	if ra == 0 {
+		k, other, flipped = rb, a, true
+	}
+	f, _ := toFloat(other)
+	if f < float64(k) { // there are more rows than that in any batch
+		if op == "eq" {
+			return false
+		}
+		return (op == "gt") != flipped
+	}
+	in.unsupported("a comparison of the number of rows with %s", format(other))
+	return false
+}
+
+func bitwise(f func(x, y int64) int64) func(c *call) value {
+	return func(c *call) value {
+		p, pBool := c.args[0].(bool)
+		q, qBool := c.args[1].(bool)
+		x, y := int64(c.int(0, 0)), int64(c.int(1, 0))
+		if pBool && qBool {
+			_, _ = p, q
+			return f(x, y) != 0
+		}
+		return f(x, y)
+	}
+}
+
+func contains(c *call) value {
+	switch v := c.args[0].(type) {
+	case *dict:
+		_, ok := v.vals[c.in.key(c.args[1])]
+		return ok || v.inputs != ""
+	case *list:
+		for _, e := range v.elems {
+			if c.in.equalValues(e, c.args[1], 0) {
+				return true
+			}
+		}
+		return false
+	case string:
+		s, ok := c.args[1].(string)
+		return ok && len(s) <= len(v) && indexOf(v, s) >= 0
+	}
+	c.wrong(0, "a container")
+	return nil
+}
+
+func anyTrue(c *call, want bool) bool {
+	for _, e := range c.elems(0) {
+		if c.in.truth(e, c.in.pos, c.name) == want {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,303 @@
+package torchscript
+
+import (
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// primBuiltins are what the compiler adds to the code, and questions about
+// the world outside, which have one answer here.
+var primBuiltins = map[string]builtin{
+	"RaiseException":              {"msg class", raise},
+	"warn":                        {"msg stacklevel category", func(c *call) value { c.in.warnings = append(c.in.warnings, format(c.args[0])); return nil }},
+	"is_grad_enabled":             {"", func(*call) value { return false }},
+	"set_grad_enabled":            {"mode", func(*call) value { return nil }},
+	"is_autocast_enabled":         {"device", func(*call) value { return false }},
+	"is_autocast_cpu_enabled":     {"", func(*call) value { return false }},
+	"is_scripting":                {"", func(*call) value { return true }},
+	"is_tracing":                  {"", func(*call) value { return false }},
+	"get_autocast_dtype":          {"device", func(*call) value { return int64(15) }},
+	"has_torch_function":          {"a", func(*call) value { return false }},
+	"device":                      {"name index", func(c *call) value { return device(format(c.args[0])) }},
+	"get_default_dtype":           {"", func(*call) value { return int64(6) }},
+	"_unwrap_optional":            {"a", func(c *call) value { return c.args[0] }},
+	"unwrap_optional":             {"a", func(c *call) value { return c.args[0] }},
+	"unchecked_unwrap_optional":   {"a", func(c *call) value { return c.args[0] }},
+	"unchecked_cast":              {"a", func(c *call) value { return c.args[0] }},
+	"type":                        {"a index", func(c *call) value { return "cpu" }},
+	"_get_tracing_state":          {"", func(*call) value { return false }},
+	"is_available":                {"", func(*call) value { return false }},
+	"manual_seed":                 {"seed", func(*call) value { return nil }},
+	"_assert":                     {"cond msg", assertTrue},
+	"IfThenElse":                  {"cond a b", ifThenElse},
+	"backends.cudnn.is_available": {"", func(*call) value { return false }},
+}
+
+// typeBuiltins are questions about a tensor, and conversions of its type.
+var typeBuiltins = map[string]builtin{
+	"dim":               {"x", rankOf},
+	"ndimension":        {"x", rankOf},
+	"size":              {"x dim", size},
+	"sym_size":          {"x dim", size},
+	"numel":             {"x", numel},
+	"dtype":             {"x", func(c *call) value { return dtypeCode(c.in.dtypeOf(c.handle(0))) }},
+	"is_nested":         {"x", func(*call) value { return false }},
+	"is_sparse":         {"x", func(*call) value { return false }},
+	"is_cuda":           {"x", func(*call) value { return false }},
+	"is_cpu":            {"x", func(*call) value { return true }},
+	"is_mkldnn":         {"x", func(*call) value { return false }},
+	"is_quantized":      {"x", func(*call) value { return false }},
+	"requires_grad":     {"x", func(*call) value { return false }},
+	"layout":            {"x", func(*call) value { return int64(0) }},
+	"is_contiguous":     {"x memory_format", func(*call) value { return true }},
+	"is_complex":        {"x", func(*call) value { return false }},
+	"is_floating_point": {"x", func(c *call) value { return c.in.dtypeOf(c.handle(0)).IsFloat() }},
+	"item":              {"x", func(c *call) value { return c.in.numberNeeded(c.handle(0)) }},
+	"data":              {"x", func(c *call) value { return c.handle(0) }},
+	"int":               {"x", func(c *call) value { return c.in.toIntValue(c.args[0]) }},
+	"float":             {"x", toFloat32},
+	"bool":              {"x", toBool},
+	"IntImplicit":       {"x", func(c *call) value { return c.in.toIntValue(c.args[0]) }},
+	"FloatImplicit":     {"x", func(c *call) value { return c.in.toFloatValue(c.args[0]) }},
+	"ScalarImplicit":    {"x", func(c *call) value { return c.in.numberNeeded(c.handle(0)) }},
+	"device":            {"x", func(*call) value { return device("cpu") }},
+	"len":               {"x", func(c *call) value { return c.in.sizeOf(c.handle(0), 0) }},
+	"tolist":            {"x", toList},
+
+	"to":                             {"x a b c d e f", toAny},
+	"type_as":                        {"x other", func(c *call) value { return c.in.convert(c.handle(0), c.in.dtypeOf(c.handle(1))) }},
+	"_to_copy":                       {"x dtype layout device pin_memory non_blocking memory_format", func(c *call) value { return c.in.convert(c.handle(0), c.dtype(1, c.in.dtypeOf(c.handle(0)))) }},
+	"double":                         {"x", func(c *call) value { return c.in.convert(c.handle(0), graph.Float64) }},
+	"half":                           {"x", func(c *call) value { return c.in.convert(c.handle(0), graph.Float16) }},
+	"bfloat16":                       {"x", func(c *call) value { return c.in.convert(c.handle(0), graph.BFloat16) }},
+	"long":                           {"x", func(c *call) value { return c.in.convert(c.handle(0), graph.Int64) }},
+	"cpu":                            {"x", func(c *call) value { return c.handle(0) }},
+	"cuda":                           {"x", func(c *call) value { return c.handle(0) }},
+	"detach":                         {"x", func(c *call) value { return c.handle(0) }},
+	"alias":                          {"x", func(c *call) value { return c.handle(0) }},
+	"_autocast_to_reduced_precision": {"x a b c d", func(c *call) value { return c.handle(0) }},
+	"_autocast_to_full_precision":    {"x a b", func(c *call) value { return c.handle(0) }},
+
+	"__is__":    {"a b", func(c *call) value { return identical(c.args[0], c.args[1]) }},
+	"__isnot__": {"a b", func(c *call) value { return !identical(c.args[0], c.args[1]) }},
+	"__not__":   {"a", func(c *call) value { return !c.in.truth(c.args[0], c.in.pos, "not") }},
+	"append":    {"list item", listAppend},
+	"insert":    {"list index item", listInsert},
+	"_set_item": {"container key item", func(c *call) value { c.in.setItem(c.args[0], c.args[1], c.args[2]); return nil }},
+	"get":       {"dict key default", dictGet},
+}
+
+func raise(c *call) value {
+	c.in.errorf("the code raises: %s", format(c.args[0]))
+	return nil
+}
+
+func assertTrue(c *call) value {
+	if !c.in.truth(c.args[0], c.in.pos, "assert") {
+		c.in.errorf("assertion failed: %s", format(c.args[1]))
+	}
+	return nil
+}
+
+func ifThenElse(c *call) value {
+	if c.in.truth(c.args[0], c.in.pos, "if") {
+		return c.args[1]
+	}
+	return c.args[2]
+}
+
+// dtypes are torch's numbers of element types.
+var dtypes = map[int64]graph.DType{
+	0: graph.Uint8, 1: graph.Int8, 2: graph.Int16, 3: graph.Int32, 4: graph.Int64,
+	5: graph.Float16, 6: graph.Float32, 7: graph.Float64, 11: graph.Bool, 15: graph.BFloat16,
+}
+
+func dtypeCode(dt graph.DType) value {
+	for n, d := range dtypes {
+		if d == dt {
+			return n
+		}
+	}
+	return nil
+}
+
+// dtype returns an argument that names an element type; def where it is left
+// out or None.
+func (c *call) dtype(i int, def graph.DType) graph.DType {
+	if !c.has(i) {
+		return def
+	}
+	n, ok := c.args[i].(int64)
+	if !ok {
+		c.wrong(i, "an element type")
+	}
+	dt, ok := dtypes[n]
+	if !ok {
+		c.in.unsupported("element type %d of torch", n)
+	}
+	return dt
+}
+
+// dtypeOf returns the element type of t. A pending input is taken for a
+// float32, as every observation is.
+func (in *interp) dtypeOf(t *tensor) graph.DType {
+	if t.pending {
+		if t.slot.dtype != graph.Invalid && !t.cast {
+			return t.slot.dtype
+		}
+		return graph.Float32
+	}
+	if _, ok := t.num.(rows); ok {
+		return graph.Int64
+	}
+	return in.read(t).DType
+}
+
+// convert is x.to(dtype): x itself where it has that type.
+func (in *interp) convert(t *tensor, dt graph.DType) value {
+	if t.pending {
+		out := *t
+		out.cast = true
+		out.memory = &memory{}
+		return &out
+	}
+	if _, ok := t.num.(rows); ok {
+		return t
+	}
+	if v := in.read(t); v.DType != dt {
+		return newTensor(in.cast(v, dt))
+	}
+	return t
+}
+
+// toAny is torch.to in its overloads: (dtype), (device, dtype), (other).
+func toAny(c *call) value {
+	t := c.handle(0)
+	for i := 1; i < len(c.args); i++ {
+		switch v := c.args[i].(type) {
+		case int64:
+			dt, ok := dtypes[v]
+			if !ok {
+				c.in.unsupported("element type %d of torch", v)
+			}
+			return c.in.convert(t, dt)
+		case *tensor:
+			return c.in.convert(t, c.in.dtypeOf(v))
+		case bool: // the flags that follow the type
+			return t
+		}
+	}
+	return t
+}
+
+// toFloat32 is float(x) of a number of the code, and x.float().
+func toFloat32(c *call) value { return c.in.toFloatValue(c.args[0]) }
+
+func toBool(c *call) value { return c.in.truth(c.args[0], c.in.pos, "if") }
+
+// rankOf returns the number of dimensions. A pending input is taken for a
+// flat row; if that turns out wrong, its shape must be given.
+func rankOf(c *call) value {
+	t := c.handle(0)
+	if t.pending {
+		t.slot.flat = true
+		return int64(2)
+	}
+	if t.num != nil {
+		return int64(0)
+	}
+	return int64(len(c.in.read(t).Shape))
+}
+
+func size(c *call) value {
+	t := c.handle(0)
+	if c.has(1) {
+		return c.in.sizeOf(t, c.int(1, 0))
+	}
+	out := &list{}
+	if t.num != nil {
+		return out
+	}
+	for _, d := range c.in.read(t).Shape {
+		out.elems = append(out.elems, dimValue(d))
+	}
+	return out
+}
+
+// sizeOf returns one dimension of a tensor. Those of a pending input are known
+// as far as it is a flat row.
+func (in *interp) sizeOf(t *tensor, dim int) value {
+	if t.pending {
+		if dim == 0 || dim == -2 {
+			t.slot.flat = true
+			return rows(1)
+		}
+		in.needShape(t)
+	}
+	v := in.read(t)
+	return dimValue(v.Shape[in.axisOf(v, dim)])
+}
+
+func (in *interp) axisOf(v *graph.Value, dim int) int {
+	if len(v.Shape) == 0 {
+		in.errorf("dimension %d of a tensor without dimensions", dim)
+	}
+	return in.axis(dim, len(v.Shape))
+}
+
+func dimValue(d int) value {
+	if d < 0 {
+		return rows(-d)
+	}
+	return int64(d)
+}
+
+func numel(c *call) value {
+	s := c.value(0).Shape
+	if s.Fixed() {
+		return int64(s.RowElements())
+	}
+	return rows(s.RowElements())
+}
+
+// toList is x.tolist() of a constant.
+func toList(c *call) value {
+	t := c.in.folded(c.value(0))
+	if t == nil || len(t.Shape) > 1 {
+		c.in.unsupported("a list of the data of a tensor")
+	}
+	c.in.listLen(t.Len())
+	c.in.cost(t.Len())
+	out := &list{}
+	for i := range t.Len() {
+		switch {
+		case t.DType == graph.Bool:
+			out.elems = append(out.elems, t.I64[i] != 0)
+		case t.I64 != nil:
+			out.elems = append(out.elems, t.I64[i])
+		default:
+			out.elems = append(out.elems, t.At(i))
+		}
+	}
+	if len(t.Shape) == 0 {
+		return out.elems[0]
+	}
+	return out
+}
+
+// tensorAttr reads an attribute of a tensor.
+func (in *interp) tensorAttr(t *tensor, name string) value {
+	switch name {
+	case "T", "mT":
+		return in.builtin("torch.t", []value{t}, nil)
+	case "data":
+		return t
+	case "shape":
+		return in.builtin("torch.size", []value{t}, nil)
+	case "ndim":
+		return in.builtin("torch.dim", []value{t}, nil)
+	case "dtype", "device", "requires_grad", "is_cuda", "layout":
+		return in.builtin("ops.prim."+name, []value{t}, nil)
+	}
+	in.unsupported("attribute %s of a tensor", name)
+	return nil
+}

@@ -1,0 +1,414 @@
+package torchscript
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// LowerOptions say which computation of a module is wanted. They are those of
+// package format.
+type LowerOptions struct {
+	// Method is the method to lower; empty is "forward".
+	Method string
+	// Deterministic is given to a parameter of the method of that name.
+	Deterministic bool
+	// InputShapes gives the shape of inputs by name, with graph.Batch for the
+	// batch axis, where the file does not tell it.
+	InputShapes map[string][]int
+}
+
+// Lower makes the graph of a method. Inputs whose shape the file does not tell
+// take it from the layers that use them, or from the options; where neither
+// does, the error is a *NeedShapeError.
+func (m *Module) Lower(o LowerOptions) (*graph.Graph, error) {
+	method := o.Method
+	if method == "" {
+		method = "forward"
+	}
+	def, ok := m.root.class.methods[method]
+	if !ok {
+		return nil, &UnsupportedError{What: fmt.Sprintf("a module without a method %q; it has %s", method, strings.Join(m.Methods(), ", "))}
+	}
+	hints := map[string]slotHint{}
+	// Every restart tells the shape or the type of one more input.
+	for range 2*graph.MaxPorts + 1 {
+		in := newInterp(m, o, hints)
+		err := in.run(method, def)
+		var again *restartError
+		if !errors.As(err, &again) {
+			if err != nil {
+				return nil, in.explain(err)
+			}
+			if err := in.g.Verify(); err != nil {
+				return nil, fmt.Errorf("torchscript: lowering made a graph that does not verify: %w", err)
+			}
+			return in.g, nil
+		}
+		if old, seen := hints[again.input]; seen && old.dtype == again.hint.dtype && old.shape.Equal(again.hint.shape) {
+			return nil, &NeedShapeError{Input: again.input}
+		}
+		hints[again.input] = again.hint
+	}
+	return nil, &NeedShapeError{Input: "?"}
+}
+
+func newInterp(m *Module, o LowerOptions, hints map[string]slotHint) *interp {
+	return &interp{
+		m: m, g: graph.New(m.root.class.name[strings.LastIndexByte(m.root.class.name, '.')+1:]), o: o, hints: hints,
+		handles:  map[*graph.Tensor]*tensor{},
+		owners:   map[string]*graph.Value{},
+		written:  map[string]Position{},
+		decided:  map[*graph.Value]bool{},
+		attrs:    map[*object]map[string]value{},
+		attrRead: map[*object]map[string]bool{},
+	}
+}
+
+// restartError carries a restart out of run.
+type restartError struct{ restart }
+
+func (e *restartError) Error() string { return "the shape of input " + e.input + " was found" }
+
+// run interprets one method. A panic of the interpreter is its error.
+func (in *interp) run(name string, def *funcDef) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *failure:
+			err = r.err
+		case *restart:
+			err = &restartError{*r}
+		default:
+			panic(r)
+		}
+	}()
+	in.pos = def.pos
+	args := in.arguments(name, def)
+	in.outputs(in.call(&function{def: def, self: in.m.root}, args, nil))
+	for _, s := range in.slots {
+		if s.v == nil { // no operation asked for it
+			in.fail(&NeedShapeError{Input: s.name})
+		}
+	}
+	in.checkState()
+	return nil
+}
+
+// arguments makes the inputs of the graph, and binds the other parameters.
+func (in *interp) arguments(method string, def *funcDef) []value {
+	if len(def.params) == 0 {
+		in.errorf("method %s has no self", method)
+	}
+	params := def.params[1:]
+	traced := in.m.traced[method]
+	args := make([]value, len(params))
+	for i, p := range params {
+		var example value
+		if i < len(traced) {
+			example = traced[i]
+		}
+		args[i] = in.argument(p, example)
+	}
+	return args
+}
+
+func (in *interp) argument(p param, example value) value {
+	switch name := typeName(p.typ); {
+	case name == "Tensor":
+		return in.input(p.name, example)
+	case name == "Dict[str, Tensor]":
+		d := newDict()
+		d.inputs = p.name
+		if ex, ok := example.(*dict); ok {
+			for _, k := range ex.keys {
+				if key, ok := k.(string); ok {
+					d.set(key, in.input(key, ex.vals[k]))
+				}
+			}
+		}
+		return d
+	case strings.HasPrefix(name, "Tuple[Tensor"):
+		t := &tuple{}
+		for i := range p.typ.(*indexExpr).idx {
+			var ex value
+			if et, ok := example.(*tuple); ok && i < len(et.elems) {
+				ex = et.elems[i]
+			}
+			t.elems = append(t.elems, in.input(p.name+strconv.Itoa(i), ex))
+		}
+		return t
+	case p.name == "deterministic" && (name == "bool" || name == "Optional[bool]"):
+		return in.o.Deterministic
+	case p.def != nil:
+		return in.eval(&frame{}, p.def)
+	case strings.HasPrefix(name, "Optional["):
+		return nil
+	default:
+		in.unsupported("an argument %s of type %s", p.name, name)
+		return nil
+	}
+}
+
+// input makes one input of the graph, pending where its shape is not known.
+func (in *interp) input(name string, example value) *tensor {
+	for _, s := range in.slots {
+		if s.name == name {
+			in.unsupported("two inputs of the name %s", name)
+		}
+	}
+	if len(in.slots) >= graph.MaxPorts {
+		in.limit("more than %d inputs", graph.MaxPorts)
+	}
+	s := &slot{name: name}
+	in.slots = append(in.slots, s)
+	if ex, ok := example.(*graph.Tensor); ok {
+		s.dtype = ex.DType
+		s.shape = exampleShape(ex.Shape)
+	}
+	if shape, ok := in.o.InputShapes[name]; ok {
+		s.shape = append(graph.Shape{}, shape...)
+	}
+	if h, ok := in.hints[name]; ok {
+		if s.shape == nil {
+			s.shape = h.shape
+		}
+		if h.dtype != graph.Invalid {
+			s.dtype = h.dtype
+		}
+	}
+	// The order of inputs is that of the arguments, so a value is reserved
+	// even while its shape is unknown; such a graph is never returned.
+	if s.shape == nil {
+		return &tensor{slot: s, pending: true, memory: &memory{}}
+	}
+	if err := s.shape.Check(); err != nil {
+		in.fail(&RunError{Pos: in.pos, Err: fmt.Errorf("shape of input %s: %w", name, err)})
+	}
+	dt := s.dtype
+	if dt == graph.Invalid {
+		dt = graph.Float32
+	}
+	s.v = in.g.Input(name, dt, s.shape)
+	t := newTensor(s.v)
+	t.slot = s
+	return t
+}
+
+// exampleShape makes the shape of an input of the one that was traced: its
+// leading dimension is the batch. A single row is taken as one without it.
+func exampleShape(s graph.Shape) graph.Shape {
+	if len(s) == 0 {
+		return nil
+	}
+	out := append(graph.Shape{}, s...)
+	if len(s) == 1 {
+		return graph.Shape{graph.Batch, s[0]}
+	}
+	out[0] = graph.Batch
+	return out
+}
+
+// outputs names what the method returned.
+func (in *interp) outputs(v value) {
+	switch v := v.(type) {
+	case *tensor:
+		in.output("out", v)
+	case *dict:
+		for _, k := range v.keys {
+			in.output(format(k), v.vals[k])
+		}
+	case *tuple:
+		if v.names != nil {
+			for i, n := range v.names {
+				in.output(n, v.elems[i])
+			}
+			break
+		}
+		n := 0
+		in.flatOutputs(v.elems, &n, 0)
+	case *list:
+		n := 0
+		in.flatOutputs(v.elems, &n, 0)
+	default:
+		in.unsupported("a method that returns a %s", kindName(v))
+	}
+	if len(in.g.Outputs) == 0 {
+		in.unsupported("a method that returns no tensor")
+	}
+}
+
+// flatOutputs numbers the tensors of nested tuples: out0, out1.
+func (in *interp) flatOutputs(elems []value, n *int, depth int) {
+	if depth > maxCallDepth {
+		in.limit("outputs nested deeper than %d", maxCallDepth)
+	}
+	for _, e := range elems {
+		in.cost(1)
+		switch e := e.(type) {
+		case *tuple:
+			in.flatOutputs(e.elems, n, depth+1)
+		case *list:
+			in.flatOutputs(e.elems, n, depth+1)
+		default:
+			in.output("out"+strconv.Itoa(*n), e)
+			*n++
+		}
+	}
+}
+
+func (in *interp) output(name string, v value) {
+	switch t := v.(type) {
+	case nil: // an optional output that is left out
+		return
+	case *tensor:
+		if len(in.g.Outputs) >= graph.MaxPorts {
+			in.limit("more than %d outputs", graph.MaxPorts)
+		}
+		in.g.Output(name, in.read(t))
+	default:
+		in.unsupported("an output %s that is a %s", name, kindName(v))
+	}
+}
+
+// checkState refuses a module that changes its parameters or buffers where a
+// later call could tell: one whose outputs depend on what was changed. A
+// counter of calls does no harm.
+func (in *interp) checkState() {
+	if len(in.written) == 0 {
+		return
+	}
+	reached := map[*graph.Value]bool{}
+	var walk []*graph.Value
+	for _, o := range in.g.Outputs {
+		walk = append(walk, o.Value)
+	}
+	for len(walk) > 0 {
+		v := walk[len(walk)-1]
+		walk = walk[:len(walk)-1]
+		if reached[v] {
+			continue
+		}
+		reached[v] = true
+		if v.Def != nil {
+			walk = append(walk, v.Def.In...)
+		}
+	}
+	var names []string
+	for name := range in.written {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if v := in.owners[name]; v != nil && (reached[v] || in.decided[v]) {
+			in.pos = in.written[name]
+			in.unsupported("state that is kept in the module between calls (%s): a recurrent policy", name)
+		}
+	}
+}
+
+func (in *interp) mutated(owner string) {
+	if _, ok := in.written[owner]; !ok {
+		in.written[owner] = in.pos
+	}
+}
+
+// explain turns an error that follows from taking an input for a flat row into
+// the request for its shape.
+func (in *interp) explain(err error) error {
+	var need *NeedShapeError
+	if errors.As(err, &need) {
+		return err
+	}
+	for _, s := range in.slots {
+		if s.flat && s.v == nil {
+			return &NeedShapeError{Input: s.name, Hint: s.described, Pos: in.pos, Cause: err}
+		}
+	}
+	return err
+}
+
+// needShape ends this attempt: the shape of the input behind t is not known.
+func (in *interp) needShape(t *tensor) {
+	in.fail(&NeedShapeError{Input: t.slot.name, Hint: t.slot.described, Pos: in.pos})
+}
+
+// learn ends this attempt with what was found out of the input behind t: its
+// shape, and its element type where like has one.
+func (in *interp) learn(t *tensor, shape graph.Shape, like *graph.Value) {
+	h := slotHint{shape: shape, dtype: t.slot.dtype}
+	if h.dtype == graph.Invalid && !t.cast && like != nil && like.DType.IsFloat() {
+		h.dtype = like.DType
+	}
+	panic(&restart{t.slot.name, h})
+}
+
+// loaded turns an attribute of an object of the archive into a value of this
+// run: tensors become handles, lists and dicts are copied.
+func (in *interp) loaded(o *object, name string, v value) value {
+	switch v := v.(type) {
+	case *graph.Tensor:
+		return in.parameter(o.child(name), v)
+	case *list, *dict, *tuple:
+		copied := in.copyOf(o.child(name), v)
+		if in.attrs[o] == nil {
+			in.attrs[o] = map[string]value{}
+		}
+		in.attrs[o][name] = copied
+		return copied
+	}
+	return v
+}
+
+func (in *interp) copyOf(path string, v value) value {
+	switch v := v.(type) {
+	case *graph.Tensor:
+		return in.parameter(path, v)
+	case *list:
+		out := &list{elems: make([]value, len(v.elems)), owner: path}
+		for i, e := range v.elems {
+			out.elems[i] = in.copyOf(path, e)
+		}
+		return out
+	case *tuple:
+		out := &tuple{elems: make([]value, len(v.elems)), names: v.names}
+		for i, e := range v.elems {
+			out.elems[i] = in.copyOf(path, e)
+		}
+		return out
+	case *dict:
+		out := newDict()
+		out.owner = path
+		for _, k := range v.keys {
+			out.set(k, in.copyOf(path, v.vals[k]))
+		}
+		return out
+	}
+	return v
+}
+
+// parameter returns the handle of a tensor of the archive: the same for tied
+// weights.
+func (in *interp) parameter(path string, t *graph.Tensor) *tensor {
+	if h, ok := in.handles[t]; ok {
+		return h
+	}
+	v := in.g.Constant(path, t)
+	h := &tensor{v: v, memory: &memory{owner: path}}
+	in.handles[t] = h
+	in.owners[path] = v
+	return h
+}
+
+// constantNamed resolves CONSTANTS.cN.
+func (in *interp) constantNamed(name string) value {
+	n, err := strconv.Atoi(strings.TrimPrefix(name, "c"))
+	if err != nil || n < 0 || n >= len(in.m.constants) || !strings.HasPrefix(name, "c") {
+		in.errorf("CONSTANTS.%s is not in constants.pkl, which holds %d", name, len(in.m.constants))
+	}
+	return in.copyOf("CONSTANTS."+name, in.m.constants[n])
+}
