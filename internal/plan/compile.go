@@ -269,6 +269,7 @@ func (c *compiler) normal(n *graph.Node) error {
 	if stream < 0 || stream > math.MaxInt32 {
 		return fmt.Errorf("%w: stream %d", ErrUnsupported, stream)
 	}
+	c.plan.draws = true
 	c.of[v] = c.temp(v.Shape)
 	c.step(step{op: stepNormal, out: c.of[v], n: size.n, flag: size.batch, stream: uint32(stream), note: "normal"})
 	return nil

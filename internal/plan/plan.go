@@ -57,6 +57,8 @@ type Plan struct {
 	// chunked tells that rows are independent in memory as well: each value
 	// lies row after row.
 	chunked bool
+	// draws tells that there are steps that need the key of the run.
+	draws bool
 	// rowFloats and fixedFloats are the sizes of the arena.
 	rowFloats, fixedFloats int
 }

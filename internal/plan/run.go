@@ -43,7 +43,10 @@ func (r *Runner) Run(rows int, in, out [][]float32, noise Noise) error {
 	if err := r.check(rows, in, out); err != nil {
 		return err
 	}
-	key := noise.Key()
+	var key graph.NormalKey
+	if r.plan.draws {
+		key = noise.Key()
+	}
 	if !r.plan.chunked {
 		r.bind(0, rows, in, out)
 		r.run(0, rows, key)
