@@ -238,6 +238,7 @@ func NameFromPath(p string) string {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
 			b.WriteRune(r)
+		case b.Len() > 0 && r == '.' && strings.HasSuffix(b.String(), "."):
 		case b.Len() > 0:
 			if r != '.' && r != '_' {
 				r = '-'

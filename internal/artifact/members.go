@@ -165,6 +165,7 @@ func (o *opener) modelName() string {
 			hint = "there is " + quote(other) + ": name it with model_filename in the card"
 		}
 		o.problem(Problem{File: modelNames[0], Err: ErrMissing, Hint: hint})
+		o.read[modelNames[0]] = true // It is told of once.
 		return ""
 	case found[0] == modelNames[0]:
 		if len(found) > 1 {
