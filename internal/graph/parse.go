@@ -272,7 +272,7 @@ func (p *parser) attrs(op Op) (Attrs, error) {
 		}
 		v, err := p.attr(k)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		attrs[name] = v
 	}
