@@ -10,7 +10,6 @@ import os
 import pathlib
 import random
 import subprocess
-import warnings
 
 import numpy as np
 import pytest
@@ -18,8 +17,6 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = os.environ.get("CARLA_RL_BIN", str(ROOT / "bin" / "carla-rl"))
 SEED = int(os.environ.get("CARLA_RL_PARITY_SEED", random.SystemRandom().randrange(2**31)))
-
-warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
 
 
 def pytest_report_header():

@@ -92,7 +92,9 @@ def test_other_precisions(tmp_path, rng, dtype, atol, form):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "elu", "silu", "softplus", "gelu"])
 def test_extreme_inputs(tmp_path, rng, activation):
-    values = [0.0, -0.0, 1e-45, -1e-40, 1e-8, 88.7, -88.8, 104.0, -104.0, 1e10, -1e10, 3e38, -3e38]
+    values = [0.0, -0.0, 1e-45, -1e-40, 1e-8, 88.7, -88.8, 104.0, -104.0, 1e10, -1e10]
+    if activation != "gelu":  # torch's GELU overflows to infinity where x itself is the answer
+        values += [3e38, -3e38]
     module = nn.Sequential(ACTIVATIONS[activation]())
     x = torch.tensor(values, dtype=torch.float32).reshape(-1, 1)
     path = save(module, x, "trace", tmp_path / "model.pt")

@@ -174,16 +174,19 @@ class Sampling(nn.Module):
 def test_sampling_has_torchs_distribution(tmp_path, rng):
     module = Sampling(7, 3).eval()
     torch.jit.script(module).save(str(tmp_path / "model.pt"))
-    (tmp_path / "model_card.yaml").write_text("model_name: sampling\nversion: v0.0.1\nmodel_type: torchscript\npostprocess: none\ninput_shape: [7]\n")
+    (tmp_path / "model_card.yaml").write_text(
+        "model_name: sampling\nversion: v0.0.1\nmodel_type: torchscript\npostprocess: none\n"
+        "observation: [{name: state, shape: [7]}]\naction: [{name: a}, {name: b}, {name: c}]\n"
+    )
     x = rng.normal(0, 1, 7).astype(np.float32)
     with torch.no_grad():
         mean = module(torch.from_numpy(x[None])).numpy()[0]
     n = 5000
 
     def draw(deterministic, *arguments):
-        question = {"observations": [rows(x)] * n, "deterministic": deterministic}
+        question = {"observations": [{"state": rows(x)}] * n, "deterministic": deterministic}
         answer = predict(tmp_path, question, *arguments)["actions"]
-        return np.array([list(row.values()) if isinstance(row, dict) else row for row in answer]).reshape(n, 3)
+        return np.array([[row[name] for name in "abc"] for row in answer])
 
     assert_close(draw(True), np.tile(mean, (n, 1)))
     drawn = draw(False, "--seed", "1")
