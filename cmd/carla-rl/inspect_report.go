@@ -241,7 +241,7 @@ func (r *inspection) print(b *strings.Builder) {
 		fmt.Fprintf(b, "  after passes   %s\n", counts(r.Graph.Optimized))
 	}
 	if r.Architecture != "" {
-		b.WriteString("\nThe file holds weights and no computation. Export the policy as TorchScript or\nONNX, or correct this and put it into the model card:\n\n")
+		b.WriteString("\nThe file holds weights and no computation: to serve the policy, export it as\nTorchScript. A card can describe the computation from a later release on; this is\nwhere such a description would begin, with activations to be corrected:\n\n")
 		b.WriteString(r.Architecture)
 	}
 	if len(r.Notes) > 0 {

@@ -75,9 +75,7 @@ func openPath(path string) (*opened, error) {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 	default:
-		if o.network, err = format.Decode(name, data); err != nil {
-			err = fmt.Errorf("%s: %w", name, err)
-		}
+		o.network, err = format.Decode(name, data)
 	}
 	return o, err
 }
@@ -98,7 +96,7 @@ func isPreprocessor(data []byte) bool {
 	case bytes.HasPrefix(data, []byte("\x93NUMPY")):
 		return true
 	}
-	return data[0] == 0x80 && data[1] <= 5 || data[len(data)-1] == '.'
+	return data[0] == 0x80 && data[1] <= 5 || bytes.HasSuffix(bytes.TrimRight(data, "\r\n"), []byte{'.'})
 }
 
 // firstMember returns the name in the first local header of a zip.

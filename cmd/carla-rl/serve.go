@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/demo"
+	"github.com/carla-rl/carla-rl-serving/internal/repository"
+	"github.com/carla-rl/carla-rl-serving/internal/server"
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
+)
+
+// serveCmd serves policies until it is told to stop. Its flags are the
+// strongest of the sources of the configuration.
+type serveCmd struct {
+	Path         string `arg:"" optional:"" help:"Artifact folder, folder of versions or models, or a model file. Default: ARTIFACT_DIR, or else the demo policy."`
+	Host         string `placeholder:"ADDRESS" help:"Address to listen on (HOST). Default: 127.0.0.1."`
+	Port         string `placeholder:"N" help:"Port to listen on (PORT); 0 takes a free one. Default: 8080."`
+	ModelVersion string `placeholder:"VERSION" help:"Version that answers (MODEL_VERSION): v0.1.0, latest, stable, ^0.1.0. Default: the newest stable one."`
+	Workers      string `placeholder:"N" help:"Requests that run at the same time (WORKERS). Default: the CPU quota."`
+	LogLevel     string `placeholder:"LEVEL" help:"debug, info, warn or error (LOG_LEVEL). Default: info."`
+	Config       string `placeholder:"FILE" help:"Configuration file (CONFIG_FILE). Default: /app/config/config.yaml where it exists."`
+}
+
+// Help gives examples.
+func (c *serveCmd) Help() string {
+	return `Examples:
+  carla-rl serve                                  the demo policy on http://127.0.0.1:8080
+  carla-rl serve ./artifacts --port 9000
+  ARTIFACT_DIR=/srv/policies MODEL_VERSION=^1.2.0 carla-rl serve --host 0.0.0.0
+
+Settings come from the configuration file, the environment and flags, the later
+stronger; carla-rl check config FILE checks one.`
+}
+
+// announceAfter is how long the line with the URL waits for the first load: a
+// server that is ready in milliseconds can say so in the same breath.
+const announceAfter = 2 * time.Second
+
+// Run is the life of a server, from its settings to its last answer.
+func (c *serveCmd) Run(s stdio) (err error) {
+	cfg, notes, err := c.settings()
+	if err != nil {
+		return usage(err)
+	}
+	log, logFile, err := telemetry.NewLogger(logOptions(cfg, s.out))
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	info := build()
+	log.Info("starting", "event_type", "startup", "version", info.Version, "commit", info.Commit, "config_file", cfg.File, "lanes", cfg.Server.Workers)
+	for _, note := range notes {
+		log.Warn("configuration", "event_type", "startup", "note", note)
+	}
+
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+
+	metrics := telemetry.NewMetrics(telemetry.MetricsOptions{Version: info.Version, Commit: info.Commit, BuildDate: info.Date})
+	var tracer *telemetry.Tracer
+	if cfg.Monitoring.EnableTracing {
+		tracer = telemetry.NewTracer(ctx, telemetry.TraceOptions{Version: info.Version, Logger: log})
+	}
+	defer shutdown("traces", log, tracer.Shutdown)
+
+	ln, err := listen(cfg.Server.Host, cfg.Server.Port, "--port N or PORT")
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	scrapes, err := serveMetrics(cfg, metrics, log)
+	if err != nil {
+		return err
+	}
+	defer shutdown("metrics", log, scrapes.Shutdown)
+
+	repo, err := repository.Open(ctx, c.repository(cfg, metrics, log))
+	if err != nil {
+		return rootHint(err)
+	}
+	defer closeRepository(repo, log)
+	for _, note := range repo.Notes() {
+		log.Warn("artifact root", "event_type", "startup", "note", note)
+	}
+	service := serving.New(serving.Options{Lanes: cfg.Server.Workers, MaxQueue: cfg.Server.MaxQueue})
+	metrics.Queue(service.Waiting, service.Active)
+
+	o, err := serverOptions(cfg, info, metrics, tracer, log)
+	if err != nil {
+		return err
+	}
+	srv, err := server.New(&backend{repo: repo, service: service, root: shownRoot(cfg)}, o)
+	if err != nil {
+		return usage(err)
+	}
+	if ln, err = secure(ln, cfg); err != nil {
+		return usage(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	c.announce(s, cfg, ln.Addr(), repo, signals)
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", errors.Join(err, errors.New("the listener ended by itself")))
+	case sig := <-signals:
+		log.Info("told to stop", "event_type", "shutdown", "signal", sig.String())
+	}
+	return drain(srv, signals, cfg.Server.DrainTimeout, log)
+}
+
+// settings loads the configuration with the flags on top.
+func (c *serveCmd) settings() (*config.Config, []string, error) {
+	flags := map[string]string{}
+	for key, value := range map[string]string{
+		"model.artifact_dir": c.Path,
+		"model.version":      c.ModelVersion,
+		"server.host":        c.Host,
+		"server.port":        c.Port,
+		"server.workers":     c.Workers,
+		"server.log_level":   c.LogLevel,
+	} {
+		if value != "" {
+			flags[key] = value
+		}
+	}
+	return config.Load(config.Options{File: c.Config, Environ: os.Environ(), Flags: flags})
+}
+
+// repository tells what to serve and what to do as versions are loaded.
+func (c *serveCmd) repository(cfg *config.Config, metrics *telemetry.Metrics, log *slog.Logger) repository.Options {
+	o := repository.Options{
+		Root:         cfg.Model.ArtifactDir,
+		ModelVersion: cfg.Model.Version,
+		DefaultModel: cfg.Model.Default,
+		Limits: artifact.Limits{
+			MaxModelBytes:        int64(cfg.Model.MaxModelSize),
+			MaxPreprocessorBytes: int64(cfg.Model.MaxPreprocessorSize),
+			RequireHashes:        cfg.Model.RequireHashes,
+		},
+		MaxModels:   cfg.Model.MaxModels,
+		MaxVersions: cfg.Model.MaxVersions,
+		Loaders:     cfg.Model.Loaders,
+		Lanes:       cfg.Server.Workers,
+		Loaded:      func(v *repository.Version) { loaded(v, metrics, log) },
+	}
+	if o.Root == "" {
+		o.Root = demoName
+		sub, err := fs.Sub(demo.FS, demo.Dir)
+		if err != nil {
+			panic(err) // The folder is embedded.
+		}
+		o.FS = sub
+		if info, err := os.Stat("artifacts"); err == nil && info.IsDir() {
+			log.Warn("serving the demo policy, although there is a folder ./artifacts: to serve it, say carla-rl serve ./artifacts", "event_type", "startup")
+		}
+	}
+	return o
+}
+
+// demoName names the artifact inside the program.
+const demoName = "the demo policy"
+
+// loaded tells of a version whose load has ended.
+func loaded(v *repository.Version, metrics *telemetry.Metrics, log *slog.Logger) {
+	ready := v.State == repository.StateReady
+	metrics.ModelState(v.Model, v.Name, ready, ready, v.Hashed)
+	l := log.With("model", v.Model, "model_version", v.Name)
+	if !ready {
+		metrics.ModelLoaded(v.Model, v.Name, v.Took, errors.New(v.Reason))
+		l.Error("version is not ready", "event_type", "model_loading_error", "state", v.State.String(), "reason", v.Reason)
+		return
+	}
+	metrics.ModelLoaded(v.Model, v.Name, v.Took, nil)
+	l.Info("version is ready", "event_type", "model_loaded", "duration", v.Took, "digest", v.Digest, "hashed", v.Hashed)
+	for _, note := range v.Notes {
+		l.Info("about the version", "event_type", "model_loaded", "note", note)
+	}
+}
+
+// announce prints where the server listens, and what it serves there, for the
+// person who started it. It waits a little for the first load.
+func (c *serveCmd) announce(s stdio, cfg *config.Config, addr net.Addr, repo *repository.Repository, signals chan os.Signal) {
+	ctx, cancel := context.WithTimeout(context.Background(), announceAfter)
+	defer cancel()
+	go func() {
+		select {
+		case sig := <-signals:
+			signals <- sig // Whoever waits for it next is to see it too.
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	state := "loading"
+	if repo.Wait(ctx) == nil {
+		state = "ready"
+		if err := repo.Readiness(); err != nil {
+			state = "NOT READY: " + oneLine(err.Error())
+		}
+	}
+	what := cfg.Model.ArtifactDir
+	if what == "" {
+		what = demoName
+	}
+	fmt.Fprintf(s.err, "carla-rl: serving %s at %s (API: /docs); %s\n", oneLine(what), url(cfg, addr), state)
+}
+
+// url is the address under which a person on this machine reaches the server.
+func url(cfg *config.Config, addr net.Addr) string {
+	scheme := "http"
+	if cfg.Server.TLSCertFile != "" {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return scheme + "://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// drain stops the server without losing a request. A second signal, or the end
+// of the time for it, cuts requests off.
+func drain(srv *server.Server, signals <-chan os.Signal, limit time.Duration, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	go func() {
+		select {
+		case <-signals:
+			log.Warn("told to stop once more: requests are cut off", "event_type", "shutdown")
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	begun := time.Now()
+	if err := srv.Shutdown(ctx); err != nil {
+		return &exitError{exitForced, fmt.Errorf("stop: requests were cut off: %w", err)}
+	}
+	log.Info("stopped", "event_type", "shutdown", "took", time.Since(begun))
+	return nil
+}
+
+// shutdownMax is how long each helper of the server may take to stop.
+const shutdownMax = 5 * time.Second
+
+func shutdown(what string, log *slog.Logger, stop func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownMax)
+	defer cancel()
+	if err := stop(ctx); err != nil {
+		log.Warn("did not stop cleanly", "event_type", "shutdown", "what", what, "error", err)
+	}
+}
+
+func closeRepository(repo *repository.Repository, log *slog.Logger) {
+	if err := repo.Close(); err != nil {
+		log.Warn("did not stop cleanly", "event_type", "shutdown", "what", "repository", "error", err)
+	}
+}
+
+// shownRoot is what clients see of the artifact folder's path: its last part.
+func shownRoot(cfg *config.Config) string {
+	if cfg.Model.ArtifactDir == "" {
+		return demoName
+	}
+	return filepath.Base(filepath.Clean(cfg.Model.ArtifactDir))
+}
+
+// rootHint adds to an error of opening the root how to mend it.
+func rootHint(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w (create it, or name another as carla-rl serve PATH or with ARTIFACT_DIR)", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w (give user %d the right to read it)", err, os.Getuid())
+	case errors.Is(err, artifact.ErrNoVersion) && !strings.Contains(err.Error(), "MODEL_VERSION"):
+		return fmt.Errorf("%w (set MODEL_VERSION to one of these)", err)
+	}
+	return err
+}

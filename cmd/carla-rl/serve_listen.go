@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/server"
+	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
+)
+
+// listen opens a port. Its errors say what is wrong and how to mend it.
+func listen(host string, port int, setting string) (net.Listener, error) {
+	addr := net.JoinHostPort(host, strconv.Itoa(port))
+	ln, err := net.Listen("tcp", addr)
+	switch {
+	case err == nil:
+		return ln, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen on %s: the port is in use (stop what listens there, or choose another with %s)", addr, setting)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("listen on %s: not permitted (ports below 1024 need a privilege; choose another with %s)", addr, setting)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("listen on %s: this machine does not have the address (0.0.0.0 is every address; --host or HOST sets it)", addr)
+	}
+	return nil, fmt.Errorf("listen on %s: %w", addr, err)
+}
+
+// secure speaks TLS on the listener where the configuration has a certificate.
+func secure(ln net.Listener, cfg *config.Config) (net.Listener, error) {
+	if cfg.Server.TLSCertFile == "" {
+		return ln, nil
+	}
+	cert, err := tls.LoadX509KeyPair(cfg.Server.TLSCertFile, cfg.Server.TLSKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("server.tls_cert_file and server.tls_key_file: %w", err)
+	}
+	return tls.NewListener(ln, &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"http/1.1"},
+		Certificates: []tls.Certificate{cert},
+	}), nil
+}
+
+// serverOptions translates the configuration.
+func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metrics, tracer *telemetry.Tracer, log *slog.Logger) (server.Options, error) {
+	o := server.Options{
+		Version: info.Version,
+		Commit:  info.Commit,
+		Limits: server.Limits{
+			MaxBodyBytes:    int64(cfg.Security.MaxRequestSize),
+			MaxHeaderBytes:  int(cfg.Server.MaxHeaderSize),
+			MaxHeaderFields: cfg.Server.MaxHeaderFields,
+			MaxRows:         cfg.Server.MaxRows,
+			MaxConns:        cfg.Server.MaxConnections,
+			MaxConnsPerIP:   cfg.Server.MaxConnectionsPerIP,
+			HeaderTimeout:   cfg.Server.HeaderTimeout,
+			BodyTimeout:     cfg.Server.BodyTimeout,
+			IdleTimeout:     cfg.Server.IdleTimeout,
+			WriteTimeout:    cfg.Server.WriteTimeout,
+			RequestTimeout:  cfg.Server.RequestTimeout,
+			DrainUnready:    cfg.Server.DrainDelay,
+		},
+		AllowedHosts: cfg.Security.AllowedHosts,
+		CORSOrigins:  cfg.Security.CORSOrigins,
+		Metrics:      metrics,
+		Logger:       log,
+		AccessLog:    cfg.Server.AccessLog,
+	}
+	if o.Commit == "unknown" && cfg.Build.GitSHA != "" {
+		o.Commit = cfg.Build.GitSHA
+	}
+	if cfg.Monitoring.EnableMetrics && ownMetricsPort(cfg) == 0 {
+		o.MetricsHandler = metrics.Handler()
+	}
+	if tracer != nil {
+		o.Tracer = tracer
+	}
+	keys, err := apiKeys(cfg)
+	if err != nil {
+		return o, usage(err)
+	}
+	if len(keys) > 0 {
+		if o.Keys, err = server.NewKeys(keys...); err != nil {
+			return o, usage(err)
+		}
+	}
+	return o, nil
+}
+
+// keyFileMax is more than any set of keys needs.
+const keyFileMax = 64 << 10
+
+// apiKeys returns the keys of the configuration: API_KEY and the lines of
+// API_KEY_FILE.
+func apiKeys(cfg *config.Config) ([]string, error) {
+	var keys []string
+	if key := cfg.Security.APIKey.Reveal(); key != "" {
+		keys = append(keys, key)
+	}
+	if cfg.Security.APIKeyFile == "" {
+		return keys, nil
+	}
+	data, err := readSmall(cfg.Security.APIKeyFile, keyFileMax)
+	if err != nil {
+		return nil, fmt.Errorf("security.api_key_file: %w", err)
+	}
+	inFile := 0
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" {
+			keys = append(keys, line)
+			inFile++
+		}
+	}
+	if inFile == 0 {
+		return nil, fmt.Errorf("security.api_key_file: %s holds no key", cfg.Security.APIKeyFile)
+	}
+	return keys, nil
+}
+
+func readSmall(name string, limit int64) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", name, limit)
+	}
+	return data, err
+}
+
+// ownMetricsPort is the port of /metrics where it is not the server's, else 0.
+func ownMetricsPort(cfg *config.Config) int {
+	if p := cfg.Monitoring.MetricsPort; cfg.Monitoring.EnableMetrics && p != cfg.Server.Port {
+		return p
+	}
+	return 0
+}
+
+// serveMetrics answers /metrics on a port of its own where the configuration
+// has one. The server that it returns answers nothing otherwise.
+func serveMetrics(cfg *config.Config, metrics *telemetry.Metrics, log *slog.Logger) (*http.Server, error) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics.Handler())
+	srv := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: cfg.Server.HeaderTimeout,
+		ReadTimeout:       cfg.Server.HeaderTimeout,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       cfg.Server.IdleTimeout,
+		MaxHeaderBytes:    int(cfg.Server.MaxHeaderSize),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return context.Background() },
+	}
+	port := ownMetricsPort(cfg)
+	if port == 0 {
+		return srv, nil
+	}
+	ln, err := listen(cfg.Server.Host, port, "monitoring.metrics_port or METRICS_PORT")
+	if err != nil {
+		return nil, err
+	}
+	log.Info("metrics have a port of their own", "event_type", "startup", "address", ln.Addr().String())
+	go func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the metrics server ended", "error", err)
+		}
+	}()
+	return srv, nil
+}
+
+// logOptions translates the configuration. Lines are text on a terminal and
+// JSON elsewhere, unless it says.
+func logOptions(cfg *config.Config, out io.Writer) telemetry.LogOptions {
+	o := telemetry.LogOptions{
+		Level:      cfg.Server.LogLevel,
+		Format:     cfg.Monitoring.LogFormat,
+		Output:     out,
+		File:       cfg.Monitoring.LogFile,
+		MaxSizeMB:  int(cfg.Monitoring.LogFileMaxSize >> 20),
+		MaxBackups: cfg.Monitoring.LogFileMaxCount,
+	}
+	if o.Format == "auto" {
+		o.Format = "json"
+		if f, ok := out.(*os.File); ok {
+			if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+				o.Format = "text"
+			}
+		}
+	}
+	return o
+}
