@@ -260,7 +260,7 @@ func (f *found) scanModels(fsys fs.FS, folders []string, o Options) error {
 			continue
 		}
 		if len(f.models) > o.MaxModels {
-			return fmt.Errorf("artifact root %s: more than %d models (model.max_models)", o.Root, o.MaxModels)
+			return fmt.Errorf("artifact root %s: %w: more than %d models (model.max_models)", o.Root, ErrTooMany, o.MaxModels)
 		}
 	}
 	return nil

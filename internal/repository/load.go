@@ -105,7 +105,9 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 	if v.Policy, err = r.o.Open(a); err != nil {
 		return err
 	}
-	v.Policy.Prepare(r.o.Lanes)
+	if r.o.Lanes > 1 { // The first was prepared by policy.Open.
+		v.Policy.Prepare(r.o.Lanes)
+	}
 	return nil
 }
 

@@ -73,9 +73,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// ErrEmpty is wrapped by Open where there is nothing under the root that could
-// be an artifact.
-var ErrEmpty = errors.New("no artifact")
+// Errors that Open wraps.
+var (
+	// ErrEmpty says that nothing under the root could be an artifact.
+	ErrEmpty = errors.New("no artifact")
+	// ErrTooMany says that there are more models than may be.
+	ErrTooMany = errors.New("too many models")
+)
 
 // Repository holds the models of one root. It is safe for use by many
 // goroutines.
