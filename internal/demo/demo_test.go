@@ -1,10 +1,11 @@
 package demo_test
 
 import (
-	"encoding/json"
 	"math"
 	"os"
 	"testing"
+
+	"github.com/go-json-experiment/json"
 
 	carlarl "github.com/carla-rl/carla-rl-serving"
 	"github.com/carla-rl/carla-rl-serving/internal/demo"
