@@ -248,6 +248,10 @@ func (s *Server) handleBroken(ctx *fasthttp.RequestCtx, err error) {
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		x.fail(explain(faultTooLarge, "the body is larger than the limit of %d bytes", s.limits.MaxBodyBytes))
+	case f == faultHeaders:
+		x.fail(explain(f, "the header of the request is larger than the limit of %d bytes", s.limits.MaxHeaderBytes))
+	case f == faultHeaderTooMany:
+		x.fail(explain(f, "the request has more than %d header fields", s.limits.MaxHeaderFields))
 	case f == faultInternal:
 		// What fasthttp could not parse; its words may hold the client's bytes.
 		x.fail(faultFraming)

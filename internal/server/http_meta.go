@@ -51,7 +51,7 @@ type actionInfo struct {
 	Shape    []int    `json:"shape"`
 	Low      *float64 `json:"low"`
 	High     *float64 `json:"high"`
-	Discrete bool     `json:"discrete,omitempty"`
+	Discrete bool     `json:"discrete"`
 }
 
 // bounded returns a bound, nil for one that is infinite.

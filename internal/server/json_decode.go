@@ -143,7 +143,7 @@ func (d *decoder) body() bool {
 		}
 	}
 	if !observations {
-		d.violate("body.observations", kindMissing, "expected "+d.rowWords()+" a row, got nothing")
+		d.violate("body.observations", kindMissing, "expected "+d.rowWords()+", got nothing")
 	}
 	return true
 }
@@ -530,4 +530,3 @@ func clip(text []byte) string {
 	}
 	return string(text)
 }
-

@@ -316,4 +316,3 @@ func exampleValues(shape []int, v float64) any {
 	}
 	return list
 }
-

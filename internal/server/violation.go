@@ -82,9 +82,9 @@ func (d *decoder) names() string { return strings.Join(d.featureNames(), ", ") }
 // rowWords describes one row of the contract.
 func (d *decoder) rowWords() string {
 	if d.contract.Named {
-		return "an array of objects with " + d.names() + ":"
+		return "an array of objects with " + d.names()
 	}
-	return "an array of " + sizeWords(d.contract.Features[0].Shape)
+	return "an array of arrays of " + sizeWords([]int{d.contract.Features[0].Size})
 }
 
 // sizeWords describes a shape: "5 numbers", "4 x 3 numbers".

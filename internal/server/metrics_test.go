@@ -1,0 +1,55 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// countingMetrics remembers what it was told.
+type countingMetrics struct {
+	panics, active atomic.Int64
+	mu             sync.Mutex // guards what follows
+	seen           map[string]int
+	open           func() int
+}
+
+func (m *countingMetrics) count(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil {
+		m.seen = map[string]int{}
+	}
+	m.seen[fmt.Sprintf(format, args...)]++
+}
+
+func (m *countingMetrics) get(key string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.seen[key]
+}
+
+func (m *countingMetrics) Route(method, endpoint string) func(int, time.Duration, string) {
+	return func(status int, _ time.Duration, _ string) { m.count("%s %s %d", method, endpoint, status) }
+}
+
+func (m *countingMetrics) Inference(model, version string) func(int, bool, bool, time.Duration, time.Duration) {
+	return func(rows int, deterministic, err bool, _, _ time.Duration) {
+		m.count("infer %s %s rows=%d deterministic=%v err=%v", model, version, rows, deterministic, err)
+	}
+}
+
+func (m *countingMetrics) Rejected(reason string) func() {
+	return func() { m.count("rejected %s", reason) }
+}
+func (m *countingMetrics) Error(code, endpoint string) { m.count("error %s %s", code, endpoint) }
+func (m *countingMetrics) Active(delta int)            { m.active.Add(int64(delta)) }
+func (m *countingMetrics) Panicked()                   { m.panics.Add(1) }
+func (m *countingMetrics) Connections(read func() int) { m.open = read }
+
+// emptyMetrics answers a scrape with nothing.
+var emptyMetrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain")
+})
