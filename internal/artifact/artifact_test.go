@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	json "github.com/go-json-experiment/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 )
@@ -255,10 +256,10 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 		return
 	}
 	outside := folder(t, map[string]string{"secret": "outside"})
-	f := func(make func(model string) error, is error, want ...string) {
+	f := func(place func(model string) error, is error, want ...string) {
 		t.Helper()
 		dir := folder(t, map[string]string{"model_card.yaml": minimal})
-		if err := make(filepath.Join(dir, "model.pt")); err != nil {
+		if err := place(filepath.Join(dir, "model.pt")); err != nil {
 			t.Fatal(err)
 		}
 		var before, after runtime.MemStats
@@ -309,10 +310,10 @@ func TestOpenCardRefusesWhatIsNoFile(t *testing.T) {
 		t.Log("links and FIFOs are not made on Windows: 3 cases are not run")
 		return
 	}
-	f := func(make func(card string) error, is error) {
+	f := func(place func(card string) error, is error) {
 		t.Helper()
 		dir := folder(t, map[string]string{"model.pt": "x"})
-		if err := make(filepath.Join(dir, "model_card.yaml")); err != nil {
+		if err := place(filepath.Join(dir, "model_card.yaml")); err != nil {
 			t.Fatal(err)
 		}
 		refused(t, dir, artifact.Limits{}, is, "model_card.yaml: ")

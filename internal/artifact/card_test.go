@@ -25,8 +25,6 @@ func parse(t *testing.T, text string) *artifact.Card {
 	return card
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestParseCardOfTheGuide(t *testing.T) {
 	// The guide's card, its placeholders replaced by digests.
 	text := `model_name: "carla-ppo"
@@ -86,8 +84,8 @@ golden:
       deterministic: false
 `)
 	want := []artifact.FeatureSpec{
-		{Name: "speed", Unit: "km/h", Low: ptr(0.0), High: ptr(200.0)},
-		{Name: "sensors", Shape: []int{5}, Unit: "m", Low: ptr(0.0), High: ptr(1.0)},
+		{Name: "speed", Unit: "km/h", Low: new(0.0), High: new(200.0)},
+		{Name: "sensors", Shape: []int{5}, Unit: "m", Low: new(0.0), High: new(1.0)},
 		{Name: "image", Shape: []int{2, 3}},
 		{Name: "plain"},
 	}
@@ -98,8 +96,8 @@ golden:
 		t.Errorf("size: got %d, want 6", got)
 	}
 	wantAction := []artifact.ActionSpec{
-		{Name: "throttle", Low: ptr(0.0), High: ptr(1.0)},
-		{Name: "gear", Low: ptr(0.0), High: ptr(5.0), Discrete: true},
+		{Name: "throttle", Low: new(0.0), High: new(1.0)},
+		{Name: "gear", Low: new(0.0), High: new(5.0), Discrete: true},
 	}
 	if diff := cmp.Diff(wantAction, card.Action); diff != "" {
 		t.Error(diff)
@@ -267,7 +265,7 @@ func TestParseCardPlaceholders(t *testing.T) {
 }
 
 func TestParseCardSaysEverythingAtOnce(t *testing.T) {
-	_, _, err := artifact.ParseCard([]byte("model_name: a/b\nversoin: v1\nmodel_type: pytorch\ninput_shape: x\npostprocess: y\n"))
+	_, _, err := artifact.ParseCard([]byte("model_name: a/b\nverzion: v1\nmodel_type: pytorch\ninput_shape: x\npostprocess: y\n"))
 	var e *artifact.Error
 	if !errors.As(err, &e) {
 		t.Fatal(err)

@@ -177,8 +177,7 @@ func fileError(fsys fs.FS, name string, err error) error {
 	if strings.Contains(err.Error(), "path escapes from parent") {
 		return fmt.Errorf("%w: it is a link to a place outside", ErrEscape)
 	}
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
 	}
 	return err

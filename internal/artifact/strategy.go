@@ -131,14 +131,14 @@ func choose(candidates []Candidate, s Selection) (int, error) {
 
 // String says what is being looked for.
 func (s Selection) String() string {
-	text := string(s.Strategy)
+	words := []string{string(s.Strategy)}
 	if s.Strategy == StrategyExact || s.Strategy == StrategyCompatible {
-		text += " " + s.Target.String()
+		words = append(words, s.Target.String())
 	}
 	for _, c := range s.Constraints {
-		text += " " + c.String()
+		words = append(words, c.String())
 	}
-	return text
+	return strings.Join(words, " ")
 }
 
 func listVersions(candidates []Candidate) string {

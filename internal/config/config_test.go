@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	json "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json"
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 )
@@ -186,7 +186,7 @@ func TestLoadRefusesFiles(t *testing.T) {
 	f("port: 80", "unknown section; the key port belongs under its section: server.port")
 	f("cache: {x: 1}", "unknown section; there are: server, model")
 	f("server: 5", "want a section of keys, got \"5\"")
-	f("- a", "want sections such as server: and model:")
+	f("- a", "want sections such as server and model")
 	f("server:\n  port: eighty", "FILE:2: server.port: want a whole number, got \"eighty\"")
 	f("server: {port: 8080.5}", "want a whole number")
 	f("server: {port: 70000}", "server.port: want 0 to 65535, got 70000")
@@ -233,7 +233,7 @@ func TestLoadRefusesFiles(t *testing.T) {
 }
 
 func TestLoadSaysEverythingAtOnce(t *testing.T) {
-	file := write(t, "server:\n  prot: 1\n  workers: many\nmodle: {}\n")
+	file := write(t, "server:\n  prot: 1\n  workers: many\nmodell: {}\n")
 	_, _, err := config.Load(config.Options{File: file, Environ: []string{"PORT=x", "LOG_LEVEL=loud"}, Flags: map[string]string{"server.host": "a b", "server.nope": "1"}})
 	var e *config.Error
 	if !errors.As(err, &e) {
@@ -247,7 +247,7 @@ func TestLoadSaysEverythingAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"FILE:2: server.prot: unknown key",
 		"FILE:3: server.workers: want a whole number, got \"many\"",
-		"FILE:4: modle: unknown section, did you mean model?",
+		"FILE:4: modell: unknown section, did you mean model?",
 		"environment: PORT: want a whole number, got \"x\"",
 		"environment: LOG_LEVEL: want one of debug",
 		"command line: --host: want an address",

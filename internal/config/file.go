@@ -82,7 +82,7 @@ func (l *loader) yaml(name string, data []byte) {
 		return
 	}
 	if root.Kind != yaml.MappingNode {
-		l.fail(at(root), "", errors.New("want sections such as server: and model:"))
+		l.fail(at(root), "", errors.New("want sections such as server and model"))
 		return
 	}
 	for section, node := range l.pairs(root, "", at) {

@@ -94,8 +94,7 @@ func scan(o Options) (*found, error) {
 }
 
 func rootError(root string, err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return fmt.Errorf("artifact root %s: %w", root, err)
