@@ -1,0 +1,235 @@
+//go:build !noasm
+
+package kernel
+
+const (
+	vectorName = "neon"
+	// hasVector holds for every arm64 that Go runs on.
+	hasVector = true
+)
+
+// gemvNEON is gemvGeneric. The strides are in bytes; len(y) is a multiple of
+// 16, and b holds as many.
+//
+//go:noescape
+func gemvNEON(y, x, w, b []float32, panelStride, stepStride int, relu bool)
+
+// gemmNEON is the product of gemvGeneric for many rows and one whole panel.
+// ldy and ldx are in bytes; k is positive.
+//
+//go:noescape
+func gemmNEON(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, tiles6, tiles5, tiles4 int, relu bool)
+
+// dotNEON is dotGeneric for many rows and one whole group. ldy and ldx are in
+// bytes; rows is positive.
+//
+//go:noescape
+func dotNEON(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, rows int, relu bool)
+
+// gemvVector computes whole panels in place and the outputs of a last one that
+// is not whole beside it.
+func gemvVector(y, x, w, b []float32, panelStride, stepStride int, relu bool) {
+	whole := len(y) &^ (panelWidth - 1)
+	if whole > 0 {
+		gemvNEON(y[:whole], x, w, b, 4*panelStride, 4*stepStride, relu)
+	}
+	if whole < len(y) {
+		var last [panelWidth]float32
+		gemvNEON(last[:], x, w[whole*len(x):], b[whole:], 4*panelStride, 4*stepStride, relu)
+		copy(y[whole:], last[:])
+	}
+}
+
+func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n int, t tiles, relu bool) {
+	if n == panelWidth {
+		gemmNEON(y, 4*ldy, x, 4*ldx, w, b, k, t.of6, t.of5, t.of4, relu)
+		return
+	}
+	var part [maxBlockRows * panelWidth]float32
+	gemmNEON(part[:], 4*panelWidth, x, 4*ldx, w, b, k, t.of6, t.of5, t.of4, relu)
+	for r := range t.rows {
+		copy(y[r*ldy:r*ldy+n], part[r*panelWidth:])
+	}
+}
+
+func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n, rows int, relu bool) {
+	switch {
+	case n == dotWidth:
+		dotNEON(y, 4*ldy, x, 4*ldx, w, b, k, rows, relu)
+	case rows == 1:
+		var part [dotWidth]float32
+		dotNEON(part[:], 0, x, 0, w, b, k, 1, relu)
+		copy(y[:n], part[:])
+	default:
+		var part [maxBlockRows * dotWidth]float32
+		dotNEON(part[:], 4*dotWidth, x, 4*ldx, w, b, k, rows, relu)
+		for r := range rows {
+			copy(y[r*ldy:r*ldy+n], part[r*dotWidth:])
+		}
+	}
+}
+
+// The stubs below are the functions of the same name with Generic at the end.
+// Lengths are multiples of four; y may be an operand.
+
+//go:noescape
+func reluNEON(y, x []float32)
+
+//go:noescape
+func clampNEON(y, x []float32, lo, hi float32)
+
+//go:noescape
+func tanhNEON(y, x []float32)
+
+//go:noescape
+func expNEON(y, x []float32)
+
+//go:noescape
+func sigmoidNEON(y, x []float32)
+
+//go:noescape
+func siluNEON(y, x []float32)
+
+//go:noescape
+func eluNEON(y, x []float32, scale, neg, inner float32)
+
+//go:noescape
+func addNEON(y, a, b []float32)
+
+//go:noescape
+func subNEON(y, a, b []float32)
+
+//go:noescape
+func mulNEON(y, a, b []float32)
+
+//go:noescape
+func divNEON(y, a, b []float32)
+
+const laneMask = 3
+
+// The last one to three elements go through a buffer of four.
+
+func reluVector(y, x []float32) {
+	m := len(x) &^ laneMask
+	reluNEON(y[:m], x[:m])
+	if m < len(x) {
+		var t [4]float32
+		copy(t[:], x[m:])
+		reluNEON(t[:], t[:])
+		copy(y[m:], t[:])
+	}
+}
+
+func clampVector(y, x []float32, lo, hi float32) {
+	m := len(x) &^ laneMask
+	clampNEON(y[:m], x[:m], lo, hi)
+	if m < len(x) {
+		var t [4]float32
+		copy(t[:], x[m:])
+		clampNEON(t[:], t[:], lo, hi)
+		copy(y[m:], t[:])
+	}
+}
+
+func tanhVector(y, x []float32) {
+	m := len(x) &^ laneMask
+	tanhNEON(y[:m], x[:m])
+	if m < len(x) {
+		var t [4]float32
+		copy(t[:], x[m:])
+		tanhNEON(t[:], t[:])
+		copy(y[m:], t[:])
+	}
+}
+
+func expVector(y, x []float32) {
+	m := len(x) &^ laneMask
+	expNEON(y[:m], x[:m])
+	if m < len(x) {
+		var t [4]float32
+		copy(t[:], x[m:])
+		expNEON(t[:], t[:])
+		copy(y[m:], t[:])
+	}
+}
+
+func sigmoidVector(y, x []float32) {
+	m := len(x) &^ laneMask
+	sigmoidNEON(y[:m], x[:m])
+	if m < len(x) {
+		var t [4]float32
+		copy(t[:], x[m:])
+		sigmoidNEON(t[:], t[:])
+		copy(y[m:], t[:])
+	}
+}
+
+func siluVector(y, x []float32) {
+	m := len(x) &^ laneMask
+	siluNEON(y[:m], x[:m])
+	if m < len(x) {
+		var t [4]float32
+		copy(t[:], x[m:])
+		siluNEON(t[:], t[:])
+		copy(y[m:], t[:])
+	}
+}
+
+func eluVector(y, x []float32, scale, neg, inner float32) {
+	m := len(x) &^ laneMask
+	eluNEON(y[:m], x[:m], scale, neg, inner)
+	if m < len(x) {
+		var t [4]float32
+		copy(t[:], x[m:])
+		eluNEON(t[:], t[:], scale, neg, inner)
+		copy(y[m:], t[:])
+	}
+}
+
+func addVector(y, a, b []float32) {
+	m := len(a) &^ laneMask
+	addNEON(y[:m], a[:m], b[:m])
+	if m < len(a) {
+		var s, t [4]float32
+		copy(s[:], a[m:])
+		copy(t[:], b[m:])
+		addNEON(s[:], s[:], t[:])
+		copy(y[m:], s[:])
+	}
+}
+
+func subVector(y, a, b []float32) {
+	m := len(a) &^ laneMask
+	subNEON(y[:m], a[:m], b[:m])
+	if m < len(a) {
+		var s, t [4]float32
+		copy(s[:], a[m:])
+		copy(t[:], b[m:])
+		subNEON(s[:], s[:], t[:])
+		copy(y[m:], s[:])
+	}
+}
+
+func mulVector(y, a, b []float32) {
+	m := len(a) &^ laneMask
+	mulNEON(y[:m], a[:m], b[:m])
+	if m < len(a) {
+		var s, t [4]float32
+		copy(s[:], a[m:])
+		copy(t[:], b[m:])
+		mulNEON(s[:], s[:], t[:])
+		copy(y[m:], s[:])
+	}
+}
+
+func divVector(y, a, b []float32) {
+	m := len(a) &^ laneMask
+	divNEON(y[:m], a[:m], b[:m])
+	if m < len(a) {
+		var s, t [4]float32
+		copy(s[:], a[m:])
+		copy(t[:], b[m:])
+		divNEON(s[:], s[:], t[:])
+		copy(y[m:], s[:])
+	}
+}
