@@ -9,6 +9,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// idleKeys are keys of the contract that nothing acts on yet. Who wrote one
+// into a card counts on it, so that it is not passed over in silence.
+var idleKeys = []string{"distribution", "recurrent", "frame_stack", "fallback", "envelope", "architecture"}
+
 // key reads the value of one key of the card.
 func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 	if v.Kind == yaml.ScalarNode && v.Tag == "!!null" {
@@ -19,6 +23,9 @@ func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 		// A key without a value says nothing, as in cards that a template
 		// filled in.
 		return
+	}
+	if slices.Contains(idleKeys, name) {
+		r.note("%s:%d: %s is read and has no effect yet.", CardName, key.Line, name)
 	}
 	switch name {
 	case "model_name":
