@@ -77,7 +77,7 @@ release: ## Write archives of every platform and their SHA256SUMS to dist/.
 check: lint test asm-check cross arm64-test e2e ## All that CI runs, but for what needs torch.
 
 .PHONY: test
-test: vet test-race test-unit test-noasm fuzz ## Vet, unit tests with and without the race detector and assembly, fuzz targets.
+test: vet test-race test-unit test-noasm fuzz test-client ## Vet, unit tests with and without the race detector and assembly, fuzz targets, the Python package.
 
 .PHONY: vet
 vet:

@@ -112,8 +112,9 @@ func newReport(o *opened, st *stages) *inspection {
 		if single {
 			r.Notes = append(r.Notes, d.Notes...)
 		}
-		if d.WeightsOnly {
-			r.Architecture = architecture(d)
+		r.Architecture = d.Architecture
+		for _, name := range d.NonFinite {
+			r.Notes = append(r.Notes, fmt.Sprintf("WARNING: the tensor %s holds NaN or infinite values: such a network gives no usable answer.", name))
 		}
 	}
 	if st.graph != nil {
@@ -187,30 +188,6 @@ func operators(g *graph.Graph) map[string]int {
 	return n
 }
 
-// architecture writes an `architecture:` that a person can correct and put
-// into the card of a file that holds only weights: a linear layer for each
-// matrix, in the order of the file, with activations to be named.
-func architecture(d *format.Description) string {
-	var b strings.Builder
-	b.WriteString("architecture:\n")
-	layers := 0
-	for _, t := range d.Tensors {
-		prefix, ok := strings.CutSuffix(t.Name, ".weight")
-		if !ok || len(t.Shape) != 2 {
-			continue
-		}
-		if layers > 0 {
-			b.WriteString("  - relu # or tanh, silu, elu: as it was trained\n")
-		}
-		layers++
-		fmt.Fprintf(&b, "  - linear: %s # %d -> %d\n", prefix, t.Shape[1], t.Shape[0])
-	}
-	if layers == 0 {
-		return ""
-	}
-	return b.String()
-}
-
 // print writes the inspection for people.
 func (r *inspection) print(b *strings.Builder) {
 	fmt.Fprintf(b, "%s: %s\n", r.Path, r.Kind)
@@ -240,9 +217,12 @@ func (r *inspection) print(b *strings.Builder) {
 		fmt.Fprintf(b, "  in the graph   %s\n", counts(r.Graph.Operators))
 		fmt.Fprintf(b, "  after passes   %s\n", counts(r.Graph.Optimized))
 	}
+	if r.Model != nil && r.Model.WeightsOnly {
+		b.WriteString("\nThe file holds weights and no computation: to serve the policy, export it as\nTorchScript.\n")
+	}
 	if r.Architecture != "" {
-		b.WriteString("\nThe file holds weights and no computation: to serve the policy, export it as\nTorchScript. A card can describe the computation from a later release on; this is\nwhere such a description would begin, with activations to be corrected:\n\n")
-		b.WriteString(r.Architecture)
+		b.WriteString("A card can describe the computation from a later release on, beginning with\n")
+		fmt.Fprintf(b, "  architecture: %s\n", r.Architecture)
 	}
 	if len(r.Notes) > 0 {
 		b.WriteString("\nNotes\n")

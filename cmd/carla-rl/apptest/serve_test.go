@@ -285,7 +285,7 @@ func TestExposedWithoutKeyWarns(t *testing.T) {
 	if all := p.stdout() + p.stderr(); strings.Contains(all, "API_KEY") {
 		t.Errorf("a warning on the loopback address:\n%s", all)
 	}
-	p = start(t, []string{"API_KEY=correct horse battery staple"}, "--host", "0.0.0.0")
+	p = start(t, []string{"API_KEY=correct-horse-battery-staple"}, "--host", "0.0.0.0")
 	if all := p.stdout() + p.stderr(); strings.Contains(all, "battery") {
 		t.Errorf("the key is in the log:\n%s", all)
 	}

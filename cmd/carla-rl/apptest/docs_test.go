@@ -1,0 +1,82 @@
+//go:build unix
+
+package apptest
+
+import (
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+)
+
+func readDoc(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile("../../../" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TestGettingStartedShowsTheRealAnswer compares the answer in the document
+// with the one that its own command gets.
+func TestGettingStartedShowsTheRealAnswer(t *testing.T) {
+	text := readDoc(t, "docs/getting-started.md")
+	body := regexp.MustCompile(`-d '(\{.*\})'`).FindStringSubmatch(text)
+	_, block, _ := strings.Cut(text, "```json\n")
+	shown, _, found := strings.Cut(block, "```")
+	if body == nil || !found {
+		t.Fatal("the document shows no command or no answer")
+	}
+	var want map[string]any
+	if err := json.Unmarshal([]byte(shown), &want); err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, nil).post("/predict", body[1])
+	got := a.json(t)
+	if a.status != http.StatusOK || len(got) != len(want) {
+		t.Fatalf("answered %d %s, the document shows %s", a.status, a.body, shown)
+	}
+	near(t, "actions", got["actions"], want["actions"], 1e-6, 1e-5)
+	for _, name := range []string{"version", "model", "deterministic"} {
+		if got[name] != want[name] {
+			t.Errorf("%s is %v, the document shows %v", name, got[name], want[name])
+		}
+	}
+}
+
+// TestErrorCodesAreDocumented compares the codes of the API description with
+// the table of the document.
+func TestErrorCodesAreDocumented(t *testing.T) {
+	code := regexp.MustCompile(`"([A-Z]+(?:_[A-Z]+)+)"`)
+	documented := readDoc(t, "docs/errors.md")
+	a := start(t, nil).get("/openapi.json")
+	found := code.FindAllStringSubmatch(a.body, -1)
+	if len(found) < 10 {
+		t.Fatalf("the API description names %d codes: %s", len(found), a.body)
+	}
+	for _, m := range found {
+		if !strings.Contains(documented, "`"+m[1]+"`") {
+			t.Errorf("docs/errors.md does not name %s", m[1])
+		}
+	}
+}
+
+// TestReadmeBeginsWithTwoCommands runs the second of them.
+func TestReadmeBeginsWithTwoCommands(t *testing.T) {
+	text := readDoc(t, "README.md")
+	begin := text[:min(len(text), 400)]
+	if !strings.Contains(begin, "go run ./cmd/carla-rl serve\n") {
+		t.Error("the first command is not there")
+	}
+	body := regexp.MustCompile(`-d '(\{.*\})'`).FindStringSubmatch(begin)
+	if body == nil {
+		t.Fatal("the second command is not there")
+	}
+	if a := start(t, nil).post("/predict", body[1]); a.status != http.StatusOK {
+		t.Errorf("it is answered %d %s", a.status, a.body)
+	}
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/config"
+)
+
+const docs = "../../docs"
+
+func readDoc(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(docs, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// configurationIntro stands above the tables of the configuration reference.
+const configurationIntro = `# Configuration reference
+
+<!-- The tables are written by: go test ./cmd/carla-rl -run TestConfigurationReference -update -->
+
+A setting comes from, each stronger than the one before: its default, the configuration
+file (` + "`--config`, `CONFIG_FILE`, or `/app/config/config.yaml`" + ` where it exists), the
+environment, the command line. An unknown key in the file is an error that names the key
+it may have been; an empty variable says nothing. ` + "`carla-rl check config FILE`" + ` lists
+everything that is wrong with a file, with ` + "`--show`" + ` every setting in force and where it
+comes from.
+
+` + "```yaml" + `
+server:
+  host: "0.0.0.0"
+  port: 8080
+  workers: 2
+model:
+  artifact_dir: /app/artifacts
+  version: "v0.1.0"
+monitoring:
+  metrics_port: 9090
+` + "```" + `
+
+Sizes are written as ` + "`10MB` or `512KiB`" + `, times as ` + "`100ms` or `5s`" + `, lists with commas or
+as YAML lists. OpenTelemetry is set up by its own ` + "`OTEL_*`" + ` variables.
+
+`
+
+func TestConfigurationReference(t *testing.T) {
+	want := configurationIntro + strings.TrimRight(config.Markdown(), "\n") + "\n"
+	if *update {
+		if err := os.WriteFile(filepath.Join(docs, "configuration-reference.md"), []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := readDoc(t, "configuration-reference.md"); got != want {
+		t.Error("docs/configuration-reference.md is not what the table of settings says: run this test with -update")
+	}
+}
+
+// TestConfigurationReferenceExample holds the example of the reference to
+// what the server takes.
+func TestConfigurationReferenceExample(t *testing.T) {
+	_, rest, _ := strings.Cut(configurationIntro, "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```")
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte(example), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if problems, _ := config.Check(file, config.Options{}); len(problems) > 0 {
+		t.Error(problems)
+	}
+}
+
+func TestEveryKeyOfACardIsDocumented(t *testing.T) {
+	text := readDoc(t, "model-card.md")
+	for _, key := range artifact.CardKeys() {
+		if !strings.Contains(text, "`"+key+"`") {
+			t.Errorf("docs/model-card.md does not name %s", key)
+		}
+	}
+}
+
+func TestEveryExitCodeIsDocumented(t *testing.T) {
+	text := readDoc(t, "exit-codes.md")
+	for code := exitOK; code <= exitForced; code++ {
+		if row := "\n| " + string(rune('0'+code)) + " |"; !strings.Contains(text, row) {
+			t.Errorf("docs/exit-codes.md has no row for %d", code)
+		}
+	}
+}
+
+// TestLinksOfDocuments looks for the files that documents point to.
+func TestLinksOfDocuments(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(docs, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tops, err := filepath.Glob("../../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, tops...) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range strings.Split(string(data), "](")[1:] {
+			target, _, _ := strings.Cut(part, ")")
+			target, _, _ = strings.Cut(target, "#")
+			if target == "" || strings.Contains(target, "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), target)); err != nil {
+				t.Errorf("%s points to %s, which is not there", filepath.Base(file), target)
+			}
+		}
+	}
+}
