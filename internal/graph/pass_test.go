@@ -203,6 +203,31 @@ output "z" %z
 output "y" %y
 output "z" %z
 `, 0},
+	{"casts that round stay", dropNoOps, `graph "g"
+%x = input "x" f64[B,2]
+%i = input "i" i64[B,2]
+%a = cast(%x) dtype=f32
+%b = cast(%a) dtype=f64
+%c = cast(%i) dtype=f32
+%d = cast(%c) dtype=i64
+%e = cast(%i) dtype=u8
+%f = cast(%e) dtype=i64
+output "b" %b
+output "d" %d
+output "f" %f
+`, `graph "g"
+%x = input "x" f64[B,2]
+%i = input "i" i64[B,2]
+%a = cast(%x) dtype=f32
+%b = cast(%a) dtype=f64
+%c = cast(%i) dtype=f32
+%d = cast(%c) dtype=i64
+%e = cast(%i) dtype=u8
+%f = cast(%e) dtype=i64
+output "b" %b
+output "d" %d
+output "f" %f
+`, 0},
 	{"slices, concats and empty reductions", dropNoOps, `graph "g"
 %x = input "x" f32[B,3]
 %a = slice(%x) axis=0
@@ -443,6 +468,40 @@ output "y" %y
 %y = add(%a,%one)
 output "y" %y
 `, 1e-6},
+	{"a number by the value, and integers that become floating point, stay", fuseAffine, `graph "g"
+%x = input "x" f32[B,2]
+%i = input "i" i64[B,2]
+%c = const "" f32[] {2}
+%y = div(%c,%x)
+%a = sub(%i,%c)
+output "y" %y
+output "a" %a
+`, `graph "g"
+%x = input "x" f32[B,2]
+%i = input "i" i64[B,2]
+%c = const "" f32[] {2}
+%y = div(%c,%x)
+%a = sub(%i,%c)
+output "y" %y
+output "a" %a
+`, 0},
+	{"a step that someone else needs stays", fuseAffine, `graph "g"
+%x = input "x" f32[B,2]
+%c = const "" f32[2] {2,4}
+%a = mul(%x,%c)
+%b = mul(%a,%c)
+%d = add(%a,%c)
+output "b" %b
+output "d" %d
+`, `graph "g"
+%x = input "x" f32[B,2]
+%c = const "" f32[2] {2,4}
+%a = mul(%x,%c)
+%b = mul(%a,%c)
+%d = add(%a,%c)
+output "b" %b
+output "d" %d
+`, 0},
 	{"half precision, integers, division by zero and stretching stay", fuseAffine, `graph "g"
 %x = input "x" bf16[B,1]
 %i = input "i" i64[B,1]
@@ -511,6 +570,23 @@ output "q" %q
 %w = const "w" f64[1,2] {-1,-2}
 %q = linear(%x,%w)
 output "q" %q
+`, 0},
+	{"a result that someone else needs stays", foldScale, `graph "g"
+%x = input "x" f32[B,2]
+%w = const "w" f32[1,2] {1,2}
+%y = linear(%x,%w)
+%s = const "" f32[] {3}
+%q = mul(%y,%s)
+output "q" %q
+output "y" %y
+`, `graph "g"
+%x = input "x" f32[B,2]
+%w = const "w" f32[1,2] {1,2}
+%y = linear(%x,%w)
+%s = const "" f32[] {3}
+%q = mul(%y,%s)
+output "q" %q
+output "y" %y
 `, 0},
 	{"what would overflow stays", foldScale, `graph "g"
 %x = input "x" f32[B,2]
@@ -584,6 +660,29 @@ output "y" %y
 %w = const "w" f32[1,1] {1}
 %y = linear(%a,%w)
 output "y" %y
+`, 0},
+	{"a rounding to integers or half precision stays", foldNormalise, `graph "g"
+%x = input "x" f32[B,2]
+%i = cast(%x) dtype=i64
+%f = cast(%i) dtype=f32
+%w = const "w" f32[1,2] {1,1}
+%y = linear(%f,%w)
+%h = cast(%x) dtype=f16
+%g = cast(%h) dtype=f32
+%z = linear(%g,%w)
+output "y" %y
+output "z" %z
+`, `graph "g"
+%x = input "x" f32[B,2]
+%i = cast(%x) dtype=i64
+%f = cast(%i) dtype=f32
+%w = const "w" f32[1,2] {1,1}
+%y = linear(%f,%w)
+%h = cast(%x) dtype=f16
+%g = cast(%h) dtype=f32
+%z = linear(%g,%w)
+output "y" %y
+output "z" %z
 `, 0},
 	{"a clip stays", foldNormalise, `graph "g"
 %x = input "x" f32[B,1]

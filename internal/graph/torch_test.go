@@ -117,8 +117,10 @@ func (c *torchCase) slack() float64 {
 	case "sum", "mean", "log_softmax":
 	case "gelu":
 		return 8 // 1 + tanh cancels for negative operands, and torch's own erf in single precision is off by 5e-7.
+	case "erf":
+		return 1e-7 / epsilon[c.Out.DType] // As in gelu.
 	default:
-		return 0.001
+		return 0x1p-126 / epsilon[c.Out.DType] // torch's vector code gives 0 or fewer digits below the normal range.
 	}
 	if epsilon[c.Out.DType] > 1e-4 {
 		top, _ := largest(c.Out)

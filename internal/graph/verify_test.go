@@ -117,6 +117,8 @@ func TestTensorCheck(t *testing.T) {
 	bad(&graph.Tensor{DType: graph.Float32, Shape: graph.Shape{1}, F64: []float64{1}}, graph.ErrInvalid)
 	bad(&graph.Tensor{DType: graph.BFloat16, Shape: graph.Shape{1}, F32: []float32{0.1}}, graph.ErrInvalid)
 	bad(&graph.Tensor{DType: graph.Float16, Shape: graph.Shape{1}, F32: []float32{65536}}, graph.ErrInvalid)
+	bad(&graph.Tensor{DType: graph.Float16, Shape: graph.Shape{1}, F32: []float32{0x1.8p-24}}, graph.ErrInvalid)
+	bad(&graph.Tensor{DType: graph.BFloat16, Shape: graph.Shape{1}, F32: []float32{0x1.8p-133}}, graph.ErrInvalid)
 	bad(&graph.Tensor{DType: graph.Uint8, Shape: graph.Shape{1}, I64: []int64{256}}, graph.ErrInvalid)
 	bad(&graph.Tensor{DType: graph.Bool, Shape: graph.Shape{1}, I64: []int64{2}}, graph.ErrInvalid)
 	bad(&graph.Tensor{DType: graph.Float32, Shape: graph.Shape{1 << 20, 1 << 20}}, graph.ErrLimit)
