@@ -120,7 +120,7 @@ def test_scaler_before_a_network(tmp_path, rng, name, kind):
         model_name="random",
         version="v0.0.1",
         normalizer=scaler,
-        postprocess_kind=kind,
+        postprocess=kind,
         observation=[Feature("state", shape=[6])],
         action=actions,
         golden_observations=sample[:16],

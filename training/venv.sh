@@ -48,6 +48,15 @@ if [ -z "$python" ]; then
 fi
 
 mkdir -p "$cache"
+# Two runs at once: the second waits, and finds the first one's.
+if command -v flock >/dev/null 2>&1; then
+    exec 9>"$venv.lock"
+    flock 9
+    if [ -f "$venv/.complete" ]; then
+        echo "$venv/bin/python"
+        exit 0
+    fi
+fi
 uv=$(command -v uv || true)
 if [ -z "$uv" ]; then
     uv=$cache/uv-$uv_version/bin/uv

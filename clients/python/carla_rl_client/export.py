@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from . import pipeline
 from .card import Action, Feature, GoldenVector, card, sha256_hex, write_card
-from .pipeline import normalize, postprocess
 
 MODEL_NAME = "model.pt"
 PREPROCESSOR_NAME = "preprocessor.pkl"
@@ -28,7 +28,7 @@ def export(
     observation: Sequence[Feature],
     action: Sequence[Action],
     normalizer: Any = None,
-    postprocess_kind: str = "clip",
+    postprocess: str = "clip",
     deterministic_default: bool = True,
     description: str | None = None,
     performance_metrics: Mapping[str, Any] | None = None,
@@ -59,7 +59,7 @@ def export(
         raise ValueError(
             f"golden_observations: expected at least {GOLDEN_VECTORS} rows of {width} values, got shape {list(rows.shape)}"
         )
-    inputs = torch.from_numpy(normalize(normalizer, rows))
+    inputs = torch.from_numpy(pipeline.normalize(normalizer, rows))
 
     module = _actor(policy)
     hashes = {}
@@ -87,7 +87,7 @@ def export(
     else:
         (directory / PREPROCESSOR_NAME).unlink(missing_ok=True)
 
-    actions = postprocess(postprocess_kind, action, raw)
+    actions = pipeline.postprocess(postprocess, action, raw)
     write_card(
         directory,
         card(
@@ -100,7 +100,7 @@ def export(
             artifact_hashes=hashes,
             observation=observation,
             action=action,
-            postprocess=postprocess_kind,
+            postprocess=postprocess,
             deterministic_default=deterministic_default,
             golden=[GoldenVector(o, a) for o, a in zip(rows, actions)],
             atol=atol,
