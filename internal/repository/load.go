@@ -105,6 +105,11 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 	if v.Policy, err = r.o.Open(a); err != nil {
 		return err
 	}
+	for _, note := range v.Policy.Notes() { // It may repeat those of the artifact.
+		if !slices.Contains(v.Notes, note) {
+			v.Notes = append(v.Notes, note)
+		}
+	}
 	if r.o.Lanes > 1 { // The first was prepared by policy.Open.
 		v.Policy.Prepare(r.o.Lanes)
 	}

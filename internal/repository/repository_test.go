@@ -660,4 +660,9 @@ func TestRealPolicy(t *testing.T) {
 	if !v.Hashed || v.Policy.Runner(2) == nil || v.Policy.Contract().ActionWidth() != 3 || v.Took <= 0 {
 		t.Errorf("got %+v", v)
 	}
+	for _, note := range v.Policy.Notes() {
+		if n := strings.Count(strings.Join(v.Notes, "\n"), note); n != 1 {
+			t.Errorf("the note %q is there %d times", note, n)
+		}
+	}
 }
