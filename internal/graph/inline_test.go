@@ -4,8 +4,9 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
 const half = `graph "half"

@@ -35,15 +35,15 @@ const maxOptimizeRounds = 16
 // verify, and verifies afterwards. After an error it must not be used.
 func Optimize(g *Graph) error {
 	for range maxOptimizeRounds {
-		any := false
+		settled := true
 		for _, p := range passes {
 			changed, err := p.run(g)
 			if err != nil {
 				return fmt.Errorf("graph: pass %q: %w", p.name, err)
 			}
-			any = any || changed
+			settled = settled && !changed
 		}
-		if !any {
+		if settled {
 			break
 		}
 	}

@@ -1,5 +1,7 @@
 package graph
 
+import "slices"
+
 // rewriter is the state of a pass that walks the nodes once, in order.
 type rewriter struct {
 	g     *Graph
@@ -106,10 +108,8 @@ func (r *rewriter) only(v *Value, ops ...Op) *Node {
 	if v.Def == nil || r.uses[v] != 1 {
 		return nil
 	}
-	for _, op := range ops {
-		if v.Def.Op == op {
-			return v.Def
-		}
+	if slices.Contains(ops, v.Def.Op) {
+		return v.Def
 	}
 	return nil
 }

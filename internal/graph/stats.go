@@ -66,7 +66,7 @@ func (n *Node) multiplyAdds() int64 {
 		a := n.In[0].Shape
 		return int64(n.Out[0].Shape.RowElements()) * int64(a[len(a)-1])
 	case OpConv:
-		return int64(n.Out[0].Shape.RowElements()) * int64(Shape(n.In[1].Shape[1:]).RowElements())
+		return int64(n.Out[0].Shape.RowElements()) * int64(n.In[1].Shape[1:].RowElements())
 	default:
 		return 0
 	}

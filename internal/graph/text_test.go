@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
 func TestTextReadsBack(t *testing.T) {
@@ -69,7 +70,7 @@ func TestParseRefuses(t *testing.T) {
 		if !errors.Is(err, kind) || !strings.Contains(err.Error(), words) {
 			t.Errorf("%q: got %v, want %v with %q", line, err, kind, words)
 		}
-		if err != nil && kind == graph.ErrSyntax && !strings.Contains(err.Error(), "line 3") {
+		if err != nil && errors.Is(kind, graph.ErrSyntax) && !strings.Contains(err.Error(), "line 3") {
 			t.Errorf("%q: %v does not name the line", line, err)
 		}
 	}

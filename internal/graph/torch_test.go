@@ -1,7 +1,6 @@
 package graph_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -9,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
