@@ -22,6 +22,9 @@ func compose(src *sources) (*Policy, error) {
 		p.preprocessing = src.preprocessor.Describe()
 	}
 
+	if err := checkCard(src); err != nil {
+		return nil, err
+	}
 	network, err := lowerNetwork(src, p.description, true)
 	if err != nil {
 		return nil, err
@@ -206,6 +209,18 @@ func (s *sources) postprocess(c *Contract) string {
 		}
 	}
 	return "none"
+}
+
+// checkCard refuses what a card declares and this release does not do, where
+// leaving it out would change the numbers.
+func checkCard(src *sources) error {
+	if n := src.card.FrameStack; n > 1 {
+		return fmt.Errorf("unsupported: model_card.yaml says frame_stack %d; frames are not stacked yet, so the policy would see one where it was trained on %d", n, n)
+	}
+	if n := src.card.Recurrent; n != nil && n.Value != "false" {
+		return errors.New("unsupported: model_card.yaml says the policy is recurrent; state is not kept between steps yet")
+	}
+	return nil
 }
 
 // checkParameters refuses a network that cannot give a finite answer.
