@@ -117,18 +117,20 @@ func (f affine) steady(x *Value) bool {
 // bounded reports whether a value is within -1 and 1 by the operator that
 // makes it.
 func bounded(x *Value) bool {
-	if x.Def == nil {
-		return false
+	for x.Def != nil {
+		switch x.Def.Op {
+		case OpTanh, OpSigmoid, OpSoftmax, OpSoftsign, OpHardsigmoid, OpSin, OpCos:
+			return true
+		case OpClamp:
+			if lo, hi := x.Def.Attrs.ClampBounds(); lo >= -1 && hi <= 1 {
+				return true
+			}
+			x = x.Def.In[0]
+		default:
+			return false
+		}
 	}
-	switch x.Def.Op {
-	case OpTanh, OpSigmoid, OpSoftmax, OpSoftsign, OpHardsigmoid, OpSin, OpCos:
-		return true
-	case OpClamp:
-		lo, hi := x.Def.Attrs.ClampBounds()
-		return lo >= -1 && hi <= 1 || bounded(x.Def.In[0])
-	default:
-		return false
-	}
+	return false
 }
 
 func all(x []float64, want float64) bool {

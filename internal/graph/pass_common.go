@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// maxSharedOperands bounds the length of what nodes are compared by.
+const maxSharedOperands = 64
+
 // shareCommon lets nodes that have the same operator, attributes and operands
 // be one. Two constants are the same where they share their tensor, or are
 // short and equal. Random draws differ by their stream. It is exact.
@@ -12,6 +15,9 @@ func shareCommon(g *Graph) (bool, error) {
 	seen := map[string]*Value{}
 	tensors := map[*Tensor]string{}
 	return rewrite(g, func(_ *rewriter, n *Node) (*Value, error) {
+		if len(n.In) > maxSharedOperands {
+			return nil, nil
+		}
 		var key strings.Builder
 		key.WriteString(string(n.Op))
 		for _, a := range specs[n.Op].attrs {

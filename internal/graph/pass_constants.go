@@ -4,11 +4,15 @@ package graph
 // made or multiplied: some tenths of a second in the reference evaluator.
 const maxFoldWork = 1 << 24
 
+// maxFoldGrowth bounds, in elements for a whole pass, by how much what is
+// computed may be larger than what it is computed of.
+const maxFoldGrowth = 1 << 20
+
 // foldConstants computes the nodes whose operands are all constant. Random
 // draws stay, and so does what would take long to compute or would be much
 // larger than what it is made of.
 func foldConstants(g *Graph) (bool, error) {
-	budget := int64(4 * maxFoldWork)
+	budget, growth := int64(2*maxFoldWork), maxFoldGrowth
 	return rewrite(g, func(r *rewriter, n *Node) (*Value, error) {
 		out := n.Out[0]
 		if n.Op == OpNormal || !out.Shape.Fixed() {
@@ -23,10 +27,11 @@ func foldConstants(g *Graph) (bool, error) {
 		}
 		made := out.Shape.RowElements()
 		work := int64(from+made) + n.multiplyAdds()
-		if work > maxFoldWork || work > budget || made > max(4*from, 4096) {
+		grown := max(made-from, 0)
+		if work > maxFoldWork || work > budget || grown > growth || made > max(4*from, 4096) {
 			return nil, nil
 		}
-		budget -= work
+		budget, growth = budget-work, growth-grown
 		values := map[*Value]*Tensor{}
 		if err := evaluateNode(n, 1, values, Noise{}); err != nil {
 			return nil, err

@@ -34,6 +34,10 @@ func foldNormalise(g *Graph) (bool, error) {
 	})
 }
 
+// maxNormaliseSteps is how far sourceOf walks: a scaler, a clip range and an
+// unscaling are ten steps.
+const maxNormaliseSteps = 64
+
 // sourceOf walks back from the operand of a linear over affine steps and
 // casts, and returns the farthest value of the linear's type from which the
 // weights can take over, with the function s, t from it to the operand. It
@@ -44,7 +48,11 @@ func sourceOf(lin *Node) (x *Value, s, t []float64) {
 	for i := range f.s {
 		f.s[i] = 1
 	}
-	for at := lin.In[0]; at.Def != nil; {
+	at := lin.In[0]
+	for range maxNormaliseSteps {
+		if at.Def == nil {
+			break
+		}
 		from, g, ok := link(at.Def)
 		if at.Def.Op == OpCast {
 			from, g = at.Def.In[0], identity()
