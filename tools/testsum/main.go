@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -70,7 +71,11 @@ func run(args []string, tally, goarch string) (int, error) {
 	if err := sc.Err(); err != nil {
 		return 0, fmt.Errorf("read the output of go test: %w", err)
 	}
-	failed := cmd.Wait() != nil
+	err = cmd.Wait()
+	failed := err != nil
+	if exit := (*exec.ExitError)(nil); failed && !errors.As(err, &exit) {
+		return 0, err
+	}
 	if failed && s.failed == 0 {
 		s.failed++ // A build or a package failed outside of any test.
 	}
@@ -80,10 +85,11 @@ func run(args []string, tally, goarch string) (int, error) {
 			return 0, err
 		}
 	}
+	code := 0
 	if failed {
-		return 1, nil
+		code = 1
 	}
-	return 0, nil
+	return code, nil
 }
 
 func (s *summary) line(b []byte) {

@@ -360,7 +360,7 @@ func TestHostileTwins(t *testing.T) {
 // TestFilesThatAreNoFiles makes what a folder may hold instead of a model.
 func TestFilesThatAreNoFiles(t *testing.T) {
 	idle := execute(t, "", "version").rssMax
-	f := func(name string, make func(path string) error) {
+	f := func(name string, create func(path string) error) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			card := "model_name: m\nversion: v0.1.0\nmodel_type: torchscript\n"
@@ -368,7 +368,7 @@ func TestFilesThatAreNoFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			model := filepath.Join(dir, "model.pt")
-			if err := make(model); err != nil {
+			if err := create(model); err != nil {
 				t.Fatal(err)
 			}
 			for _, path := range []string{dir, model} {
