@@ -50,6 +50,25 @@ func Inline(dst, sub *Graph, args []*Value) ([]*Value, error) {
 	return outs, nil
 }
 
+// Clone returns a copy of the graph that shares the constants' tensors and
+// nothing else, so that one of the two can be optimized. The graph must
+// verify; the error is that of Inline.
+func (g *Graph) Clone() (*Graph, error) {
+	c := New(g.Name)
+	args := make([]*Value, len(g.Inputs))
+	for i, in := range g.Inputs {
+		args[i] = c.Input(in.Name, in.DType, in.Shape)
+	}
+	outs, err := Inline(c, g, args)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range g.Outputs {
+		c.Output(o.Name, outs[i])
+	}
+	return c, nil
+}
+
 func dtypeOf(v *Value) DType {
 	if v == nil {
 		return Invalid
