@@ -84,7 +84,19 @@ func identity(v Value) any {
 		if len(v) > 0 {
 			return &v[0]
 		}
-	case *List, *Dict, *Set, *Object:
+	case *List:
+		if len(v.Items) > 0 {
+			return v
+		}
+	case *Dict:
+		if len(v.Entries) > 0 || v.State != nil {
+			return v
+		}
+	case *Set:
+		if len(v.Items) > 0 {
+			return v
+		}
+	case *Object:
 		return v
 	}
 	return nil
@@ -101,10 +113,6 @@ func eachChild(v Value, f func(Value) error) error {
 		return nil
 	}
 	switch v := v.(type) {
-	case Tuple:
-		return all(v)
-	case *List:
-		return all(v.Items)
 	case *Set:
 		return all(v.Items)
 	case *Dict:
@@ -130,5 +138,6 @@ func eachChild(v Value, f func(Value) error) error {
 		}
 		return all(v.Items)
 	}
-	return nil
+	items, _ := Items(v)
+	return all(items)
 }

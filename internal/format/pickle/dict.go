@@ -24,8 +24,12 @@ type Entry struct {
 // indexFrom is the number of entries from which a map is faster than a scan.
 const indexFrom = 8
 
-// maxKeyBytes bounds the canonical form of a tuple as a key.
-const maxKeyBytes = 4 << 10
+// Keys are compared again and again, so that long ones are refused: texts
+// beyond the one, other keys beyond the other.
+const (
+	maxTextKeyBytes = 4 << 10
+	maxKeyBytes     = 96
+)
 
 // Len returns the number of entries.
 func (d *Dict) Len() int { return len(d.Entries) }
@@ -51,6 +55,12 @@ func (d *Dict) find(key any) (int, bool) {
 		return i, ok
 	}
 	for i := range d.Entries {
+		if b, ok := d.Entries[i].Key.([]byte); ok { // compared without a copy
+			if k, ok := key.(bytesKey); ok && string(b) == string(k) {
+				return i, true
+			}
+			continue
+		}
 		if k, _ := canonicalKey(d.Entries[i].Key); k == key {
 			return i, true
 		}
@@ -93,7 +103,9 @@ type (
 // Python's keys are: 1, 1.0 and True are one key.
 func canonicalKey(v Value) (any, bool) {
 	switch v := v.(type) {
-	case string, int64, None, Global, *Object:
+	case string:
+		return v, len(v) <= maxTextKeyBytes
+	case int64, None, Global, *Object:
 		return v, true
 	case bool:
 		if v {
@@ -106,8 +118,14 @@ func canonicalKey(v Value) (any, bool) {
 		}
 		return v, true
 	case *big.Int:
+		if v.BitLen() > 8*maxKeyBytes {
+			return nil, false
+		}
 		return bigKey(v.Text(16)), true
 	case []byte:
+		if len(v) > maxKeyBytes {
+			return nil, false
+		}
 		return bytesKey(v), true
 	case Tuple:
 		b, ok := appendKey(nil, v, 0)
@@ -119,7 +137,7 @@ func canonicalKey(v Value) (any, bool) {
 // appendKey writes an unambiguous text of a tuple of scalars: each part with
 // its kind and length.
 func appendKey(b []byte, v Value, depth int) ([]byte, bool) {
-	if depth > 8 {
+	if depth > 8 || len(b) > maxKeyBytes {
 		return b, false
 	}
 	if t, ok := v.(Tuple); ok {

@@ -181,7 +181,7 @@ func setItems(d *Dict, items []Value) error {
 // badKey says why a key was refused.
 func badKey(k Value) error {
 	if _, ok := canonicalKey(k); !ok {
-		return fmt.Errorf("a %s as a key", TypeName(k))
+		return fmt.Errorf("a %s as a key, or one that is too long", TypeName(k))
 	}
 	if s, ok := k.(string); ok {
 		return fmt.Errorf("key %s twice", quote(s))

@@ -8,15 +8,25 @@ import (
 )
 
 func (m *machine) opGlobal() error {
-	module, err := m.line()
+	g, err := m.readGlobal()
 	if err != nil {
 		return err
+	}
+	m.push(g)
+	return nil
+}
+
+// readGlobal reads a name from two lines.
+func (m *machine) readGlobal() (Global, error) {
+	module, err := m.line()
+	if err != nil {
+		return Global{}, err
 	}
 	name, err := m.line()
 	if err != nil {
-		return err
+		return Global{}, err
 	}
-	return m.pushGlobal(module, name)
+	return m.global(module, name)
 }
 
 func (m *machine) opStackGlobal() error {
@@ -33,12 +43,7 @@ func (m *machine) opStackGlobal() error {
 	if !ok1 || !ok2 {
 		return fmt.Errorf("a global named by a %s and a %s, two strings were wanted", TypeName(module), TypeName(name))
 	}
-	return m.pushGlobal(ms, ns)
-}
-
-// pushGlobal pushes a name that is allowed.
-func (m *machine) pushGlobal(module, name string) error {
-	g, err := m.global(module, name)
+	g, err := m.global(ms, ns)
 	if err != nil {
 		return err
 	}
@@ -141,10 +146,7 @@ func (m *machine) opNewObjEx() error {
 
 // opInst is how protocol 0 makes an instance.
 func (m *machine) opInst() error {
-	if err := m.opGlobal(); err != nil {
-		return err
-	}
-	class, err := m.popGlobal()
+	class, err := m.readGlobal()
 	if err != nil {
 		return err
 	}

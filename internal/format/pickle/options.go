@@ -14,8 +14,8 @@ type Limits struct {
 // below 64 MiB.
 const (
 	DefaultMaxBytes = 64 << 20
-	DefaultMaxOps   = 400_000
-	DefaultMaxMemo  = 200_000
+	DefaultMaxOps   = 250_000
+	DefaultMaxMemo  = 125_000
 	DefaultMaxDepth = 200
 	DefaultMaxNodes = 1_000_000
 )
@@ -35,6 +35,10 @@ func (l Limits) withDefaults() Limits {
 }
 
 // Options say what one decoding may meet.
+//
+// Construct and Persistent see values before the result is checked: what they
+// are given may be deep, hold itself or share parts without end, so that they
+// must look only at the parts they need and never walk it.
 type Options struct {
 	// Allow says whether a global may be named. Without it every global is
 	// refused.
