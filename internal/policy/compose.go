@@ -133,8 +133,8 @@ func (c *Contract) build(src *sources, network *graph.Graph) (variant, error) {
 		return variant{}, err
 	}
 
-	v := variant{composed: g, optimized: graph.New(g.Name)}
-	if err := copyGraph(v.optimized, g); err != nil {
+	v := variant{composed: g}
+	if v.optimized, err = g.Clone(); err != nil {
 		return variant{}, err
 	}
 	if err := graph.Optimize(v.optimized); err != nil {
@@ -245,21 +245,6 @@ func checkParameters(g *graph.Graph) error {
 // samples tells whether the graph draws from a distribution.
 func samples(g *graph.Graph) bool {
 	return slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Op == graph.OpNormal })
-}
-
-func copyGraph(dst, src *graph.Graph) error {
-	args := make([]*graph.Value, len(src.Inputs))
-	for i, in := range src.Inputs {
-		args[i] = dst.Input(in.Name, in.DType, in.Shape)
-	}
-	outs, err := graph.Inline(dst, src, args)
-	if err != nil {
-		return err
-	}
-	for i, v := range outs {
-		dst.Output(src.Outputs[i].Name, v)
-	}
-	return nil
 }
 
 func product(shape []int) int {
