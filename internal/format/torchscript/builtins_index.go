@@ -336,9 +336,8 @@ func oneHot(c *call) value {
 		c.in.unsupported("torch.one_hot into %d classes", n)
 	}
 	t := c.handle(0)
-	if t.pending {
-		t.slot.described = "[B] or [B,n] of integers"
-		c.in.needShape(t)
+	if t.pending { // one class a row, unless the card says otherwise
+		panic(&restart{t.slot.name, slotHint{shape: graph.Shape{graph.Batch}, dtype: graph.Int64}})
 	}
 	return newTensor(c.in.cast(c.oneHotOf(c.integers(0), n), graph.Int64))
 }

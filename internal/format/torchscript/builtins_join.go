@@ -53,10 +53,11 @@ func cat(c *call) value {
 
 func stack(c *call) value {
 	vs := c.values(0)
-	axis := c.in.axis(c.int(1, 0), len(vs[0].Shape)+1)
+	first := vs[0].Shape
+	axis := c.in.axis(c.int(1, 0), len(first)+1)
 	for i, v := range vs {
-		if !v.Shape.Equal(vs[0].Shape) {
-			c.in.errorf("stack of %v and %v", vs[0].Shape, v.Shape)
+		if !v.Shape.Equal(first) {
+			c.in.errorf("stack of %v and %v", first, v.Shape)
 		}
 		shape := append(graph.Shape{}, v.Shape[:axis]...)
 		shape = append(append(shape, 1), v.Shape[axis:]...)

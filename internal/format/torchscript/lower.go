@@ -168,7 +168,7 @@ func (in *interp) input(name string, example value) *tensor {
 	in.slots = append(in.slots, s)
 	if ex, ok := example.(*graph.Tensor); ok {
 		s.dtype = ex.DType
-		s.shape = exampleShape(ex.Shape)
+		s.shape = exampleShape(ex.Shape, ex.DType)
 	}
 	if shape, ok := in.o.InputShapes[name]; ok {
 		s.shape = append(graph.Shape{}, shape...)
@@ -200,13 +200,14 @@ func (in *interp) input(name string, example value) *tensor {
 }
 
 // exampleShape makes the shape of an input of the one that was traced: its
-// leading dimension is the batch. A single row is taken as one without it.
-func exampleShape(s graph.Shape) graph.Shape {
+// leading dimension is the batch. A single row of numbers is taken as one
+// without it; one of integers is a class for each row.
+func exampleShape(s graph.Shape, dt graph.DType) graph.Shape {
 	if len(s) == 0 {
 		return nil
 	}
 	out := append(graph.Shape{}, s...)
-	if len(s) == 1 {
+	if len(s) == 1 && dt.IsFloat() {
 		return graph.Shape{graph.Batch, s[0]}
 	}
 	out[0] = graph.Batch
