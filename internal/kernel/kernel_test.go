@@ -58,8 +58,8 @@ var specials = []float32{
 // ulps is the distance of two numbers in units of the last place; of two NaNs
 // it is 0, of a NaN and a number the greatest.
 func ulps(a, b float32) uint32 {
-	if a != a || b != b {
-		if a != a && b != b {
+	if isNaN(a) || isNaN(b) {
+		if isNaN(a) && isNaN(b) {
 			return 0
 		}
 		return math.MaxUint32

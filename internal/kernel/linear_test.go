@@ -210,7 +210,7 @@ func TestLinearSpecials(t *testing.T) {
 						y := make([]float32, rows*out)
 						k.Linear(y, out, x, in, rows, m, Unary{Op: act})
 						for o, v := range y {
-							if (o < out) != (v != v) {
+							if (o < out) != isNaN(v) {
 								t.Fatalf("%d outputs, %v, input %d is NaN: output %d of row %d is %v", out, Unary{Op: act}, at, o%out, o/out, v)
 							}
 						}

@@ -47,7 +47,7 @@ func Argmax(y, x []float32, n int) {
 		row := x[r*n : (r+1)*n]
 		best := 0
 		for i, v := range row {
-			if v != v {
+			if isNaN(v) {
 				best = i
 				break
 			}
@@ -58,6 +58,8 @@ func Argmax(y, x []float32, n int) {
 		y[r] = float32(best)
 	}
 }
+
+func isNaN(v float32) bool { return math.IsNaN(float64(v)) }
 
 // Softmax computes, for each row, exp(x)/Σexp(x), or its logarithm. y may be
 // x.

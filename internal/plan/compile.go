@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/kernel"
@@ -35,8 +36,7 @@ func newCompiler(g *graph.Graph) *compiler {
 	for _, o := range g.Outputs {
 		c.isOutput[o.Value] = true
 	}
-	for i := len(g.Nodes) - 1; i >= 0; i-- {
-		n := g.Nodes[i]
+	for _, n := range slices.Backward(g.Nodes) {
 		for _, v := range n.Out {
 			if c.isOutput[v] || len(c.consumers[v]) > 0 {
 				c.live[n] = true

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/kernel"
@@ -121,8 +122,8 @@ func (c *compiler) matMul(n *graph.Node) error {
 		s.a, s.b, s.count, s.m = a, b, dim{n: 1}, sizeOf(xs[:len(xs)-1])
 	} else {
 		s.count, s.m = sizeOf(lead), toDim(m)
-		s.a = c.stretch(a, xs, append(lead[:len(lead):len(lead)], m, k))
-		s.b = c.stretch(b, ys, append(lead[:len(lead):len(lead)], k, cols))
+		s.a = c.stretch(a, xs, append(slices.Clip(lead), m, k))
+		s.b = c.stretch(b, ys, append(slices.Clip(lead), k, cols))
 	}
 	c.step(s)
 	c.of[v] = s.out

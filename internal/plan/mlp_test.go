@@ -94,7 +94,7 @@ func TestNaNGoesThrough(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, v := range out {
-				if (i < 3) != (v != v) {
+				if (i < 3) != math.IsNaN(float64(v)) {
 					t.Errorf("%s, generic %v: action %d of row %d is %v", act, generic, i%3, i/3, v)
 				}
 			}

@@ -8,8 +8,11 @@ import (
 
 type vecList = []reg.VecVirtual
 
-// Constants of the exponential family, each as a memory operand. They are
-// those of exp.go, where their choice is explained.
+// Constants of the exponential family, each as a memory operand. ln 2 is split
+// so that n times its upper part is exact. The polynomial interpolates
+// (expm1(r)-r)/r² at the Chebyshev nodes of |r| <= ln2/2: with coefficients
+// rounded to float32 its relative error is 1.8e-9, 0.03 of the last place.
+// The NEON kernels have the same constants and the same order of roundings.
 var (
 	cLog2e, cLn2Hi, cLn2Lo Mem
 	cP                     [6]Mem
