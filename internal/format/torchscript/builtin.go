@@ -406,12 +406,29 @@ func (in *interp) cast(v *graph.Value, dt graph.DType) *graph.Value {
 	return in.add(graph.OpCast, graph.Attrs{"dtype": dt}, v)
 }
 
-// reshape gives v another shape; the same shape is no node.
+// reshape gives v another shape; the same shape is no node. One that moves the
+// batch axis past other elements would deal elements of one row to others.
 func (in *interp) reshape(v *graph.Value, shape graph.Shape) *graph.Value {
 	if v.Shape.Equal(shape) {
 		return v
 	}
+	if before(v.Shape) != before(shape) {
+		in.unsupported("a reshape of %v to %v: rows of the batch would be mixed", v.Shape, shape)
+	}
 	return in.add(graph.OpReshape, graph.Attrs{"shape": []int(shape)}, v)
+}
+
+// before returns the number of elements that the dimensions before the batch
+// axis count, 1 where there is none.
+func before(s graph.Shape) int {
+	n := 1
+	for _, d := range s {
+		if d < 0 {
+			return n
+		}
+		n *= d
+	}
+	return 1
 }
 
 // expandTo stretches v to a shape.

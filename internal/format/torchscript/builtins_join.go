@@ -32,7 +32,11 @@ func (c *call) joined(vs []*graph.Value, dim int) value {
 	if len(vs) == 1 {
 		return newTensor(vs[0])
 	}
-	return newTensor(c.in.add(graph.OpConcat, graph.Attrs{"axis": c.in.axisOf(vs[0], dim)}, vs...))
+	axis := c.in.axisOf(vs[0], dim)
+	if vs[0].Shape[axis] < 0 {
+		c.in.unsupported("torch.%s along the batch axis: rows of the batch would be mixed", c.name)
+	}
+	return newTensor(c.in.add(graph.OpConcat, graph.Attrs{"axis": axis}, vs...))
 }
 
 func cat(c *call) value {
