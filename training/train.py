@@ -157,13 +157,11 @@ def main() -> int:
 def metrics(scores: dict[str, evaluate.Score]) -> dict:
     trained = scores["trained"]
     return {
-        "evaluation": {
-            "episodes": evaluate.EPISODES,
-            "success_rate": trained.success_rate,
-            "reward_mean": round(trained.reward_mean, 3),
-            "reward_std": round(trained.reward_std, 3),
-            "speed_mean_kmh": round(trained.speed_mean, 1),
-        },
+        "reward": round(trained.reward_mean, 3),
+        "success_rate": trained.success_rate,
+        "reward_std": round(trained.reward_std, 3),
+        "speed_mean_kmh": round(trained.speed_mean, 1),
+        "episodes": evaluate.EPISODES,
         "baseline_success_rate": {name: s.success_rate for name, s in scores.items() if name != "trained"},
         "baseline_reward_mean": {name: round(s.reward_mean, 3) for name, s in scores.items() if name != "trained"},
     }
