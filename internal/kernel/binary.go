@@ -38,11 +38,16 @@ func (o BinaryOp) String() string {
 	return "unknown"
 }
 
+// minVector is the length from which arithmetic goes to the vector kernels.
+// Below a whole register the parts in which a tail is stored stall the load of
+// the next step; the plain loop gives the same bits.
+const minVector = 8
+
 // Binary computes y[i] = op(a[i], b[i]) for the elements of a. y and b are at
 // least as long; y may be a or b.
 func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 	y, b = y[:len(a)], b[:len(a)]
-	if k.vector {
+	if k.vector && len(a) >= minVector {
 		switch op {
 		case Add:
 			addVector(y, a, b)
