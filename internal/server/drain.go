@@ -24,14 +24,16 @@ const (
 //     waited for.
 //
 // A context that ends cuts every step short; Shutdown then returns its error
-// and requests may be lost.
+// and requests may be lost. A second call does not wait a second time.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.phase.CompareAndSwap(phaseServing, phaseUnready)
-	s.log.Info("shutting down: no longer ready", "event_type", "shutdown", "wait", s.limits.DrainUnready)
-	sleep(ctx, s.limits.DrainUnready)
-	s.phase.Store(phaseClosing)
-	s.log.Info("shutting down: connections are asked to close", "event_type", "shutdown", "wait", s.limits.DrainAccept)
-	sleep(ctx, s.limits.DrainAccept)
+	if s.phase.CompareAndSwap(phaseServing, phaseUnready) {
+		s.log.Info("shutting down: no longer ready", "event_type", "shutdown", "wait", s.limits.DrainUnready)
+		sleep(ctx, s.limits.DrainUnready)
+	}
+	if s.phase.CompareAndSwap(phaseUnready, phaseClosing) {
+		s.log.Info("shutting down: connections are asked to close", "event_type", "shutdown", "wait", s.limits.DrainAccept)
+		sleep(ctx, s.limits.DrainAccept)
+	}
 	err := s.http.ShutdownWithContext(ctx)
 	if err != nil && errors.Is(err, ctx.Err()) {
 		s.log.Warn("shutting down: requests were cut off", "event_type", "shutdown", "connections", s.limit.open())

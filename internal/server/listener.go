@@ -7,13 +7,14 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // gatedListener accepts connections within the server's limits and puts a gate
-// before each. Unlike fasthttp it survives every error of Accept but the
-// listener's end: a process that is out of file descriptors serves on when it
-// has some again.
+// before each. Unlike fasthttp it survives what the system says of single
+// connections: a process that is out of file descriptors serves on when it has
+// some again.
 type gatedListener struct {
 	net.Listener
 	s *Server
@@ -25,8 +26,9 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
-				return nil, err
+			var errno syscall.Errno
+			if !errors.As(err, &errno) {
+				return nil, err // closed
 			}
 			l.s.log.Warn("a connection could not be accepted", "error", err, "retry_in", wait)
 			time.Sleep(wait)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -138,6 +139,7 @@ type site struct {
 	*server.Server
 	addr string
 	t    testing.TB
+	key  string // sent with every request where there is one
 }
 
 func serve(t testing.TB, b server.Backend, o server.Options) *site {
@@ -165,6 +167,8 @@ func serve(t testing.TB, b server.Backend, o server.Options) *site {
 	})
 	return &site{Server: s, addr: ln.Addr().String(), t: t}
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }
 
 // fast are limits with which a test server stops quickly.
 func fast() server.Limits { return server.Limits{DrainAccept: time.Millisecond} }
@@ -224,6 +228,9 @@ func (s *site) do(method, path, body string, headers ...string) reply {
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if s.key != "" {
+		req.Header.Set("X-API-Key", s.key)
+	}
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] == "Host" {
 			req.Host = headers[i+1]
@@ -240,7 +247,7 @@ func (s *site) do(method, path, body string, headers ...string) reply {
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", method, path, err)
 	}
-	return reply{status: resp.StatusCode, header: resp.Header, body: string(b)}
+	return reply{status: resp.StatusCode, header: resp.Header, close: resp.Close, body: string(b)}
 }
 
 // raw sends bytes and returns the answers that come until the connection is
