@@ -5,19 +5,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/big"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
 
-// legacyMagic is the number in the first pickle of the container before the
-// zip, and legacyProtocol the one in the second.
-var legacyMagic, _ = new(big.Int).SetString("119547037146038801333356", 10)
-
+// legacyProtocol is the number in the second pickle of the container before
+// the zip.
 const legacyProtocol = 1001
 
-// legacyStart are the bytes of that first pickle in every protocol that torch
-// has used for it, from the opcode after PROTO on.
+// legacyStart is the first pickle of that container from the opcode after
+// PROTO on: the number 119547037146038801333356.
 var legacyStart = []byte("\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.")
 
 // IsLegacy reports whether data begins as the container before the zip does.
@@ -90,19 +87,14 @@ func (r *legacyReader) file() (*File, error) {
 
 // header reads what is before the object and returns the byte order.
 func (r *legacyReader) header() (binary.ByteOrder, error) {
-	magic, err := r.next(pickle.Options{})
-	if err != nil {
-		return nil, err
-	}
-	if n, ok := magic.(*big.Int); !ok || n.Cmp(legacyMagic) != 0 {
-		return nil, errors.New("not the magic number of a torch file")
-	}
+	r.pos = 2 + len(legacyStart) // IsLegacy has compared them
 	protocol, err := r.next(pickle.Options{})
 	if err != nil {
 		return nil, err
 	}
 	if protocol != int64(legacyProtocol) {
-		return nil, fmt.Errorf("%w: protocol %v, only %d is read", ErrUnsupported, protocol, legacyProtocol)
+		n, _ := pickle.Int(protocol)
+		return nil, fmt.Errorf("%w: protocol %d, only %d is read", ErrUnsupported, n, legacyProtocol)
 	}
 	info, err := r.next(pickle.Options{})
 	if err != nil {
@@ -112,7 +104,8 @@ func (r *legacyReader) header() (binary.ByteOrder, error) {
 	if !ok {
 		return nil, fmt.Errorf("system information is a %s, a dict was wanted", pickle.TypeName(info))
 	}
-	switch little, _ := d.Get("little_endian"); little {
+	little, _ := d.Get("little_endian")
+	switch little {
 	case true:
 		return binary.LittleEndian, nil
 	case false:
@@ -137,20 +130,20 @@ func (r *legacyReader) storages(ids map[string]storageID, order binary.ByteOrder
 		key, ok := item.(string)
 		id, known := ids[key]
 		if _, twice := chunks[key]; !ok || !known || twice {
-			return nil, fmt.Errorf("storage key %v is not that of one storage of the object", item)
+			return nil, fmt.Errorf("a storage key, a %s, is not that of one storage of the object", pickle.TypeName(item))
 		}
 		if len(r.data)-r.pos < 8 {
 			return nil, fmt.Errorf("the file ends before storage %q", key)
 		}
 		n := order.Uint64(r.data[r.pos:])
 		r.pos += 8
-		item := itemSize(id.dtype)
-		if n != uint64(id.len) || n > uint64(len(r.data)-r.pos)/item {
+		size := itemSize(id.dtype)
+		if n != uint64(id.len) || n > uint64(len(r.data)-r.pos)/size {
 			return nil, fmt.Errorf("storage %q of %d elements, %d were wanted and %d bytes are left", key, n, id.len, len(r.data)-r.pos)
 		}
-		size := int(n * item)
-		chunks[key] = r.data[r.pos : r.pos+size : r.pos+size]
-		r.pos += size
+		end := r.pos + int(n*size)
+		chunks[key] = r.data[r.pos:end:end]
+		r.pos = end
 	}
 	if len(chunks) != len(ids) {
 		return nil, fmt.Errorf("%d storages, %d were wanted", len(chunks), len(ids))

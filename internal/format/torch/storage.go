@@ -27,7 +27,7 @@ type Storages struct {
 func NewStorages(z *Zip, folder string) (*Storages, error) {
 	s := newStorages(func(key string) ([]byte, error) {
 		if key == "" || strings.ContainsAny(key, "/\\") {
-			return nil, fmt.Errorf("storage key %q is no member name", key)
+			return nil, fmt.Errorf("storage key %.80q is no member name", key)
 		}
 		return z.Record(folder + "/" + key)
 	})

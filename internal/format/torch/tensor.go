@@ -31,7 +31,7 @@ var storageTypes = map[string]graph.DType{
 	"BoolStorage":     graph.Bool,
 }
 
-// itemSize returns the number of bytes of an element, 0 for no type.
+// itemSize returns the number of bytes of an element.
 func itemSize(dt graph.DType) uint64 {
 	switch dt {
 	case graph.Float64, graph.Int64:
@@ -40,10 +40,8 @@ func itemSize(dt graph.DType) uint64 {
 		return 4
 	case graph.Float16, graph.BFloat16, graph.Int16:
 		return 2
-	case graph.Int8, graph.Uint8, graph.Bool:
-		return 1
 	}
-	return 0
+	return 1
 }
 
 // Storage is a flat run of elements of one type, on which tensors are views.
