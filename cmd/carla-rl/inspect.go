@@ -14,7 +14,7 @@ import (
 // inspectCmd prints what was understood of a path.
 type inspectCmd struct {
 	Path  string `arg:"" help:"A folder, or one file: model, preprocessor, VecNormalize, model card."`
-	Stage string `enum:"decode,graph,optimized,plan," default:"" help:"Dump one stage instead: decode, graph, optimized or plan."`
+	Stage string `placeholder:"STAGE" enum:"decode,graph,optimized,plan," default:"" help:"Dump one stage instead: decode, graph, optimized or plan."`
 	JSON  bool   `help:"Print JSON."`
 }
 

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+func TestIsPreprocessor(t *testing.T) {
+	f := func(name, data string, want bool) {
+		t.Helper()
+		if got := isPreprocessor([]byte(data)); got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+	f("pickle of protocol 4", "\x80\x04N.", true)
+	f("pickle of protocol 0", "cos\nsystem\n(S'x'\ntR.", true)
+	f("pickle of protocol 0 and a newline", "N.\n", true)
+	f("array", "\x93NUMPY\x01\x00", true)
+	f("arrays", "PK\x03\x04"+strings.Repeat("\x00", 22)+"\x08\x00\x00\x00mean.npy", true)
+	f("model", "PK\x03\x04"+strings.Repeat("\x00", 22)+"\x10\x00\x00\x00archive/data.pkl", false)
+	f("weights before torch 1.6", string(legacyTorch)+".", false)
+	f("nothing", "", false)
+	f("short zip", "PK\x03\x04", false)
+	f("text", "hello", false)
+}
+
+func TestOverlayIsAFileSystem(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "weights-of-tuesday.bin")
+	if err := os.WriteFile(file, []byte("data"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := overlay{"model.pt": file}
+	f, err := o.Open("model.pt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := fstest.TestFS(overlay{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := o.Open(file); err == nil {
+		t.Error("a path beside the names is opened")
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		if got := oneLine(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	f("a\nb\tc", "a b c")
+	f("\x1b[31mred", "\uFFFD[31mred")
+	f("  ß ok ", "ß ok")
+	f("\u202Eevil", "\uFFFDevil")
+	if got := oneLine(strings.Repeat("x", 1<<20)); len(got) > errorLineMax+8 {
+		t.Errorf("a long line has %d bytes", len(got))
+	}
+}

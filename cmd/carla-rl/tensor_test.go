@@ -1,0 +1,87 @@
+package main
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+func TestParseTensor(t *testing.T) {
+	f := func(text string, shape []int, data ...float64) {
+		t.Helper()
+		got, err := parseTensor(jsontext.Value(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			return
+		}
+		same := func(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
+		if !slices.Equal(got.shape, shape) || !slices.EqualFunc(got.data, data, same) {
+			t.Errorf("%s: got %v %v, want %v %v", text, got.shape, got.data, shape, data)
+		}
+	}
+	f(`1.5`, nil, 1.5)
+	f(`[1, 2]`, []int{2}, 1, 2)
+	f(`[[1, 2, 3], [4, 5, 6]]`, []int{2, 3}, 1, 2, 3, 4, 5, 6)
+	f(`[[[1]], [[2]]]`, []int{2, 1, 1}, 1, 2)
+	f(`[]`, []int{0})
+	f(`[true, false]`, []int{2}, 1, 0)
+	f(`["NaN", "Infinity", "-Infinity"]`, []int{3}, math.NaN(), math.Inf(1), math.Inf(-1))
+}
+
+func TestParseTensorRefuses(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		if got, err := parseTensor(jsontext.Value(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, %v, want an error with %q", text, got, err, want)
+		}
+	}
+	f(`[[1, 2], [3]]`, "differ in length: expected 2, got 1")
+	f(`[[1], 2]`, "differ in depth")
+	f(`[1, [2]]`, "differ in depth")
+	f(`[null]`, "expected a number, got null")
+	f(`["12"]`, `expected a number, got "12"`)
+	f(`[{"a": 1}]`, "expected a number, got an object")
+	f(strings.Repeat("[", 40)+"1"+strings.Repeat("]", 40), "more than 16 dimensions")
+}
+
+func TestValuesAppend(t *testing.T) {
+	f := func(v values, want string) {
+		t.Helper()
+		if got := string(v.append(nil)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	f(values{shape: []int{2, 2}, dtype: graph.Float32, data: []float64{0.5, float64(float32(0.1)), -1, 3}}, "[[0.5,0.1],[-1,3]]")
+	f(values{shape: []int{1}, dtype: graph.Float64, data: []float64{0.1}}, "[0.1]")
+	f(values{shape: []int{2}, dtype: graph.Int64, data: []float64{3, -1}}, "[3,-1]")
+	f(values{shape: []int{2}, dtype: graph.Bool, data: []float64{1, 0}}, "[true,false]")
+	f(values{shape: []int{3}, dtype: graph.Float32, data: []float64{math.NaN(), math.Inf(1), math.Inf(-1)}}, `["NaN","Infinity","-Infinity"]`)
+	f(values{dtype: graph.Float32, data: []float64{float64(float32(1e-10))}}, "1e-10")
+	f(values{shape: []int{0, 3}, dtype: graph.Float32}, "[]")
+}
+
+func TestRowsOf(t *testing.T) {
+	g := graph.New("g")
+	g.Input("a", graph.Float32, graph.Shape{graph.Batch, 3})
+	g.Input("b", graph.Float32, graph.Shape{2 * graph.Batch})
+	f := func(a, b []int, want int, wantErr string) {
+		t.Helper()
+		got, err := rowsOf(g, []*tensor{{shape: a}, {shape: b}})
+		switch {
+		case wantErr == "" && (err != nil || got != want):
+			t.Errorf("%v, %v: got %d, %v, want %d rows", a, b, got, err, want)
+		case wantErr != "" && (err == nil || !strings.Contains(err.Error(), wantErr)):
+			t.Errorf("%v, %v: got %d, %v, want an error with %q", a, b, got, err, wantErr)
+		}
+	}
+	f([]int{4, 3}, []int{8}, 4, "")
+	f([]int{4, 3}, []int{6}, 0, "input b: expected the shape [2B], got [6]")
+	f([]int{4, 2}, []int{8}, 0, "input a: expected the shape [B,3], got [4 2]")
+	f([]int{0, 3}, []int{0}, 0, "input a")
+	f([]int{3}, []int{2}, 0, "input a")
+}
