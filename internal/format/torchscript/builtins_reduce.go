@@ -35,7 +35,10 @@ var reduceBuiltins = map[string]builtin{
 // or empty.
 func (c *call) axes(i int, x *graph.Value) []int {
 	axes := append([]int(nil), c.ints(i)...)
-	if len(axes) == 0 {
+	if len(axes) == 0 || len(x.Shape) == 0 {
+		for _, a := range axes {
+			c.in.axis(a, 0)
+		}
 		return identityPerm(len(x.Shape))
 	}
 	for k := range axes {

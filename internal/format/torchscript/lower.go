@@ -69,6 +69,9 @@ func newInterp(m *Module, o LowerOptions, hints map[string]slotHint) *interp {
 	}
 }
 
+// errInternal is a panic that is no failure of the code: a defect here.
+var errInternal = errors.New("internal error of the reader")
+
 // restartError carries a restart out of run.
 type restartError struct{ restart }
 
@@ -84,7 +87,8 @@ func (in *interp) run(name string, def *funcDef) (err error) {
 		case *restart:
 			err = &restartError{*r}
 		default:
-			panic(r)
+			// A defect of this package must not end a server that opens a file.
+			err = &RunError{Pos: in.pos, Err: fmt.Errorf("%w: %v", errInternal, r)}
 		}
 	}()
 	in.pos = def.pos

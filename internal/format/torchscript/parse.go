@@ -5,8 +5,9 @@ import (
 	"strconv"
 )
 
-// Maxima of one parse.
-const maxExprDepth = 200 // nested expressions; printed code stays below 20
+// maxDepth bounds nested expressions and blocks, and operators in a row, which
+// nest to the left. Printed code stays below 50.
+const maxDepth = 200
 
 // parser reads one code file. It accepts what the TorchScript printer writes,
 // and the neighbouring Python that files made by hand hold.
@@ -95,6 +96,16 @@ func (p *parser) advance() error {
 	p.tok = t
 	return nil
 }
+
+// deeper enters a nested expression or block, and shallower leaves it.
+func (p *parser) deeper() error {
+	if p.depth++; p.depth > maxDepth {
+		return &FormatError{Member: p.lex.file, Err: limitf("expressions or blocks nested more than %d deep", maxDepth)}
+	}
+	return nil
+}
+
+func (p *parser) shallower() { p.depth-- }
 
 func (p *parser) isName(s string) bool  { return p.tok.kind == tokName && p.tok.text == s }
 func (p *parser) isPunct(s string) bool { return p.tok.kind == tokPunct && p.tok.text == s }
@@ -354,10 +365,10 @@ func (p *parser) param() (param, error) {
 
 // suite reads a block of statements.
 func (p *parser) suite() ([]stmt, error) {
-	if p.depth++; p.depth > maxExprDepth {
-		return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d nested blocks", maxExprDepth)}
+	if err := p.deeper(); err != nil {
+		return nil, err
 	}
-	defer func() { p.depth-- }()
+	defer p.shallower()
 	var body []stmt
 	err := p.block(func() error {
 		if p.tok.kind == tokNewline {

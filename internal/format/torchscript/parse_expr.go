@@ -9,10 +9,10 @@ import (
 
 // expr reads one expression: the conditional form binds weakest.
 func (p *parser) expr() (expr, error) {
-	if p.depth++; p.depth > maxExprDepth {
-		return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d nested expressions", maxExprDepth)}
+	if err := p.deeper(); err != nil {
+		return nil, err
 	}
-	defer func() { p.depth-- }()
+	defer p.shallower()
 	pos := p.pos()
 	if p.isName("lambda") {
 		return nil, p.errorf("lambda is not part of serialized code")
@@ -60,10 +60,10 @@ func (p *parser) binary(level int) (expr, error) {
 		if err := p.advance(); err != nil {
 			return nil, err
 		}
-		if p.depth++; p.depth > maxExprDepth {
-			return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d nested expressions", maxExprDepth)}
+		if err := p.deeper(); err != nil {
+			return nil, err
 		}
-		defer func() { p.depth-- }()
+		defer p.shallower()
 		x, err := p.binary(level)
 		return &unaryExpr{pos, "not", x}, err
 	}
@@ -80,8 +80,8 @@ func (p *parser) binary(level int) (expr, error) {
 			return nil, p.errorf("comparisons in a chain are not part of serialized code")
 		}
 		// A long chain leans to the left and would be walked recursively.
-		if n >= maxExprDepth {
-			return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d operators in a row", maxExprDepth)}
+		if n >= maxDepth {
+			return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d operators in a row", maxDepth)}
 		}
 		y, err := p.binary(level + 1)
 		if err != nil {
@@ -127,10 +127,10 @@ func (p *parser) unary() (expr, error) {
 		if !p.isPunct(op) {
 			continue
 		}
-		if p.depth++; p.depth > maxExprDepth {
-			return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d nested expressions", maxExprDepth)}
+		if err := p.deeper(); err != nil {
+			return nil, err
 		}
-		defer func() { p.depth-- }()
+		defer p.shallower()
 		if err := p.advance(); err != nil {
 			return nil, err
 		}
@@ -152,6 +152,10 @@ func (p *parser) unary() (expr, error) {
 	if err != nil || !p.isPunct("**") {
 		return x, err
 	}
+	if err := p.deeper(); err != nil {
+		return nil, err
+	}
+	defer p.shallower()
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
@@ -170,8 +174,8 @@ var draws = map[string]bool{
 func (p *parser) postfix() (expr, error) {
 	x, err := p.atom()
 	for n := 0; err == nil; n++ {
-		if n > maxExprDepth {
-			return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d operators in a row", maxExprDepth)}
+		if n > maxDepth {
+			return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d operators in a row", maxDepth)}
 		}
 		pos := p.pos()
 		switch {

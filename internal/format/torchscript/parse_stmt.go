@@ -17,10 +17,10 @@ func (p *parser) statement() (stmt, error) {
 }
 
 func (p *parser) ifStatement() (stmt, error) {
-	if p.depth++; p.depth > maxExprDepth { // a chain of elif recurses
-		return nil, &FormatError{Member: p.lex.file, Err: limitf("more than %d branches", maxExprDepth)}
+	if err := p.deeper(); err != nil {
+		return nil, err
 	}
-	defer func() { p.depth-- }()
+	defer p.shallower()
 	s := &ifStmt{pos: p.pos()}
 	err := p.advance()
 	if err != nil {
