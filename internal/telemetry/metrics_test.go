@@ -1,0 +1,182 @@
+package telemetry_test
+
+import (
+	"errors"
+	"io"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
+)
+
+// scrape returns the lines of /metrics that hold a text.
+func scrape(t *testing.T, m *telemetry.Metrics, accept string) string {
+	t.Helper()
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, r)
+	b, err := io.ReadAll(w.Result().Body)
+	if err != nil || w.Code != 200 {
+		t.Fatalf("%d, %v: %s", w.Code, err, b)
+	}
+	return string(b)
+}
+
+func has(t *testing.T, body string, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("no line %q", line)
+		}
+	}
+}
+
+func filled() *telemetry.Metrics {
+	m := telemetry.NewMetrics(telemetry.MetricsOptions{Version: "v1.2.3", Commit: "abc", BuildDate: "today"})
+	route := m.Route("POST", "/predict")
+	route(200, 70*time.Microsecond, "")
+	route(200, 3*time.Millisecond, "")
+	route(422, 60*time.Microsecond, "")
+	m.Route("GET", "other")(404, time.Microsecond, "")
+	infer := m.Inference("carla-ppo", "v0.1.0")
+	infer(3, true, false, 4*time.Microsecond, 1500*time.Nanosecond)
+	infer(1, false, true, 0, 0)
+	m.Rejected("queue_full")()
+	m.Error("VALIDATION_ERROR", "/predict")
+	m.Active(2)
+	m.Active(-1)
+	m.Panicked()
+	m.Connections(func() int { return 7 })
+	m.Queue(func() int { return 5 }, func() int { return 2 })
+	m.ModelState("carla-ppo", "v0.1.0", true, true, false)
+	m.ModelState("carla-ppo", "v0.0.9", false, false, true)
+	m.ModelLoaded("carla-ppo", "v0.1.0", 20*time.Millisecond, nil)
+	m.ModelLoaded("carla-ppo", "v0.0.9", 0, errors.New("no file"))
+	m.ModelWarmed(time.Millisecond)
+	return m
+}
+
+func TestMetrics(t *testing.T) {
+	m := filled()
+	body := scrape(t, m, "")
+	has(t, body,
+		`http_requests_total{endpoint="/predict",method="POST",status="200"} 2`,
+		`http_requests_total{endpoint="/predict",method="POST",status="422"} 1`,
+		`http_requests_total{endpoint="other",method="GET",status="404"} 1`,
+		`http_request_duration_seconds_bucket{endpoint="/predict",method="POST",le="5e-05"} 0`,
+		`http_request_duration_seconds_bucket{endpoint="/predict",method="POST",le="0.0001"} 2`,
+		`http_request_duration_seconds_bucket{endpoint="/predict",method="POST",le="0.005"} 3`,
+		`http_request_duration_seconds_count{endpoint="/predict",method="POST"} 3`,
+		`carla_rl_http_requests_total{endpoint="/predict",method="POST",status_code="200"} 2`,
+		`carla_rl_request_duration_seconds_bucket{endpoint="/predict",method="POST",le="0.0001"} 2`,
+		`carla_rl_request_duration_seconds_count{endpoint="/predict",method="POST"} 3`,
+		`carla_rl_inference_requests_total{model="carla-ppo",status="success",version="v0.1.0"} 1`,
+		`carla_rl_inference_requests_total{model="carla-ppo",status="error",version="v0.1.0"} 1`,
+		`carla_rl_inference_duration_seconds_bucket{model="carla-ppo",version="v0.1.0",le="1e-06"} 0`,
+		`carla_rl_inference_duration_seconds_bucket{model="carla-ppo",version="v0.1.0",le="2e-06"} 1`,
+		`carla_rl_batch_size_bucket{model="carla-ppo",version="v0.1.0",le="4"} 1`,
+		`carla_rl_deterministic_requests_total{model="carla-ppo",version="v0.1.0"} 1`,
+		`carla_rl_queue_seconds_count 1`,
+		`carla_rl_requests_rejected_total{reason="queue_full"} 1`,
+		`carla_rl_errors_total{endpoint="/predict",error_type="VALIDATION_ERROR"} 1`,
+		`carla_rl_active_requests 1`,
+		`carla_rl_panics_total 1`,
+		`carla_rl_connections_open 7`,
+		`carla_rl_request_queue_length 5`,
+		`carla_rl_lanes_busy 2`,
+		`carla_rl_model_loaded{model="carla-ppo",version="v0.1.0"} 1`,
+		`carla_rl_model_loaded{model="carla-ppo",version="v0.0.9"} 0`,
+		`carla_rl_model_warmed_up{model="carla-ppo",version="v0.1.0"} 1`,
+		`carla_rl_model_hashed{model="carla-ppo",version="v0.0.9"} 1`,
+		`carla_rl_model_load_failures_total{model="carla-ppo",version="v0.0.9"} 1`,
+		`carla_rl_model_loading_duration_seconds_count 1`,
+		`carla_rl_model_warmup_duration_seconds_count 1`,
+	)
+	for _, want := range []string{`carla_rl_build_info{build_date="today",commit="abc",go_version="go`, "carla_rl_service_uptime_seconds ", "carla_rl_service_startup_timestamp_seconds ", "go_goroutines ", "go_memstats_heap_alloc_bytes "} {
+		if !strings.Contains(body, want) {
+			t.Errorf("nothing begins with %q", want)
+		}
+	}
+	m.ModelGone("carla-ppo", "v0.0.9")
+	if body := scrape(t, m, ""); strings.Contains(body, `carla_rl_model_loaded{model="carla-ppo",version="v0.0.9"}`) {
+		t.Error("a version that is gone still has a state")
+	}
+}
+
+// TestMetricsNames holds the names to the conventions of Prometheus.
+func TestMetricsNames(t *testing.T) {
+	problems, err := promlint.New(strings.NewReader(scrape(t, filled(), ""))).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if !strings.HasPrefix(p.Metric, "go_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
+
+// TestMetricsGuide holds that every name the guide's dashboard and alerts
+// query is there with its labels.
+func TestMetricsGuide(t *testing.T) {
+	body := scrape(t, filled(), "")
+	for _, want := range []string{
+		`(?m)^http_requests_total\{[^}]*endpoint="[^"]+",method="[^"]+",status="\d{3}"\} `,
+		`(?m)^http_request_duration_seconds_bucket\{[^}]*le="0.01"\} `,
+	} {
+		if !regexp.MustCompile(want).MatchString(body) {
+			t.Errorf("nothing matches %s", want)
+		}
+	}
+}
+
+func TestMetricsExemplar(t *testing.T) {
+	m := telemetry.NewMetrics(telemetry.MetricsOptions{})
+	m.Route("POST", "/predict")(200, 70*time.Microsecond, "4bf92f3577b34da6a3ce929d0e0e4736")
+	if body := scrape(t, m, "application/openmetrics-text"); !strings.Contains(body, `# {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}`) {
+		t.Error("no exemplar")
+	}
+}
+
+func TestMetricsNativeHistograms(t *testing.T) {
+	m := telemetry.NewMetrics(telemetry.MetricsOptions{NativeHistograms: true})
+	m.Route("POST", "/predict")(200, 70*time.Microsecond, "")
+	plain := scrape(t, m, "")
+	has(t, plain, `http_request_duration_seconds_count{endpoint="/predict",method="POST"} 1`)
+	if proto := scrape(t, m, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"); !strings.Contains(proto, "http_request_duration_seconds") {
+		t.Error("no protobuf exposition")
+	}
+}
+
+func TestMetricsAllocateNothing(t *testing.T) {
+	m := telemetry.NewMetrics(telemetry.MetricsOptions{})
+	route, infer := m.Route("POST", "/predict"), m.Inference("m", "v")
+	route(200, time.Microsecond, "")
+	if n := testing.AllocsPerRun(1000, func() {
+		route(200, 70*time.Microsecond, "")
+		infer(1, true, false, time.Microsecond, time.Microsecond)
+		m.Active(1)
+	}); n != 0 {
+		t.Errorf("%v allocations a request", n)
+	}
+}
+
+func BenchmarkObservers(b *testing.B) {
+	m := telemetry.NewMetrics(telemetry.MetricsOptions{})
+	route, infer := m.Route("POST", "/predict"), m.Inference("m", "v")
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Active(1)
+		route(200, 70*time.Microsecond, "")
+		infer(1, true, false, time.Microsecond, time.Microsecond)
+		m.Active(-1)
+	}
+}
