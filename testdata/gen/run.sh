@@ -36,8 +36,9 @@ write_torch() {
     else
         environment "torch-$1" "requirements-torch-$1.txt"
     fi
-    rm -rf "$out/torch/$1"
+    rm -rf "$out/torch/$1" "$out/torch_ops/$1"
     write make_torch "$out/torch"
+    write make_ops "$out/torch_ops"
 }
 
 write_preprocess() {
