@@ -81,7 +81,7 @@ func (s *scaler) done(steps []step, columns ...column) (*Preprocessor, error) {
 			return nil, errors.New("n_features_in_ is not a number of columns")
 		}
 		for _, c := range columns {
-			if c.values != nil && len(c.values) != int(n) {
+			if len(c.values) != int(n) {
 				return nil, fmt.Errorf("%s has %d values and n_features_in_ is %d", c.name, len(c.values), n)
 			}
 		}

@@ -101,9 +101,6 @@ func statistics(found map[string]*pickle.Array) (*Preprocessor, error) {
 	if p.width, err = widthOf(m, s); err != nil {
 		return nil, err
 	}
-	if len(m.values) == 0 || len(s.values) == 0 {
-		return nil, fmt.Errorf("mean or deviation without values")
-	}
 	p.steps = []step{&normalize{m.values, s.values}}
 	if a, ok := found["clip"]; ok {
 		c, err := statClip(a.Values)

@@ -159,9 +159,9 @@ func widthOf(columns ...column) (int, error) {
 	width := 0
 	for _, c := range columns {
 		switch n := len(c.values); {
-		case n == 0 && c.values != nil, n > maxWidth:
+		case n == 0 || n > maxWidth:
 			return 0, fmt.Errorf("%s has %d values, 1 to %d were wanted", c.name, n, maxWidth)
-		case n <= 1 || n == width:
+		case n == 1 || n == width:
 		case width == 0:
 			width = n
 		default:
