@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -73,11 +72,6 @@ type fakeBackend struct {
 	act       func(ctx context.Context, req *serving.Request) error // instead of the default
 	readiness atomic.Pointer[server.NotReadyError]
 	loading   atomic.Bool
-	last      struct {
-		sync.Mutex
-		inputs        [][]float32
-		deterministic bool
-	}
 }
 
 func (b *fakeBackend) Resolve(model, version string) (server.Target, error) {

@@ -41,7 +41,7 @@ func TestSpans(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, a := range root.Attributes() {
-		got[string(a.Key)] = a.Value.Emit()
+		got[string(a.Key)] = a.Value.String()
 	}
 	for key, want := range map[string]string{
 		"http.request.method": "POST", "http.route": "/predict", "http.response.status_code": "200", "url.scheme": "http", "network.protocol.version": "1.1",

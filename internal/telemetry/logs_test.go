@@ -108,7 +108,7 @@ func TestLoggerFileRotates(t *testing.T) {
 	}
 	long := strings.Repeat("x", 1000)
 	for range 2500 {
-		log.Info(long)
+		log.Info("long", "text", long)
 	}
 	if err := closer.Close(); err != nil {
 		t.Fatal(err)
