@@ -34,7 +34,7 @@ FUZZ_COUNT ?= 2000
 # A test binary is killed when it takes longer than this.
 TEST_TIMEOUT ?= 10m
 
-GOTEST := go run ./tools/testsum
+GOTEST := go run ./tools/testsum --
 
 .PHONY: help
 help: ## List the targets.
