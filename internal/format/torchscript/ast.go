@@ -1,5 +1,7 @@
 package torchscript
 
+import "strings"
+
 // sourceFile is one parsed code file.
 type sourceFile struct {
 	name    string // member name without the archive's stem
@@ -204,14 +206,11 @@ func typeName(e expr) string {
 	case nil:
 		return "Tensor"
 	case *indexExpr:
-		s := typeName(e.x) + "["
+		parts := make([]string, len(e.idx))
 		for i, x := range e.idx {
-			if i > 0 {
-				s += ", "
-			}
-			s += typeName(x)
+			parts[i] = typeName(x)
 		}
-		return s + "]"
+		return typeName(e.x) + "[" + strings.Join(parts, ", ") + "]"
 	case *litExpr:
 		if e.val == nil {
 			return "NoneType"

@@ -1,8 +1,6 @@
 package torchscript
 
 import (
-	"math"
-
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
@@ -276,6 +274,3 @@ func lerp(c *call) value {
 	w := c.operand(2, d)
 	return newTensor(c.in.add(graph.OpAdd, nil, x, c.in.add(graph.OpMul, nil, w, d)))
 }
-
-// finite reports whether f is a number.
-func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }

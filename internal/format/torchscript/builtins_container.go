@@ -130,8 +130,8 @@ func listExtend(c *call) value {
 }
 
 func containerPop(c *call) value {
-	if d, ok := c.args[0].(*dict); ok {
-		d = c.mutableDict(0)
+	if _, ok := c.args[0].(*dict); ok {
+		d := c.mutableDict(0)
 		k := c.in.key(c.args[1])
 		v, there := d.vals[k]
 		if !there {

@@ -1,5 +1,7 @@
 package torchscript
 
+import "github.com/carla-rl/carla-rl-serving/internal/graph"
+
 // scalarLogic is comparison and logic of Python values.
 var scalarLogic = map[string]builtin{
 	"eq":           {"a b", func(c *call) value { return c.in.compare("eq", c.args[0], c.args[1]) }},
@@ -33,6 +35,8 @@ func identical(a, b value) bool {
 // compare decides eq, lt or gt of two Python values. The number of rows is
 // compared as far as that does not depend on how many there are.
 func (in *interp) compare(op string, a, b value) bool {
+	in.learnDim(a, b)
+	in.learnDim(b, a)
 	ra, aRows := a.(rows)
 	rb, bRows := b.(rows)
 	if (aRows || bRows) && isNumber(a) && isNumber(b) {
@@ -68,6 +72,20 @@ func (in *interp) compare(op string, a, b value) bool {
 	return in.equalValues(a, b, 0)
 }
 
+// learnDim ends this attempt if a is the open width of an input: the code
+// checks it against b, which it is then taken to be.
+func (in *interp) learnDim(a, b value) {
+	d, open := a.(openDim)
+	if !open {
+		return
+	}
+	n, ok := b.(int64)
+	if !ok || n < 1 || n > graph.MaxRowElements {
+		in.needShape(d.of)
+	}
+	in.learn(d.of, graph.Shape{graph.Batch, int(n)}, nil)
+}
+
 func (in *interp) equalValues(a, b value, depth int) bool {
 	in.step(in.pos)
 	if depth > maxCallDepth {
@@ -88,6 +106,8 @@ func (in *interp) equalValues(a, b value, depth int) bool {
 		}
 		x, y = v.elems, w.elems
 	default:
+		in.learnDim(a, b)
+		in.learnDim(b, a)
 		if isNumber(a) && isNumber(b) {
 			return in.compare("eq", a, b)
 		}
@@ -133,14 +153,18 @@ func (in *interp) compareRows(op string, a, b value, ra, rb int64) bool {
 
 func bitwise(f func(x, y int64) int64) func(c *call) value {
 	return func(c *call) value {
-		p, pBool := c.args[0].(bool)
-		q, qBool := c.args[1].(bool)
-		x, y := int64(c.int(0, 0)), int64(c.int(1, 0))
-		if pBool && qBool {
-			_, _ = p, q
-			return f(x, y) != 0
+		_, pBool := c.args[0].(bool)
+		_, qBool := c.args[1].(bool)
+		x, xInt := toInt(c.args[0])
+		y, yInt := toInt(c.args[1])
+		if !xInt || !yInt {
+			c.in.unsupported("torch.%s of a %s and a %s", c.name, kindName(c.args[0]), kindName(c.args[1]))
 		}
-		return f(x, y)
+		n := f(x, y)
+		if pBool && qBool {
+			return n != 0
+		}
+		return n
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 // the world outside, which have one answer here.
 var primBuiltins = map[string]builtin{
 	"RaiseException":              {"msg class", raise},
-	"warn":                        {"msg stacklevel category", func(c *call) value { c.in.warnings = append(c.in.warnings, format(c.args[0])); return nil }},
+	"warn":                        {"msg stacklevel category", func(*call) value { return nil }},
 	"is_grad_enabled":             {"", func(*call) value { return false }},
 	"set_grad_enabled":            {"mode", func(*call) value { return nil }},
 	"is_autocast_enabled":         {"device", func(*call) value { return false }},
@@ -63,7 +63,7 @@ var typeBuiltins = map[string]builtin{
 	"len":               {"x", func(c *call) value { return c.in.sizeOf(c.handle(0), 0) }},
 	"tolist":            {"x", toList},
 
-	"to":                             {"x a b c d e f", toAny},
+	"to":                             {"x a b c d e dtype other copy", toAny},
 	"type_as":                        {"x other", func(c *call) value { return c.in.convert(c.handle(0), c.in.dtypeOf(c.handle(1))) }},
 	"_to_copy":                       {"x dtype layout device pin_memory non_blocking memory_format", func(c *call) value { return c.in.convert(c.handle(0), c.dtype(1, c.in.dtypeOf(c.handle(0)))) }},
 	"double":                         {"x", func(c *call) value { return c.in.convert(c.handle(0), graph.Float64) }},
@@ -217,6 +217,10 @@ func size(c *call) value {
 	if t.num != nil {
 		return out
 	}
+	if t.pending {
+		out.elems = []value{c.in.sizeOf(t, 0), c.in.sizeOf(t, 1)}
+		return out
+	}
 	for _, d := range c.in.read(t).Shape {
 		out.elems = append(out.elems, dimValue(d))
 	}
@@ -227,9 +231,12 @@ func size(c *call) value {
 // as far as it is a flat row.
 func (in *interp) sizeOf(t *tensor, dim int) value {
 	if t.pending {
-		if dim == 0 || dim == -2 {
-			t.slot.flat = true
+		t.slot.flat = true
+		switch dim {
+		case 0, -2:
 			return rows(1)
+		case 1, -1:
+			return openDim{t}
 		}
 		in.needShape(t)
 	}

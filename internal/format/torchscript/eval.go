@@ -1,6 +1,9 @@
 package torchscript
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // eval computes an expression.
 func (in *interp) eval(fr *frame, e expr) value {
@@ -184,8 +187,8 @@ func (in *interp) objectAttr(o *object, name string) value {
 		in.attrRead[o][name] = true
 		return in.loaded(o, name, v)
 	}
-	for i := len(o.class.fields) - 1; i >= 0; i-- {
-		if f := o.class.fields[i]; f.name == name && f.value != nil {
+	for _, f := range slices.Backward(o.class.fields) {
+		if f.name == name && f.value != nil {
 			return in.eval(&frame{}, f.value)
 		}
 	}

@@ -46,7 +46,6 @@ type interp struct {
 	decided  map[*graph.Value]bool     // values that the control flow looked at
 	attrs    map[*object]map[string]value
 	attrRead map[*object]map[string]bool
-	warnings []string
 }
 
 // slotHint is what an earlier attempt found out about an input.

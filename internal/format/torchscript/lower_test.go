@@ -242,6 +242,8 @@ func TestLowerInfersShapes(t *testing.T) {
 	inferred("return torch.matmul(torch.flatten(x, 1), torch.ones([6, 4]))", graph.Shape{-1, 6})
 	inferred("y = torch.view(x, [torch.size(x, 0), -1])\nreturn torch.linear(y, torch.ones([4, 5]))", graph.Shape{-1, 5})
 	inferred("return torch.layer_norm(x, [8])", graph.Shape{-1, 8})
+	inferred("if torch.ne(5, torch.size(x, -1)):\n  ops.prim.RaiseException(\"bad width\")\nreturn torch.relu(x)", graph.Shape{-1, 5})
+	inferred("if torch.ne(torch.size(x), [torch.size(x, 0), 5]):\n  ops.prim.RaiseException(\"bad width\")\nreturn torch.relu(x)", graph.Shape{-1, 5})
 
 	needs := func(body string) {
 		t.Helper()
@@ -258,5 +260,8 @@ func TestLowerInfersShapes(t *testing.T) {
 	needs("return torch.relu(x)")
 	needs("return torch.conv2d(x, torch.ones([4, 3, 2, 2]))")
 	needs("return torch.slice(x, 1, 0, 2)")
+	needs("return torch.mul(x, torch.size(x, 1))")
+	needs("return torch.view(x, [torch.size(x, 0), torch.size(x, 1)])")
+	needs("return torch.view(x, [torch.size(x, 0), torch.floordiv(torch.size(x, 1), 2), 2])")
 	needs("if torch.ne(torch.dim(x), 4):\n  ops.prim.RaiseException(\"expected 4D input\")\nreturn torch.linear(x, torch.ones([4, 7]))")
 }

@@ -10,7 +10,7 @@ import (
 
 // value is what an expression of the code is while a method is lowered:
 //
-//	nil (None), bool, int64, float64, string, rows,
+//	nil (None), bool, int64, float64, string, rows, openDim,
 //	*list, *tuple, *dict, *tensor, *object,
 //	*function, *classDef, namespace, device, absent, uninitialized
 type value any
@@ -18,6 +18,10 @@ type value any
 // rows is an integer that is a multiple of the number of rows of the batch:
 // what x.size(0) gives. It is 1 or more.
 type rows int64
+
+// openDim is the width of an input whose shape is not known: a comparison with
+// a number tells it.
+type openDim struct{ of *tensor }
 
 // list is Python's list: shared, mutable.
 type list struct {
@@ -111,7 +115,7 @@ func kindName(v value) string {
 		return "None"
 	case bool:
 		return "bool"
-	case int64, rows:
+	case int64, rows, openDim:
 		return "int"
 	case float64:
 		return "float"
