@@ -44,7 +44,11 @@ func (e *FormatError) Error() string {
 	b.WriteString(e.Format)
 	if e.Path != "" {
 		b.WriteString(": ")
-		b.WriteString(e.Path)
+		if path := quote(e.Path); path[1:len(path)-1] == e.Path {
+			b.WriteString(e.Path)
+		} else { // long, or with characters that would spoil a log
+			b.WriteString(path)
+		}
 	}
 	if e.Offset >= 0 {
 		fmt.Fprintf(&b, ": at byte 0x%x", e.Offset)

@@ -311,8 +311,15 @@ func TestMaxBytes(t *testing.T) {
 }
 
 func TestFormatErrorPath(t *testing.T) {
-	err := &pickle.FormatError{Format: "torch", Offset: -1, Path: "data.pkl", Err: errors.New("no")}
-	if got := err.Error(); got != "torch: data.pkl: no" {
-		t.Errorf("got %q", got)
+	f := func(path, want string) {
+		t.Helper()
+		err := &pickle.FormatError{Format: "torch", Offset: -1, Path: path, Err: errors.New("no")}
+		if got := err.Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
+	f("", "torch: no")
+	f("data.pkl", "torch: data.pkl: no")
+	f("a\nINFO b", `torch: "a\nINFO b": no`)
+	f(strings.Repeat("a", 100), `torch: "`+strings.Repeat("a", 80)+`"... (100 bytes): no`)
 }

@@ -356,9 +356,10 @@ func TestNPZFails(t *testing.T) {
 var hostile = []struct{ name, in, want string }{
 	{"system", "cposix\nsystem\n(" + str("touch /tmp/pwned-p") + "tR", `"posix.system"`},
 	{"system in the state", object(features, "is_fitted", "cposix\nsystem\n("+str("touch /tmp/pwned-p")+"tR"), `"posix.system"`},
-	{"class beside a known one", object("src.preprocessing.OtherPreprocessor"), "unsupported: preprocessor class src.preprocessing.OtherPreprocessor; known are"},
+	{"class beside a known one", object("src.preprocessing.OtherPreprocessor"), `unsupported: preprocessor class "src.preprocessing.OtherPreprocessor"; known are`},
 	{"known class in another module", object("evil.StandardFeaturePreprocessor"), `global is not on the allow list: "evil.StandardFeaturePreprocessor"`},
-	{"scaler that is not known", object(sklearn + "PowerTransformer"), "unsupported: preprocessor class sklearn.preprocessing._data.PowerTransformer"},
+	{"long name of a known module", object("sklearn." + strings.Repeat("\x19", 4000) + ".Scaler"), `preprocessor class "sklearn.\x19\x19`},
+	{"scaler that is not known", object(sklearn + "PowerTransformer"), `unsupported: preprocessor class "sklearn.preprocessing._data.PowerTransformer"`},
 	{"joblib", object("joblib.numpy_pickle.NumpyArrayWrapper"), "unsupported: joblib container"},
 	{"number", "I1\n", "unsupported: preprocessor that is a int"},
 	{"class", "csklearn.pipeline\nPipeline\n", "unsupported: preprocessor that is a global"},

@@ -169,9 +169,21 @@ func refusal(g pickle.Global, err error) error {
 	root, _, _ := strings.Cut(g.Module, ".")
 	switch root {
 	case "joblib":
-		return fmt.Errorf("%w: joblib container (%s): save with pickle.dump instead: %w", ErrUnsupported, g, err)
+		return &classError{text: "joblib container: save with pickle.dump instead", err: err}
 	case "sklearn", "stable_baselines3", "sb3_contrib", "src", "preprocessing", "model_serving":
-		return fmt.Errorf("%w: preprocessor class %s; known are %s: %w", ErrUnsupported, g, known, err)
+		return &classError{text: fmt.Sprintf("preprocessor class %.100q; known are %s", g.String(), known), err: err}
 	}
 	return err
 }
+
+// classError is an ErrUnsupported that stands for the refusal of a global.
+type classError struct {
+	text string
+	err  error
+}
+
+// Error says what is not supported and what is.
+func (e *classError) Error() string { return ErrUnsupported.Error() + ": " + e.text }
+
+// Unwrap makes the error an ErrUnsupported and gives the refusal.
+func (e *classError) Unwrap() []error { return []error{ErrUnsupported, e.err} }
