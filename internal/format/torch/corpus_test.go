@@ -61,6 +61,31 @@ func TestCorpusHostile(t *testing.T) {
 	})
 }
 
+// The state dicts of the small corpus hold the same tensors in the zip and in
+// the container before it, for every version of torch that wrote them.
+func TestTestdata(t *testing.T) {
+	const cases = 5
+	found, err := filepath.Glob("../../../testdata/torch/*/*/state_dict_legacy.pth")
+	if err != nil || len(found) < cases {
+		t.Fatalf("%d files, at least %d were wanted: %v", len(found), cases, err)
+	}
+	for _, path := range found {
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(path), "state_dict.pth"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, s := stateDict(t, b)
+		g, old := stateDict(t, before)
+		if f.Kind != torch.KindZip || g.Kind != torch.KindLegacy || len(s) == 0 || show(s) != show(old) {
+			t.Errorf("%s: %s and %s differ", path, f.Kind, g.Kind)
+		}
+	}
+}
+
 // Every state dict of the corpus is read whole: the .pth files of torch, those
 // of other libraries and the members of the zips of stable-baselines3.
 func TestCorpusStateDicts(t *testing.T) {
