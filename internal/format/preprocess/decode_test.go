@@ -135,7 +135,7 @@ func TestDecode(t *testing.T) {
 			}
 		}
 	}
-	const std, min = "StandardFeaturePreprocessor", "MinimalPreprocessor"
+	const std, minimal = "StandardFeaturePreprocessor", "MinimalPreprocessor"
 	f("all parts", standard(), std, 0, []float64{14, 1, 3, 0.25, -3}, []float64{2, 1, 0.1875, 0, -0.3125})
 	f("raw speed", standard("normalize_speed", no), std, 0, []float64{14, 1, 3}, []float64{14, 1, 0.1875})
 	f("raw steering", standard("normalize_steering", no), std, 0, []float64{14, 1, 3}, []float64{2, 1, 0.1875})
@@ -144,11 +144,11 @@ func TestDecode(t *testing.T) {
 	f("not fitted", standard("is_fitted", no), std, 0, []float64{14, 1, 3}, []float64{14, 1, 3})
 	f("endless clip range", standard("sensor_clip_range", "("+num(math.Inf(-1))+num(math.Inf(1))+"t"), std, 0, []float64{14, 1, 3}, []float64{2, 1, 0.6875})
 	f("shape of another form", standard("input_shape", none), std, 0, []float64{14, 1, 3}, []float64{2, 1, 0.1875})
-	f("minimal", object("src.preprocessing.MinimalPreprocessor", "is_fitted", yes), min, 0, []float64{14, 1, 3}, []float64{14, 1, 3})
+	f("minimal", object("src.preprocessing.MinimalPreprocessor", "is_fitted", yes), minimal, 0, []float64{14, 1, 3}, []float64{14, 1, 3})
 	for _, module := range []string{"preprocessing", "model_serving.src.preprocessing", "__main__"} {
-		f(module, object(module+".MinimalPreprocessor", "is_fitted", yes), min, 0, []float64{1, 2}, []float64{1, 2})
+		f(module, object(module+".MinimalPreprocessor", "is_fitted", yes), minimal, 0, []float64{1, 2}, []float64{1, 2})
 	}
-	f("protocol 0", "ccopy_reg\n_reconstructor\n(csrc.preprocessing\nMinimalPreprocessor\nc__builtin__\nobject\nNtR"+dict("is_fitted", yes)+"b", min, 0, []float64{1, 2}, []float64{1, 2})
+	f("protocol 0", "ccopy_reg\n_reconstructor\n(csrc.preprocessing\nMinimalPreprocessor\nc__builtin__\nobject\nNtR"+dict("is_fitted", yes)+"b", minimal, 0, []float64{1, 2}, []float64{1, 2})
 
 	f("standard", object(sklearn+"StandardScaler", "mean_", list(1, 2), "scale_", list(2, 4)), "StandardScaler", 2, []float64{5, 6}, []float64{2, 1})
 	f("old module", object("sklearn.preprocessing.data.StandardScaler", "mean_", list(1, 2), "scale_", list(2, 4)), "StandardScaler", 2, []float64{5, 6}, []float64{2, 1})

@@ -95,9 +95,6 @@ func (p *Preprocessor) Lower(g *graph.Graph, x *graph.Value) (*graph.Value, erro
 func Decode(data []byte) (*Preprocessor, error) {
 	p, err := decode(data)
 	if err != nil {
-		if fe := new(FormatError); errors.As(err, &fe) && fe == err {
-			return nil, err
-		}
 		return nil, &FormatError{Format: "preprocessor", Offset: -1, Err: err}
 	}
 	return p, nil
