@@ -259,7 +259,7 @@ func guarded(t *testing.T, f func() error) {
 	if err != nil {
 		t.Error(err)
 	}
-	if took > maxTime {
+	if took > slowdown*maxTime {
 		t.Errorf("took %v", took)
 	}
 	// All that was allocated, so no less than what was held at any time.

@@ -486,7 +486,7 @@ func guarded(t *testing.T, f func() error) {
 	if err != nil {
 		t.Error(err)
 	}
-	if took > maxTime {
+	if took > slowdown*maxTime {
 		t.Errorf("took %v", took)
 	}
 	if n := after.TotalAlloc - before.TotalAlloc; n > maxBytes {

@@ -294,6 +294,10 @@ func TestLegacy(t *testing.T) {
 	if f.Kind != torch.KindLegacy || show(s) != "w f32 [2,3] [1 2 3 4 5 6]" {
 		t.Errorf("%s: %s", f.Kind, show(s))
 	}
+	framed := strings.Replace(string(legacy(object, "]"+text("k")+"a", data)), "\x80\x02\x8a", "\x80\x04\x95\x0d\x00\x00\x00\x00\x00\x00\x00\x8a", 1)
+	if _, s := stateDict(t, []byte(framed)); show(s) != "w f32 [2,3] [1 2 3 4 5 6]" {
+		t.Errorf("protocol 4: %s", show(s))
+	}
 	big := legacy(dict("w", view{"FloatStorage", "k", 1, 0, shape(1), shape(1)}.pickled("N")), "]"+text("k")+"a", []byte("\x00\x00\x00\x00\x00\x00\x00\x01\x3f\x80\x00\x00"))
 	if _, s := stateDict(t, []byte(strings.Replace(string(big), "\x88u.", "\x89u.", 1))); show(s) != "w f32 [1] [1]" {
 		t.Errorf("big-endian: %s", show(s))

@@ -14,12 +14,27 @@ import (
 const legacyProtocol = 1001
 
 // legacyStart is the first pickle of that container from the opcode after
-// PROTO on: the number 119547037146038801333356.
-var legacyStart = []byte("\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.")
+// PROTO on: the number 119547037146038801333356. From protocol 4 on there is a
+// frame around it.
+const (
+	legacyStart = "\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+	legacyFrame = "\x95\x0d\x00\x00\x00\x00\x00\x00\x00"
+)
 
 // IsLegacy reports whether data begins as the container before the zip does.
-func IsLegacy(data []byte) bool {
-	return len(data) > 2 && data[0] == 0x80 && bytes.HasPrefix(data[2:], legacyStart)
+func IsLegacy(data []byte) bool { return legacyHead(data) > 0 }
+
+// legacyHead returns the length of the first pickle, 0 where it is another.
+func legacyHead(data []byte) int {
+	if len(data) < 2 || data[0] != 0x80 {
+		return 0
+	}
+	for _, head := range []string{legacyStart, legacyFrame + legacyStart} {
+		if bytes.HasPrefix(data[2:], []byte(head)) {
+			return 2 + len(head)
+		}
+	}
+	return 0
 }
 
 // legacyReader walks the consecutive parts of a legacy file: the pickles of
@@ -87,7 +102,7 @@ func (r *legacyReader) file() (*File, error) {
 
 // header reads what is before the object and returns the byte order.
 func (r *legacyReader) header() (binary.ByteOrder, error) {
-	r.pos = 2 + len(legacyStart) // IsLegacy has compared them
+	r.pos = legacyHead(r.data)
 	protocol, err := r.next(pickle.Options{})
 	if err != nil {
 		return nil, err
