@@ -19,12 +19,8 @@ var scriptForms = []string{"trace", "script", "frozen"}
 // refusal says is missing. Every other case must give the recorded answers.
 var refusals = map[string]string{
 	"torch/control_flow":       "rows of the batch would be mixed",
-	"torch/lstm_2layer":        "torch.lstm",
-	"torch/lstm_state_io":      "", // the trace lacks torch.lstm, the script the shape of its input
-	"torch/mha":                "torch._native_multi_head_attention",
-	"torch/transformer":        "torch._transformer_encoder_layer_fwd",
-	"torch/rsl_rl_lstm_export": "",
-	"rsl_rl/gru2_gaussian":     "number of rows",
+	"torch/rsl_rl_lstm_export": "state that is kept in the module between calls (cell_state, hidden_state): a recurrent policy",
+	"rsl_rl/gru2_gaussian":     "state that is kept in the module between calls (hidden_state): a recurrent policy",
 }
 
 // TestConformance holds the files that five versions of PyTorch wrote against

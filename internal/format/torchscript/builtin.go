@@ -43,7 +43,7 @@ func init() {
 	}
 	for _, g := range []map[string]builtin{
 		binaryBuiltins, unaryBuiltins, activationBuiltins, linearBuiltins, convBuiltins, shapeBuiltins,
-		indexBuiltins, joinBuiltins, reduceBuiltins, normBuiltins, createBuiltins, randomBuiltins, typeBuiltins, attentionBuiltins, poolBuiltins,
+		indexBuiltins, joinBuiltins, reduceBuiltins, normBuiltins, createBuiltins, randomBuiltins, typeBuiltins, attentionBuiltins, poolBuiltins, rnnBuiltins,
 	} {
 		register(tensorBuiltins, g)
 	}

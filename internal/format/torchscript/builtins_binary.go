@@ -159,7 +159,7 @@ func (c *call) pendingWith(t *tensor, j int) value {
 // stillPending is the result of an operation that keeps the shape of an input
 // that is not known yet.
 func (in *interp) stillPending(t *tensor) value {
-	return &tensor{slot: t.slot, pending: true, cast: t.cast, memory: &memory{}}
+	return &tensor{slot: t.slot, pending: true, cast: t.cast, lifted: t.lifted, memory: &memory{}}
 }
 
 // sum is x ± alpha·y.

@@ -64,7 +64,7 @@ func (c *call) list(i int) *list {
 func (c *call) mutableList(i int) *list {
 	l := c.list(i)
 	if l.owner != "" {
-		c.in.unsupported("state that is kept in the module between calls (%s)", l.owner)
+		c.in.keepsState(l.owner)
 	}
 	return l
 }
@@ -83,7 +83,7 @@ func (c *call) dict(i int) *dict {
 func (c *call) mutableDict(i int) *dict {
 	d := c.dict(i)
 	if d.owner != "" {
-		c.in.unsupported("state that is kept in the module between calls (%s)", d.owner)
+		c.in.keepsState(d.owner)
 	}
 	return d
 }
@@ -432,7 +432,7 @@ func (in *interp) setItem(x, i, v value) {
 	switch x := x.(type) {
 	case *dict:
 		if x.owner != "" {
-			in.unsupported("state that is kept in the module between calls (%s)", x.owner)
+			in.keepsState(x.owner)
 		}
 		x.set(in.key(i), v)
 		return
@@ -442,7 +442,7 @@ func (in *interp) setItem(x, i, v value) {
 			in.unsupported("a subscript that is a %s", kindName(i))
 		}
 		if x.owner != "" {
-			in.unsupported("state that is kept in the module between calls (%s)", x.owner)
+			in.keepsState(x.owner)
 		}
 		x.elems[in.listIndex(x.elems, n)] = v
 		return

@@ -86,7 +86,7 @@ func (in *interp) workOut(from graph.Shape, dims []int) graph.Shape {
 // reshapedPending is a reshape of an input that is not known: one to rows of a
 // known width tells the shape of a flat input.
 func (c *call) reshapedPending(t *tensor, dims []int) value {
-	if len(dims) == 2 && (dims[0] == graph.Batch || dims[0] == inferDim) {
+	if t.lifted == 0 && len(dims) == 2 && (dims[0] == graph.Batch || dims[0] == inferDim) {
 		t.slot.flat = true
 		if dims[1] > 0 {
 			c.in.learn(t, graph.Shape{graph.Batch, dims[1]}, nil)
@@ -105,7 +105,7 @@ func flatten(c *call) value {
 	t := c.handle(0)
 	start, end := c.int(1, 0), c.int(2, -1)
 	if t.pending {
-		if start != 1 || end != -1 {
+		if start != 1 || end != -1 || t.lifted != 0 {
 			c.in.needShape(t)
 		}
 		t.slot.flat = true
@@ -186,6 +186,12 @@ func squeeze(c *call) value {
 
 func unsqueeze(c *call) value {
 	t := c.handle(0)
+	if dim := c.int(1, 0); t.pending && t.lifted == 0 && (dim == 0 || dim == 1) {
+		t.slot.flat = true
+		up := c.in.stillPending(t).(*tensor)
+		up.lifted = dim + 1
+		return up
+	}
 	x := c.in.read(t)
 	axis := c.in.axis(c.int(1, 0), len(x.Shape)+1)
 	shape := append(graph.Shape{}, x.Shape[:axis]...)

@@ -199,8 +199,7 @@ func toBool(c *call) value { return c.in.truth(c.args[0], c.in.pos, "if") }
 func rankOf(c *call) value {
 	t := c.handle(0)
 	if t.pending {
-		t.slot.flat = true
-		return int64(2)
+		return int64(len(c.in.pendingShape(t)))
 	}
 	if t.num != nil {
 		return int64(0)
@@ -218,7 +217,7 @@ func size(c *call) value {
 		return out
 	}
 	if t.pending {
-		out.elems = []value{c.in.sizeOf(t, 0), c.in.sizeOf(t, 1)}
+		out.elems = c.in.pendingShape(t)
 		return out
 	}
 	for _, d := range c.in.read(t).Shape {
@@ -231,17 +230,24 @@ func size(c *call) value {
 // as far as it is a flat row.
 func (in *interp) sizeOf(t *tensor, dim int) value {
 	if t.pending {
-		t.slot.flat = true
-		switch dim {
-		case 0, -2:
-			return rows(1)
-		case 1, -1:
-			return openDim{t}
-		}
-		in.needShape(t)
+		shape := in.pendingShape(t)
+		return shape[in.axis(dim, len(shape))]
 	}
 	v := in.read(t)
 	return dimValue(v.Shape[in.axisOf(v, dim)])
+}
+
+// pendingShape is the shape of a pending input as far as it is a flat row. If
+// that turns out wrong, the shape must be given.
+func (in *interp) pendingShape(t *tensor) []value {
+	t.slot.flat = true
+	switch t.lifted {
+	case 1:
+		return []value{int64(1), rows(1), openDim{t}}
+	case 2:
+		return []value{rows(1), int64(1), openDim{t}}
+	}
+	return []value{rows(1), openDim{t}}
 }
 
 func (in *interp) axisOf(v *graph.Value, dim int) int {

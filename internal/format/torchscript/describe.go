@@ -94,7 +94,7 @@ func (m *Module) Inputs(o LowerOptions) []Input {
 		in := Input{Name: p.name}
 		if ex := m.traced[method]; i < len(ex) {
 			if t, ok := ex[i].(*graph.Tensor); ok {
-				in.DType, in.Shape = t.DType, exampleShape(t.Shape, t.DType)
+				in.DType, in.Shape = t.DType, exampleShape(t.Shape, t.DType, rowsOfTrace(ex))
 			}
 		}
 		ins = append(ins, in)

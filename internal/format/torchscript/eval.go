@@ -210,7 +210,7 @@ func (in *interp) objectAttr(o *object, name string) value {
 func (in *interp) setAttr(o *object, name string, v value) {
 	if o.class.base == "Module" {
 		if _, stored := o.attrs[name]; stored && in.attrRead[o][name] {
-			in.unsupported("state that is kept in the module between calls (%s): a recurrent policy", o.child(name))
+			in.keepsState(o.child(name))
 		}
 	}
 	if in.attrs[o] == nil {

@@ -39,6 +39,10 @@ type interp struct {
 	slots   []*slot
 	hints   map[string]slotHint
 	streams int
+	// tracedRows is the number of rows that the trace was made with, else 0.
+	tracedRows int
+	// oneRow makes the batch a single row.
+	oneRow bool
 
 	handles  map[*graph.Tensor]*tensor // of parameters and buffers
 	owners   map[string]*graph.Value   // constants of parameters and buffers by path

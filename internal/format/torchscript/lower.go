@@ -34,10 +34,27 @@ func (m *Module) Lower(o LowerOptions) (*graph.Graph, error) {
 	if !ok {
 		return nil, &UnsupportedError{What: fmt.Sprintf("a module without a method %q; it has %s", method, strings.Join(m.Methods(), ", "))}
 	}
+	g, err := m.lower(method, def, o, false)
+	if err == nil {
+		return g, nil
+	}
+	// A policy that keeps state in the module computes one row at a time, and
+	// fails as soon as there may be several. That it keeps state is what its
+	// user should be told.
+	var kept *stateError
+	if _, again := m.lower(method, def, o, true); errors.As(again, &kept) {
+		return nil, again
+	}
+	return nil, err
+}
+
+// lower makes the graph of a method; with oneRow, of a batch of one row.
+func (m *Module) lower(method string, def *funcDef, o LowerOptions, oneRow bool) (*graph.Graph, error) {
 	hints := map[string]slotHint{}
 	// Every restart tells the shape or the type of one more input.
 	for range 2*graph.MaxPorts + 1 {
 		in := newInterp(m, o, hints)
+		in.oneRow = oneRow
 		err := in.run(method, def)
 		var again *restartError
 		if !errors.As(err, &again) {
@@ -110,6 +127,7 @@ func (in *interp) arguments(method string, def *funcDef) []value {
 	}
 	params := def.params[1:]
 	traced := in.m.traced[method]
+	in.tracedRows = rowsOfTrace(traced)
 	args := make([]value, len(params))
 	for i, p := range params {
 		var example value
@@ -172,7 +190,7 @@ func (in *interp) input(name string, example value) *tensor {
 	in.slots = append(in.slots, s)
 	if ex, ok := example.(*graph.Tensor); ok {
 		s.dtype = ex.DType
-		s.shape = exampleShape(ex.Shape, ex.DType)
+		s.shape = exampleShape(ex.Shape, ex.DType, in.tracedRows)
 	}
 	if shape, ok := in.o.InputShapes[name]; ok {
 		s.shape = append(graph.Shape{}, shape...)
@@ -190,6 +208,9 @@ func (in *interp) input(name string, example value) *tensor {
 	if s.shape == nil {
 		return &tensor{slot: s, pending: true, memory: &memory{}}
 	}
+	if in.oneRow {
+		s.shape = s.shape.For(1)
+	}
 	if err := s.shape.Check(); err != nil {
 		in.fail(&RunError{Pos: in.pos, Err: fmt.Errorf("shape of input %s: %w", name, err)})
 	}
@@ -203,10 +224,23 @@ func (in *interp) input(name string, example value) *tensor {
 	return t
 }
 
-// exampleShape makes the shape of an input of the one that was traced: its
-// leading dimension is the batch. A single row of numbers is taken as one
-// without it; one of integers is a class for each row.
-func exampleShape(s graph.Shape, dt graph.DType) graph.Shape {
+// rowsOfTrace returns the number of rows that a trace was made with: the
+// leading dimension of its first input.
+func rowsOfTrace(traced []value) int {
+	if len(traced) > 0 {
+		if t, ok := traced[0].(*graph.Tensor); ok && len(t.Shape) > 1 {
+			return t.Shape[0]
+		}
+	}
+	return 0
+}
+
+// exampleShape makes the shape of an input of the one that was traced with a
+// number of rows. Its leading dimension is the batch, unless another one alone
+// is as long as the batch was, as in the state of a recurrent layer. A single
+// row of numbers is taken as one without a batch axis; one of integers is a
+// class for each row.
+func exampleShape(s graph.Shape, dt graph.DType, rowCount int) graph.Shape {
 	if len(s) == 0 {
 		return nil
 	}
@@ -214,7 +248,15 @@ func exampleShape(s graph.Shape, dt graph.DType) graph.Shape {
 	if len(s) == 1 && dt.IsFloat() {
 		return graph.Shape{graph.Batch, s[0]}
 	}
-	out[0] = graph.Batch
+	axis := 0
+	if rowCount > 1 && s[0] != rowCount {
+		for i, d := range s {
+			if d == rowCount && axis == 0 {
+				axis = i
+			}
+		}
+	}
+	out[axis] = graph.Batch
 	return out
 }
 
@@ -308,12 +350,24 @@ func (in *interp) checkState() {
 		names = append(names, name)
 	}
 	sort.Strings(names)
+	var kept []string
 	for _, name := range names {
 		if v := in.owners[name]; v != nil && (reached[v] || in.decided[v]) {
 			in.pos = in.written[name]
-			in.unsupported("state that is kept in the module between calls (%s): a recurrent policy", name)
+			kept = append(kept, name)
 		}
 	}
+	if len(kept) > 0 {
+		in.keepsState(strings.Join(kept, ", "))
+	}
+}
+
+// stateError is the refusal of a module that keeps state between calls.
+type stateError struct{ UnsupportedError }
+
+// keepsState ends the lowering: what one call computes depends on those before.
+func (in *interp) keepsState(name string) {
+	in.fail(&stateError{UnsupportedError{in.pos, fmt.Sprintf("state that is kept in the module between calls (%s): a recurrent policy", name)}})
 }
 
 func (in *interp) mutated(owner string) {

@@ -30,6 +30,9 @@ type tensor struct {
 	// cast tells of a pending tensor that its element type is no longer that
 	// of the input.
 	cast bool
+	// lifted tells of a pending tensor that it has a dimension of 1 more than
+	// the row: 1 for one before the batch, 2 for one behind it.
+	lifted int
 
 	// num is the Python number of a tensor that the code made of one.
 	num value
