@@ -22,11 +22,14 @@ var law = map[string][]string{
 	"internal/kernel": {},
 	"internal/plan":   {"internal/graph", "internal/kernel"},
 
-	"internal/format/pickle":      {},
-	"internal/format/torch":       {"internal/format/pickle", "internal/graph"},
-	"internal/format/torchscript": {"internal/format/torch", "internal/format/pickle", "internal/graph"},
-	"internal/format/preprocess":  {"internal/format/torch", "internal/format/pickle", "internal/graph"},
-	"internal/format":             {"internal/format/*", "internal/graph"},
+	"internal/format/pickle":       {},
+	"internal/format/torch":        {"internal/format/pickle", "internal/graph"},
+	"internal/format/torchscript":  {"internal/format/torch", "internal/format/pickle", "internal/graph"},
+	"internal/format/preprocess":   {"internal/format/torch", "internal/format/pickle", "internal/graph"},
+	"internal/format/safetensors":  {"internal/graph"},
+	"internal/format/architecture": {"internal/format/torchscript", "internal/format/torch", "internal/graph"},
+	"internal/format/sb3":          {"internal/format/torch", "internal/format/pickle", "internal/graph"},
+	"internal/format":              {"internal/format/*", "internal/graph"},
 
 	"internal/artifact":   {},
 	"internal/policy":     {"internal/artifact", "internal/format", "internal/format/*", "internal/graph", "internal/plan"},
@@ -50,18 +53,21 @@ var law = map[string][]string{
 
 // engine are the packages that stand between a stranger's bytes and an action.
 // They import the standard library and what stands here, nothing else: what is
-// linked there can be read in a day.
+// linked there can be read in a day. A strict JSON reader is the one of json/v2.
 var engine = map[string][]string{
-	"internal/graph":              {},
-	"internal/kernel":             {"golang.org/x/sys/cpu"},
-	"internal/plan":               {},
-	"internal/format":             {},
-	"internal/format/pickle":      {},
-	"internal/format/torch":       {},
-	"internal/format/torchscript": {},
-	"internal/format/preprocess":  {},
-	"internal/artifact":           {"go.yaml.in/yaml/v3"},
-	"internal/policy":             {},
+	"internal/graph":               {},
+	"internal/kernel":              {"golang.org/x/sys/cpu"},
+	"internal/plan":                {},
+	"internal/format":              {},
+	"internal/format/pickle":       {},
+	"internal/format/torch":        {},
+	"internal/format/torchscript":  {},
+	"internal/format/preprocess":   {},
+	"internal/format/safetensors":  {"github.com/go-json-experiment/json/jsontext"},
+	"internal/format/architecture": {"go.yaml.in/yaml/v3"},
+	"internal/format/sb3":          {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
+	"internal/artifact":            {"go.yaml.in/yaml/v3"},
+	"internal/policy":              {},
 }
 
 // protocols are packages of the standard library that the engine and what
