@@ -26,7 +26,7 @@ var law = map[string][]string{
 	"internal/format/torch":        {"internal/format/pickle", "internal/graph"},
 	"internal/format/torchscript":  {"internal/format/torch", "internal/format/pickle", "internal/graph"},
 	"internal/format/preprocess":   {"internal/format/torch", "internal/format/pickle", "internal/graph"},
-	"internal/format/safetensors":  {"internal/graph"},
+	"internal/format/safetensors":  {"internal/format/torch", "internal/format/pickle", "internal/graph"},
 	"internal/format/architecture": {"internal/format/torchscript", "internal/format/torch", "internal/graph"},
 	"internal/format/sb3":          {"internal/format/torch", "internal/format/pickle", "internal/graph"},
 	"internal/format":              {"internal/format/*", "internal/graph"},
