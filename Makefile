@@ -13,7 +13,7 @@ CACHE  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/carla-rl
 # taken for the new.
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := $(CACHE)/tools-golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
-GOVULNCHECK_VERSION := v1.3.0
+GOVULNCHECK_VERSION := v1.9.0
 GOVULNCHECK := $(CACHE)/tools-govulncheck-$(GOVULNCHECK_VERSION)/govulncheck
 
 # What is written into the binary. Only the commit's own facts, so that two

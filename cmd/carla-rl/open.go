@@ -89,14 +89,20 @@ var legacyTorch = []byte{0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0
 // and ends as every pickle does; or the arrays of an .npz or .npy file.
 func isPreprocessor(data []byte) bool {
 	switch {
-	case len(data) < 2 || bytes.HasPrefix(data, legacyTorch):
+	case len(data) < 2 || bytes.HasPrefix(data, legacyTorch) || isSafetensors(data):
 		return false
 	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
 		return bytes.HasSuffix(firstMember(data), []byte(".npy"))
 	case bytes.HasPrefix(data, []byte("\x93NUMPY")):
 		return true
 	}
-	return data[0] == 0x80 && data[1] <= 5 || bytes.HasSuffix(bytes.TrimRight(data, "\r\n"), []byte{'.'})
+	return data[0] == 0x80 && data[1] >= 2 && data[1] <= 5 || bytes.HasSuffix(bytes.TrimRight(data, "\r\n"), []byte{'.'})
+}
+
+// isSafetensors tells a file that begins with the length of its header, whose
+// lowest byte may be that with which a pickle begins, and a JSON object.
+func isSafetensors(data []byte) bool {
+	return len(data) > 8 && data[8] == '{' && bytes.Equal(data[4:8], []byte{0, 0, 0, 0})
 }
 
 // firstMember returns the name in the first local header of a zip.

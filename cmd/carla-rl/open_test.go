@@ -22,6 +22,7 @@ func TestIsPreprocessor(t *testing.T) {
 	f("arrays", "PK\x03\x04"+strings.Repeat("\x00", 22)+"\x08\x00\x00\x00mean.npy", true)
 	f("model", "PK\x03\x04"+strings.Repeat("\x00", 22)+"\x10\x00\x00\x00archive/data.pkl", false)
 	f("weights before torch 1.6", string(legacyTorch)+".", false)
+	f("safetensors of 640 bytes of header", "\x80\x02\x00\x00\x00\x00\x00\x00{}", false)
 	f("nothing", "", false)
 	f("short zip", "PK\x03\x04", false)
 	f("text", "hello", false)
