@@ -42,7 +42,6 @@ type Server struct {
 	MaxHeaderSize       Size
 	MaxHeaderFields     int
 	MaxRows             int
-	MaxJSONDepth        int
 	MaxQueue            int
 	HeaderTimeout       time.Duration
 	BodyTimeout         time.Duration
@@ -123,7 +122,6 @@ func Default() *Config {
 			MaxHeaderSize:   32 << 10,
 			MaxHeaderFields: 100,
 			MaxRows:         1000,
-			MaxJSONDepth:    32,
 			MaxQueue:        1024,
 			HeaderTimeout:   5 * time.Second,
 			BodyTimeout:     30 * time.Second,

@@ -48,8 +48,6 @@ func (c *Config) settings() []setting {
 			doc: "Header fields of one request."},
 		{key: "server.max_rows", env: "CARLA_RL_MAX_ROWS", dst: &s.MaxRows, check: between(&s.MaxRows, 1, 100_000),
 			doc: "Observations in one request."},
-		{key: "server.max_json_depth", env: "CARLA_RL_MAX_JSON_DEPTH", dst: &s.MaxJSONDepth, check: between(&s.MaxJSONDepth, 4, 1000),
-			doc: "How deep objects and lists of a request nest."},
 		{key: "server.max_queue", env: "CARLA_RL_MAX_QUEUE", dst: &s.MaxQueue, check: between(&s.MaxQueue, 0, 1<<20),
 			doc: "Requests that wait for a lane at the same time; beyond it a request is refused at once."},
 		{key: "server.header_timeout", env: "CARLA_RL_HEADER_TIMEOUT", dst: &s.HeaderTimeout, check: lasting(&s.HeaderTimeout),
