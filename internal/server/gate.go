@@ -15,6 +15,8 @@ type gate struct {
 	maxBytes  int // of one header
 	maxFields int
 	maxBody   int64
+	// claim asks for the memory of a large body; nil has it always.
+	claim func(n int64) bool
 
 	body     int64  // bytes of the current body still to come
 	partial  []byte // the beginning of a line whose end has not come
@@ -205,12 +207,18 @@ func (g *gate) endHeader() (end bool, f *fault) {
 		return false, faultLength
 	case g.expect && g.length > g.maxBody:
 		return false, faultTooLarge // without being asked to send it
+	case g.claim != nil && g.length > smallBody && g.length <= g.maxBody && !g.claim(g.length):
+		return false, faultMemory
 	}
 	g.body = max(0, g.length)
 	g.bytes, g.fields, g.inHeader = 0, 0, false
 	g.length, g.encoding, g.expect = -1, false, false
 	return g.body == 0, nil
 }
+
+// smallBody is the size of bodies that are not counted: what a connection has
+// a buffer for anyhow.
+const smallBody = 32 << 10
 
 // maxLengthDigits keeps a Content-Length within an int64.
 const maxLengthDigits = 18

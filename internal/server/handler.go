@@ -188,6 +188,12 @@ func (x *exchange) end() {
 	}
 	x.endpoint.observe(s.metrics, x.method, status, took, traceID)
 	s.metrics.Active(-1)
+	if n := ctx.Request.Header.ContentLength(); n > smallBody {
+		ctx.Request.ReleaseBody(smallBody) // or the connection would keep it
+		if c, ok := ctx.Conn().(*gatedConn); ok {
+			c.unclaim(int64(n))
+		}
+	}
 	if s.o.AccessLog {
 		x.logAccess(status, took)
 	}

@@ -161,7 +161,7 @@ func appendString(b []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' && c != 0x7f {
+		if plainByte[c] {
 			i++
 			continue
 		}
@@ -192,4 +192,13 @@ func appendString(b []byte, s string) []byte {
 	}
 	b = append(b, s[start:]...)
 	return append(b, '"')
+}
+
+// plainByte are the bytes that stand for themselves in a JSON string.
+var plainByte [256]bool
+
+func init() {
+	for c := byte(' '); c < 0x7f; c++ {
+		plainByte[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
 }

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -122,6 +124,7 @@ type gatedConn struct {
 	gate  gate
 	fault *fault // the gate's verdict; there is nothing to read after it
 	slack time.Duration
+	large atomic.Int64 // claimed for bodies that are being read or answered
 
 	read, write deadline
 
@@ -148,11 +151,46 @@ func (d *deadline) move(slack time.Duration) bool {
 
 func newGatedConn(c net.Conn, addr netip.Addr, s *Server) *gatedConn {
 	l := &s.limits
-	return &gatedConn{
+	g := &gatedConn{
 		Conn: c, s: s, addr: addr,
 		gate:  gate{maxBytes: l.MaxHeaderBytes, maxFields: l.MaxHeaderFields, maxBody: l.MaxBodyBytes, length: -1},
 		slack: min(time.Second, l.HeaderTimeout/8, l.WriteTimeout/8, l.IdleTimeout/8),
 	}
+	g.gate.claim = g.claim
+	return g
+}
+
+// claim takes memory for a large body out of what all connections have
+// together. Without that, a body of the largest size on every connection would
+// be more than the machine has, and a Content-Length is enough to claim it.
+func (c *gatedConn) claim(n int64) bool {
+	if c.s.large.Add(n) > c.s.limits.MaxBufferBytes {
+		c.s.large.Add(-n)
+		return false
+	}
+	c.large.Add(n)
+	return true
+}
+
+// unclaim gives back n of what claim took, or what there is of it.
+func (c *gatedConn) unclaim(n int64) {
+	for {
+		have := c.large.Load()
+		n = min(n, have)
+		if n <= 0 {
+			return
+		}
+		if c.large.CompareAndSwap(have, have-n) {
+			c.s.large.Add(-n)
+			return
+		}
+	}
+}
+
+// secure reports whether the connection speaks TLS.
+func (c *gatedConn) secure() bool {
+	_, ok := c.Conn.(*tls.Conn)
+	return ok
 }
 
 // Read reads what the gate lets pass. After a fault it returns the fault as an
@@ -161,12 +199,15 @@ func (c *gatedConn) Read(p []byte) (int, error) {
 	if c.fault != nil {
 		return 0, c.fault
 	}
+	begun := c.gate.begun()
+	if !begun {
+		c.unclaim(math.MaxInt64) // every message so far has been answered
+	}
 	if c.read.move(c.slack) {
 		if err := c.Conn.SetReadDeadline(c.read.want); err != nil {
 			return 0, err
 		}
 	}
-	begun := c.gate.begun()
 	n, err := c.Conn.Read(p)
 	if n == 0 {
 		return n, err
@@ -213,6 +254,7 @@ func (c *gatedConn) Close() error {
 		return nil
 	}
 	defer c.s.limit.release(c.addr)
+	defer c.unclaim(math.MaxInt64)
 	if c.linger.Load() {
 		c.drain()
 	}

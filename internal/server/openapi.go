@@ -79,7 +79,7 @@ var descriptions = map[string]told{
 }
 
 var predictFaults = []*fault{
-	faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultOverloaded, faultInference, faultNotReady, faultDeadline,
+	faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultOverloaded, faultInference, faultNotReady, faultMemory, faultDeadline,
 }
 
 // everywhere are the faults that any request may meet.

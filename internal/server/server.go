@@ -62,6 +62,7 @@ type Options struct {
 // Limits bound what one client can ask of the server.
 type Limits struct {
 	MaxBodyBytes    int64         // of a request
+	MaxBufferBytes  int64         // of large bodies of all connections together; at least MaxBodyBytes
 	MaxHeaderBytes  int           // request line and header fields
 	MaxHeaderFields int           // lines
 	MaxRows         int           // observations in one request
@@ -80,6 +81,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		MaxBodyBytes:    10 << 20,
+		MaxBufferBytes:  64 << 20,
 		MaxHeaderBytes:  32 << 10,
 		MaxHeaderFields: 100,
 		MaxRows:         1000,
@@ -98,6 +100,8 @@ func DefaultLimits() Limits {
 func (l Limits) orDefault() Limits {
 	d := DefaultLimits()
 	setDefault(&l.MaxBodyBytes, d.MaxBodyBytes)
+	setDefault(&l.MaxBufferBytes, d.MaxBufferBytes)
+	l.MaxBufferBytes = max(l.MaxBufferBytes, l.MaxBodyBytes)
 	setDefault(&l.MaxHeaderBytes, d.MaxHeaderBytes)
 	setDefault(&l.MaxHeaderFields, d.MaxHeaderFields)
 	setDefault(&l.MaxRows, d.MaxRows)
@@ -131,6 +135,7 @@ type Server struct {
 
 	http  *fasthttp.Server
 	limit connLimit
+	large atomic.Int64 // bytes claimed for large bodies
 	phase atomic.Int32 // phaseServing and those after it
 	pool  sync.Pool    // of *exchange
 

@@ -162,6 +162,8 @@ func serve(t testing.TB, b server.Backend, o server.Options) *site {
 	return &site{Server: s, addr: ln.Addr().String(), t: t}
 }
 
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
+
 func itoa(n int) string { return strconv.Itoa(n) }
 
 // fast are limits with which a test server stops quickly.

@@ -22,6 +22,10 @@ func (x *exchange) startSpan() {
 	if parent, ok := parseTraceparent(h.PeekCanonical(peekTraceparent), h.PeekCanonical(peekTracestate)); ok {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 	}
+	scheme := "http"
+	if c, ok := x.ctx.Conn().(*gatedConn); ok && c.secure() {
+		scheme = "https"
+	}
 	method := methodNames[x.method]
 	name := method + " " + x.endpoint.template
 	if x.method == methodOther {
@@ -30,7 +34,7 @@ func (x *exchange) startSpan() {
 	x.spanCtx, x.span = x.s.o.Tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("http.request.method", method),
 		attribute.String("http.route", x.endpoint.template),
-		attribute.String("url.scheme", "http"),
+		attribute.String("url.scheme", scheme),
 		attribute.String("network.protocol.version", string(bytes.TrimPrefix(h.Protocol(), []byte("HTTP/")))),
 	))
 }

@@ -36,7 +36,7 @@ type Metrics struct {
 	deterministic     *prometheus.CounterVec
 	queueDuration     prometheus.Histogram
 
-	active   prometheus.Gauge
+	active   atomic.Int64
 	rejected *prometheus.CounterVec
 	errors   *prometheus.CounterVec
 	panics   prometheus.Counter
@@ -81,7 +81,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 		Name: "carla_rl_queue_seconds", Help: "Time that a request waited for a lane.", Buckets: inferenceBuckets,
 	})
 
-	m.active = prometheus.NewGauge(prometheus.GaugeOpts{Name: "carla_rl_active_requests", Help: "Requests that are being answered."})
+	m.gauge("carla_rl_active_requests", "Requests that are being answered.", func() int { return int(m.active.Load()) })
 	m.rejected = counters(m, "carla_rl_requests_rejected_total", "Requests and connections that a limit or a check turned away.", "reason")
 	m.errors = counters(m, "carla_rl_errors_total", "Error answers by code and route template.", "error_type", "endpoint")
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_panics_total", Help: "Panics of handlers that were recovered from."})
@@ -93,7 +93,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.modelWarming = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_warmup_duration_seconds", Help: "Time to warm up a version."})
 	m.modelLoadFails = counters(m, "carla_rl_model_load_failures_total", "Attempts to load a version that failed.", "model", "version")
 
-	m.registry.MustRegister(m.httpDuration, m.inferenceDuration, m.batchSize, m.queueDuration, m.active, m.panics, m.modelLoading, m.modelWarming,
+	m.registry.MustRegister(m.httpDuration, m.inferenceDuration, m.batchSize, m.queueDuration, m.panics, m.modelLoading, m.modelWarming,
 		ancestorNames{requests: m.httpRequests, duration: m.httpDuration},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carla_rl_service_uptime_seconds", Help: "Time since the process started."},
@@ -184,7 +184,7 @@ func (m *Metrics) Rejected(reason string) func() { return m.rejected.WithLabelVa
 func (m *Metrics) Error(code, endpoint string) { m.errors.WithLabelValues(code, endpoint).Inc() }
 
 // Active moves the number of requests that are being answered.
-func (m *Metrics) Active(delta int) { m.active.Add(float64(delta)) }
+func (m *Metrics) Active(delta int) { m.active.Add(int64(delta)) }
 
 // Panicked counts a panic that was recovered from.
 func (m *Metrics) Panicked() { m.panics.Inc() }
