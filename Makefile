@@ -59,7 +59,7 @@ cross: ## Build every platform of a release, tests included, and check the size 
 
 .PHONY: size
 size: ## Hold the binaries that were built to the size budget.
-	@for f in $$(ls dist/bin/*/carla-rl* bin/carla-rl 2>/dev/null); do \
+	@for f in $$(ls dist/bin/*/carla-rl*); do \
 	  n=$$(wc -c <$$f); max=$$(( $(SIZE_MAX_MIB) << 20 )); \
 	  printf '%-40s %5.1f MiB of %d\n' $$f $$(awk "BEGIN{print $$n/1048576}") $(SIZE_MAX_MIB); \
 	  [ $$n -le $$max ] || { echo "$$f is larger than the budget of $(SIZE_MAX_MIB) MiB" >&2; exit 1; }; \
