@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 )
@@ -61,6 +62,32 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 	for _, m := range found {
 		if !strings.Contains(documented, "`"+m[1]+"`") {
 			t.Errorf("docs/errors.md does not name %s", m[1])
+		}
+	}
+}
+
+// TestMetricsAreAsDocumented looks for each metric of the document, once there
+// was a request, a refusal and a version that failed to load.
+func TestMetricsAreAsDocumented(t *testing.T) {
+	names := regexp.MustCompile("`((?:http|carla_rl)_[a-z_]+)`").FindAllStringSubmatch(readDoc(t, "docs/operations.md"), -1)
+	if len(names) < 15 {
+		t.Fatalf("the document names %d metrics", len(names))
+	}
+	dir := t.TempDir()
+	demoArtifact(t, dir, "v0.1.0")
+	demoArtifact(t, dir, "v0.0.1") // Its card says another version.
+	p := start(t, nil, dir)
+	p.waitReady()
+	p.post("/predict", guideRequest)
+	p.post("/predict", "{")
+	p.do(http.MethodPost, "/predict", guideRequest, http.Header{"Origin": {"https://evil.example"}})
+	for begun := time.Now(); p.get("/startupz").status != http.StatusOK && time.Since(begun) < startMax; {
+		time.Sleep(time.Millisecond)
+	}
+	text := p.get("/metrics").body
+	for _, m := range names {
+		if !strings.Contains(text, "\n# TYPE "+m[1]+" ") {
+			t.Errorf("/metrics does not have %s", m[1])
 		}
 	}
 }
