@@ -314,3 +314,35 @@ func TestAPIKeyGuardsPredict(t *testing.T) {
 		t.Errorf("/livez without a key: %d, want 200", a.status)
 	}
 }
+
+// TestForcedStopSaysSo stops a server while a client is in the middle of a
+// request that it does not end.
+func TestForcedStopSaysSo(t *testing.T) {
+	half := func(p *process) {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprintf(conn, "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
+		time.Sleep(50 * time.Millisecond)
+	}
+	p := start(t, []string{"CARLA_RL_DRAIN_TIMEOUT=500ms"})
+	half(p)
+	if code := p.stop(); code != 3 {
+		t.Errorf("exit code %d when the time to drain has passed, want 3\n%s", code, p.stderr())
+	}
+	p = start(t, nil)
+	half(p)
+	begun := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if code := p.stop(); code != 3 {
+		t.Errorf("exit code %d after a second signal, want 3\n%s", code, p.stderr())
+	}
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("a second signal took %v to stop the server", took)
+	}
+}
