@@ -254,3 +254,30 @@ func TestRoot(t *testing.T) {
 		t.Errorf("%d %v", r.status, r.header)
 	}
 }
+
+func TestMediaTypes(t *testing.T) {
+	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast()})
+	f := func(contentType, encoding string, status int) {
+		t.Helper()
+		headers := []string{"Content-Type", contentType}
+		if encoding != "" {
+			headers = append(headers, "Content-Encoding", encoding)
+		}
+		if r := s.do("POST", "/predict", guideRequest, headers...); r.status != status {
+			t.Errorf("%q, encoding %q: %d, want %d", contentType, encoding, r.status, status)
+		}
+	}
+	f("application/json", "", 200)
+	f("Application/JSON", "", 200)
+	f("application/json; charset=utf-8", "", 200)
+	f(`application/json;charset="UTF-8"`, "", 200)
+	f("application/json; version=1", "", 200)
+	f("", "", 415)
+	f("text/json", "", 415)
+	f("application/jsonx", "", 415)
+	f("application/json; charset=latin1", "", 415)
+	f("application/x-www-form-urlencoded", "", 415)
+	f("multipart/form-data; boundary=x", "", 415)
+	f("application/json", "gzip", 415)
+	f("application/json", "identity", 415)
+}

@@ -1,0 +1,145 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+)
+
+// sameBackend answers every request with the same action.
+type sameBackend struct{}
+
+func (sameBackend) Resolve(model, version string) (Target, error) {
+	if model != "" && model != "m" {
+		return Target{}, ErrModelNotFound
+	}
+	return Target{Model: "m", Version: "v1", Contract: drivingContract()}, nil
+}
+
+func (sameBackend) Act(_ context.Context, _ *Target, req *serving.Request) error {
+	req.Actions = make([]float32, 3*req.Rows)
+	return nil
+}
+func (sameBackend) Warmup(context.Context) error { return nil }
+func (sameBackend) Readiness() error             { return nil }
+func (sameBackend) Started() bool                { return true }
+func (sameBackend) Listing() Listing             { return Listing{Model: "m", Current: "v1"} }
+
+// memoryConn is a client that has sent everything and reads everything.
+type memoryConn struct {
+	in  *bytes.Reader
+	out bytes.Buffer
+	n   int // bytes of a portion
+}
+
+func (c *memoryConn) Read(p []byte) (int, error)       { return c.in.Read(p[:min(len(p), c.n)]) }
+func (c *memoryConn) Write(p []byte) (int, error)      { return c.out.Write(p) }
+func (c *memoryConn) Close() error                     { return nil }
+func (c *memoryConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (c *memoryConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (c *memoryConn) SetDeadline(time.Time) error      { return nil }
+func (c *memoryConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
+
+// FuzzConnection gives a connection any bytes. Whatever they are, nothing
+// panics, and what comes back is a sequence of answers, each of them a
+// documented status with a body of the documented form.
+func FuzzConnection(f *testing.F) {
+	request := "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n" + guide
+	f.Add([]byte(request), 4096)
+	f.Add([]byte(request+request), 11)
+	f.Add([]byte("GET /versions HTTP/1.1\r\nHost: a\r\nOrigin: https://b\r\nConnection: close\r\n\r\n"), 1)
+	f.Add([]byte("OPTIONS /predict HTTP/1.0\r\nHost: a\r\nOrigin: https://a\r\nAccess-Control-Request-Method: POST\r\n\r\n"), 7)
+	f.Add([]byte("POST /v1/models/m/versions/v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json;charset=utf-8\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}"), 50)
+	f.Add([]byte("HEAD /metadata HTTP/1.1\r\nHost: a\r\nX-API-Key: k\r\nX-Request-ID: x\r\nTraceparent: 00-\r\n\r\n"), 50)
+	for _, text := range good {
+		f.Add([]byte(text), 9)
+	}
+	for _, c := range bad {
+		f.Add([]byte(c.text), 9)
+	}
+	keys, err := NewKeys("k")
+	if err != nil {
+		f.Fatal(err)
+	}
+	panics := &panicCounter{}
+	documented := map[int]bool{200: true, 204: true, 307: true}
+	for _, fault := range faults {
+		documented[fault.status] = true
+	}
+	var servers []*Server
+	for _, o := range []Options{{}, {Keys: keys, AllowedHosts: []string{"a", "*.b"}, CORSOrigins: []string{"https://a"}}} {
+		o.Metrics = panics
+		s, err := New(sameBackend{}, o)
+		if err != nil {
+			f.Fatal(err)
+		}
+		servers = append(servers, s)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, portion int) {
+		for _, s := range servers {
+			c := &memoryConn{in: bytes.NewReader(data), n: max(1, portion)}
+			g := newGatedConn(c, connAddr(c), s)
+			_ = s.http.ServeConn(g) // its error is the client's
+			if panics.n > 0 {
+				t.Fatalf("%q: a handler panicked", data)
+			}
+			checkAnswers(t, data, c.out.Bytes(), documented)
+		}
+	})
+}
+
+func checkAnswers(t *testing.T, data, out []byte, documented map[int]bool) {
+	t.Helper()
+	r := bufio.NewReader(bytes.NewReader(out))
+	for {
+		// The method matters to how an answer is framed: one to HEAD has no body.
+		if _, err := r.Peek(1); err == io.EOF {
+			return
+		}
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			if bytes.Contains(data, []byte("HEAD ")) {
+				return
+			}
+			t.Fatalf("%q: %v in %q", data, err, out)
+		}
+		if resp.StatusCode == http.StatusContinue {
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			if bytes.Contains(data, []byte("HEAD ")) {
+				return
+			}
+			t.Fatalf("%q: %v in %q", data, err, out)
+		}
+		if !documented[resp.StatusCode] || resp.Header.Get("X-Request-ID") == "" {
+			t.Fatalf("%q: status %d with %v", data, resp.StatusCode, resp.Header)
+		}
+		if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") && !bytes.Contains(data, []byte("HEAD ")) {
+			var v map[string]any
+			if err := json.Unmarshal(body, &v); err != nil || resp.StatusCode >= 400 && (v["error"] == nil || v["details"] == nil) {
+				t.Fatalf("%q: status %d with %q (%v)", data, resp.StatusCode, body, err)
+			}
+		}
+	}
+}
+
+// panicCounter counts panics and nothing else.
+type panicCounter struct {
+	noMetrics
+	n int
+}
+
+func (p *panicCounter) Panicked() { p.n++ }
