@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"strconv"
 
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
@@ -490,43 +489,4 @@ func (d *decoder) opening() (n int) {
 		}
 	}
 	return n
-}
-
-// rowField names a row.
-func (d *decoder) rowField(row int) string { return d.root + "." + strconv.Itoa(row) }
-
-// fieldOf names a feature of a row, or with levels above 0 one of its values.
-func (d *decoder) fieldOf(row int, f *policy.Feature, levels int) string {
-	b := []byte(d.rowField(row))
-	if d.contract.Named {
-		b = append(append(b, '.'), f.Name...)
-	}
-	for _, i := range d.index[:levels] {
-		b = strconv.AppendInt(append(b, '.'), int64(i), 10)
-	}
-	return string(b)
-}
-
-// outside notes a number that is not finite as a float32 or out of range.
-func (d *decoder) outside(row int, f *policy.Feature, levels int, x float32, text []byte) {
-	field := d.fieldOf(row, f, levels)
-	switch {
-	case x-x != 0:
-		d.violate(field, kindFinite, "expected a number that a float32 can hold, got "+clip(text))
-	case x < float32(f.Low):
-		d.violate(field, kindLow, "expected "+f.Range()+", got "+clip(text))
-	case x > float32(f.High):
-		d.violate(field, kindHigh, "expected "+f.Range()+", got "+clip(text))
-	default: // a bound that is no number
-		d.violate(field, kindValue, "expected "+f.Range()+", got "+clip(text))
-	}
-}
-
-// clip shortens a client's text for a message.
-func clip(text []byte) string {
-	const most = 32
-	if len(text) > most {
-		return string(text[:most]) + "..."
-	}
-	return string(text)
 }
