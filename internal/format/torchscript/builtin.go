@@ -373,6 +373,9 @@ func (in *interp) add(op graph.Op, attrs graph.Attrs, operands ...*graph.Value) 
 		}
 		in.fail(&RunError{Pos: in.pos, Err: err})
 	}
+	if op != graph.OpReshape {
+		in.follow(v, operands)
+	}
 	return v
 }
 
@@ -412,23 +415,57 @@ func (in *interp) reshape(v *graph.Value, shape graph.Shape) *graph.Value {
 	if v.Shape.Equal(shape) {
 		return v
 	}
-	if before(v.Shape) != before(shape) {
-		in.unsupported("a reshape of %v to %v: rows of the batch would be mixed", v.Shape, shape)
+	major := 1
+	if a := shape.BatchAxis(); a >= 0 && !v.Shape.Fixed() {
+		lead, rest := in.leading(v), before(shape)
+		if rest == 0 || lead%rest != 0 || -shape[a]%max(lead/rest, 1) != 0 {
+			in.unsupported("a reshape of %v to %v: rows of the batch would be mixed", v.Shape, shape)
+		}
+		major = lead / rest
 	}
-	return in.add(graph.OpReshape, graph.Attrs{"shape": []int(shape)}, v)
+	out := in.add(graph.OpReshape, graph.Attrs{"shape": []int(shape)}, v)
+	if major > 1 {
+		in.majors[out] = major
+	}
+	return out
 }
 
 // before returns the number of elements that the dimensions before the batch
-// axis count, 1 where there is none.
+// axis count.
 func before(s graph.Shape) int {
 	n := 1
-	for _, d := range s {
-		if d < 0 {
-			return n
-		}
+	for _, d := range s[:max(0, s.BatchAxis())] {
 		n *= d
 	}
-	return 1
+	return n
+}
+
+// leading returns the number of elements that lie before those of one row and
+// the next: the dimensions before the batch axis, and what was merged into it
+// from before.
+func (in *interp) leading(v *graph.Value) int { return before(v.Shape) * max(1, in.majors[v]) }
+
+// follow notes what was merged into the batch axis of a result, which is what
+// was merged into those of its operands.
+func (in *interp) follow(out *graph.Value, operands []*graph.Value) {
+	if len(in.majors) == 0 || out.Shape.Fixed() {
+		return
+	}
+	major, seen := 1, false
+	for _, v := range operands {
+		a := v.Shape.BatchAxis()
+		if a < 0 {
+			continue
+		}
+		m := max(1, in.majors[v])
+		if seen && m != major {
+			in.unsupported("an operation on rows in two orders: rows of the batch would be mixed")
+		}
+		major, seen = m, true
+	}
+	if major > 1 {
+		in.majors[out] = major
+	}
 }
 
 // expandTo stretches v to a shape.

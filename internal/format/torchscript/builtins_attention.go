@@ -124,9 +124,11 @@ func (c *call) attentionMask(mask, kind int) *graph.Value {
 		if len(m.Shape) == 2 {
 			m = c.in.reshape(m, graph.Shape{m.Shape[0], 1, 1, m.Shape[1]})
 		}
-	case 0:
-	default:
-		c.in.unsupported("torch.%s with a mask of several kinds", c.name)
+	case 0: // [positions, positions]
+	case 2: // [rows, heads, positions, positions]
+		if len(m.Shape) != 4 {
+			c.in.unsupported("torch.%s with a mask of %v", c.name, m.Shape)
+		}
 	}
 	return m
 }

@@ -44,6 +44,8 @@ var textBuiltins = map[string]builtin{
 	"strip":         {"a", func(c *call) value { return strings.TrimSpace(c.str(0, "")) }},
 	"startswith":    {"a prefix", func(c *call) value { return strings.HasPrefix(c.str(0, ""), c.str(1, "")) }},
 	"endswith":      {"a suffix", func(c *call) value { return strings.HasSuffix(c.str(0, ""), c.str(1, "")) }},
+	"find":          {"a part start end", textFind},
+	"replace":       {"a old new", textReplace},
 	"join":          {"a list", textJoin},
 	"print":         {"a b c d e f g h", func(*call) value { return nil }},
 	"percentFormat": {"format a b c d e f g h", func(c *call) value { return c.str(0, "") }},
@@ -345,6 +347,29 @@ func textFormat(c *call) value {
 		}
 	}
 	return b.String() + s
+}
+
+func textReplace(c *call) value {
+	s, from, to := c.str(0, ""), c.str(1, ""), c.str(2, "")
+	if n := len(s) + strings.Count(s, from)*len(to); n > maxStringLen {
+		c.in.limit("string of more than %d bytes", maxStringLen)
+	}
+	return strings.ReplaceAll(s, from, to)
+}
+
+// textFind is the position of a part between start and end, of which an end
+// that is negative counts from behind the last byte.
+func textFind(c *call) value {
+	s := c.str(0, "")
+	end := c.int(3, -1)
+	if end < 0 {
+		end += len(s) + 1
+	}
+	lo, hi := sliceBounds(len(s), c.int(2, 0), max(end, 0))
+	if i := strings.Index(s[lo:max(lo, hi)], c.str(1, "")); i >= 0 {
+		return int64(lo + i)
+	}
+	return int64(-1)
 }
 
 func textJoin(c *call) value {

@@ -6,19 +6,22 @@ import (
 
 // indexBuiltins take parts of a tensor.
 var indexBuiltins = map[string]builtin{
-	"select":           {"x dim index", func(c *call) value { return c.in.selectAt(c.handle(0), c.int(1, 0), c.int(2, 0)) }},
-	"slice":            {"x dim start end step", slice},
-	"narrow":           {"x dim start length", narrow},
-	"unbind":           {"x dim", func(c *call) value { return &list{elems: c.in.unbind(c.handle(0), c.int(1, 0))} }},
-	"chunk":            {"x chunks dim", chunk},
-	"split":            {"x size dim", split},
-	"split_with_sizes": {"x sizes dim", split},
-	"tensor_split":     {"x sections dim", tensorSplit},
-	"index_select":     {"x dim index", func(c *call) value { return c.gathered(c.int(1, 0), c.value(2)) }},
-	"index":            {"x indices", index},
-	"flip":             {"x dims", flip},
-	"one_hot":          {"x num_classes", oneHot},
-	"embedding":        {"weight indices padding_idx scale_grad_by_freq sparse", embedding},
+	"select":                  {"x dim index", func(c *call) value { return c.in.selectAt(c.handle(0), c.int(1, 0), c.int(2, 0)) }},
+	"slice":                   {"x dim start end step", slice},
+	"narrow":                  {"x dim start length", narrow},
+	"unbind":                  {"x dim", func(c *call) value { return &list{elems: c.in.unbind(c.handle(0), c.int(1, 0))} }},
+	"chunk":                   {"x chunks dim", chunk},
+	"unsafe_chunk":            {"x chunks dim", chunk},
+	"unsafe_split":            {"x size dim", split},
+	"unsafe_split_with_sizes": {"x sizes dim", split},
+	"split":                   {"x size dim", split},
+	"split_with_sizes":        {"x sizes dim", split},
+	"tensor_split":            {"x sections dim", tensorSplit},
+	"index_select":            {"x dim index", func(c *call) value { return c.gathered(c.int(1, 0), c.value(2)) }},
+	"index":                   {"x indices", index},
+	"flip":                    {"x dims", flip},
+	"one_hot":                 {"x num_classes", oneHot},
+	"embedding":               {"weight indices padding_idx scale_grad_by_freq sparse", embedding},
 }
 
 // slice takes a part of one dimension: none for the part that is all of it.

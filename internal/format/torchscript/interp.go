@@ -44,6 +44,10 @@ type interp struct {
 	// oneRow makes the batch a single row.
 	oneRow bool
 
+	// majors holds, for a value into whose batch axis dimensions before it
+	// were merged, their product; the others are 1.
+	majors map[*graph.Value]int
+
 	handles  map[*graph.Tensor]*tensor // of parameters and buffers
 	owners   map[string]*graph.Value   // constants of parameters and buffers by path
 	written  map[string]Position       // parameters and buffers changed in place

@@ -77,6 +77,7 @@ func (m *Module) lower(method string, def *funcDef, o LowerOptions, oneRow bool)
 func newInterp(m *Module, o LowerOptions, hints map[string]slotHint) *interp {
 	return &interp{
 		m: m, g: graph.New(m.root.class.name[strings.LastIndexByte(m.root.class.name, '.')+1:]), o: o, hints: hints,
+		majors:   map[*graph.Value]int{},
 		handles:  map[*graph.Tensor]*tensor{},
 		owners:   map[string]*graph.Value{},
 		written:  map[string]Position{},

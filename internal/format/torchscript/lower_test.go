@@ -33,6 +33,11 @@ func TestLowerPython(t *testing.T) {
 	gives(t, "i, total = 0, 0\nwhile True:\n  i += 1\n  if i > 5:\n    break\n  if i % 2 == 0:\n    continue\n  total += i\nreturn x + total", 10, 7, 12)
 }
 
+// Rows that are merged with a dimension before the batch come apart again.
+func TestLowerMergedRows(t *testing.T) {
+	gives(t, "y = torch.reshape(torch.stack([x, torch.neg(x)]), [-1, 3])\ny = torch.reshape(torch.relu(y), [2, -1, 3])\nreturn torch.sub(y[0], y[1])", 1, -2, 3)
+}
+
 // Views share memory with the tensor that they are views of.
 func TestLowerInPlace(t *testing.T) {
 	gives(t, "y = torch.mul(x, 1)\n_0 = torch.add_(y, 1)\nreturn y", 2, -1, 4)
@@ -64,6 +69,9 @@ func TestLowerRefuses(t *testing.T) {
 	refused("return 3", "returns a int")
 	refused("return ops.torchvision.nms(x, x, 0.5)", "function ops.torchvision.nms")
 	refused("return torch.reshape(torch.transpose(x, 0, 1), [torch.size(x, 0), 3])", "rows of the batch would be mixed")
+	merged := "y = torch.reshape(torch.stack([x, x]), [-1, 3])\n" // the two copies one behind the other
+	refused(merged+"return torch.reshape(y, [-1, 6])", "rows of the batch would be mixed")
+	refused(merged+"z = torch.reshape(torch.cat([x, x], 1), [-1, 3])\nreturn torch.add(y, z)", "rows of the batch would be mixed")
 	refused("return torch.cat([x, x])", "rows of the batch would be mixed")
 	refused("z = torch.mul(x, 1)\nv = torch.contiguous(torch.slice(z, 1, 0, 2))\n_0 = torch.zero_(v)\nreturn z", "may share memory")
 	refused("z = torch.mul(x, 1)\nv = torch.reshape(torch.slice(z, 1, 0, 2), [-1, 1, 2])\n_0 = torch.zero_(z)\nreturn v", "may share memory")
