@@ -1,0 +1,81 @@
+package torchmodule
+
+// classes is the table of layers.
+func classes() map[string]forward {
+	return map[string]forward{
+		"container.Sequential":                   sequential,
+		"linear.Identity":                        same,
+		"linear.Linear":                          linear,
+		"linear.NonDynamicallyQuantizableLinear": linear,
+
+		"conv.Conv1d": convolution("conv1d", 1),
+		"conv.Conv2d": convolution("conv2d", 2),
+		"conv.Conv3d": convolution("conv3d", 3),
+
+		"batchnorm.BatchNorm1d":       batchNorm,
+		"batchnorm.BatchNorm2d":       batchNorm,
+		"batchnorm.BatchNorm3d":       batchNorm,
+		"instancenorm.InstanceNorm1d": instanceNorm,
+		"instancenorm.InstanceNorm2d": instanceNorm,
+		"instancenorm.InstanceNorm3d": instanceNorm,
+		"normalization.LayerNorm":     layerNorm,
+		"normalization.GroupNorm":     groupNorm,
+		"normalization.RMSNorm":       rmsNorm,
+
+		"activation.CELU":        function("celu", number("alpha")),
+		"activation.ELU":         function("elu", number("alpha")),
+		"activation.GELU":        gelu,
+		"activation.GLU":         function("glu", integer("dim")),
+		"activation.Hardshrink":  function("hardshrink", number("lambd")),
+		"activation.Hardsigmoid": function("hardsigmoid"),
+		"activation.Hardswish":   function("hardswish"),
+		"activation.Hardtanh":    function("hardtanh", number("min_val"), number("max_val")),
+		"activation.LeakyReLU":   function("leaky_relu", number("negative_slope")),
+		"activation.LogSigmoid":  function("log_sigmoid"),
+		"activation.LogSoftmax":  function("log_softmax", integer("dim")),
+		"activation.Mish":        function("mish"),
+		"activation.PReLU":       prelu,
+		"activation.RReLU":       function("rrelu", number("lower"), number("upper"), always(false)),
+		"activation.ReLU":        function("relu"),
+		"activation.ReLU6":       function("clamp", always(0.0), always(6.0)),
+		"activation.SELU":        function("selu"),
+		"activation.SiLU":        function("silu"),
+		"activation.Sigmoid":     function("sigmoid"),
+		"activation.Softmax":     function("softmax", integer("dim")),
+		"activation.Softmin":     softmin,
+		"activation.Softplus":    function("softplus", number("beta"), number("threshold")),
+		"activation.Softshrink":  function("softshrink", number("lambd")),
+		"activation.Softsign":    function("softsign"),
+		"activation.Tanh":        function("tanh"),
+		"activation.Tanhshrink":  tanhshrink,
+		"activation.Threshold":   function("threshold", number("threshold"), number("value")),
+
+		"dropout.Dropout":             same,
+		"dropout.Dropout1d":           same,
+		"dropout.Dropout2d":           same,
+		"dropout.Dropout3d":           same,
+		"dropout.AlphaDropout":        same,
+		"dropout.FeatureAlphaDropout": same,
+
+		"flatten.Flatten":   function("flatten", integer("start_dim"), integer("end_dim")),
+		"flatten.Unflatten": function("unflatten", integer("dim"), integers("unflattened_size")),
+
+		"padding.ZeroPad1d":     pad,
+		"padding.ZeroPad2d":     pad,
+		"padding.ZeroPad3d":     pad,
+		"padding.ConstantPad1d": pad,
+		"padding.ConstantPad2d": pad,
+		"padding.ConstantPad3d": pad,
+
+		"pooling.MaxPool1d":         maxPool("max_pool1d"),
+		"pooling.MaxPool2d":         maxPool("max_pool2d"),
+		"pooling.MaxPool3d":         maxPool("max_pool3d"),
+		"pooling.AvgPool1d":         function("avg_pool1d", integers("kernel_size"), integers("stride"), integers("padding"), flag("ceil_mode"), flag("count_include_pad")),
+		"pooling.AvgPool2d":         avgPool("avg_pool2d"),
+		"pooling.AvgPool3d":         avgPool("avg_pool3d"),
+		"pooling.AdaptiveAvgPool1d": function("adaptive_avg_pool1d", integers("output_size")),
+		"pooling.AdaptiveAvgPool2d": function("adaptive_avg_pool2d", integers("output_size")),
+
+		"sparse.Embedding": embedding,
+	}
+}
