@@ -32,7 +32,7 @@ type decoder struct {
 	stamp      uint32
 	index      [maxDepth]int // position in the nested arrays of a feature
 	violations []violation
-	count      int // of violations, those that were not kept among them
+	count      int // of violations; more may have gone unseen once the list is full
 }
 
 // violation is one way in which a body does not fit the contract.
@@ -42,7 +42,9 @@ type violation struct {
 	kind    string // stable; clients may switch on it
 }
 
-// maxViolations bounds how many violations of one body are told.
+// maxViolations bounds how many violations of one body are told. Once there
+// are so many the rest is only held to be JSON: to find out what is wrong with
+// a million members takes longer than to send them.
 const maxViolations = 32
 
 // Kinds of violations. Those that the ancestor's validator had keep its names.
@@ -115,17 +117,15 @@ func (d *decoder) body() bool {
 			if !ok {
 				return false
 			}
-			switch string(name) {
-			case "observations":
+			switch {
+			case d.full():
+				ok = d.skip(1)
+			case string(name) == "observations":
 				ok = d.once(&observations, "body.observations") && d.observations()
-			case "deterministic":
+			case string(name) == "deterministic":
 				ok = d.once(&deterministic, "body.deterministic") && d.deterministic()
-			case "obs":
-				if d.contract.Named {
-					ok = d.unknown("body", name, bodyNames) && d.skip(1)
-				} else {
-					ok = d.once(&observations, "body.obs") && d.nested()
-				}
+			case string(name) == "obs" && !d.contract.Named:
+				ok = d.once(&observations, "body.obs") && d.nested()
 			default:
 				ok = d.unknown("body", name, bodyNames) && d.skip(1)
 			}
@@ -141,7 +141,7 @@ func (d *decoder) body() bool {
 			}
 		}
 	}
-	if !observations {
+	if !observations && !d.full() {
 		d.violate("body.observations", kindMissing, "expected "+d.rowWords()+", got nothing")
 	}
 	return true
@@ -180,7 +180,11 @@ func (d *decoder) observations() bool {
 	rows := 0
 	if !d.empty(']') {
 		for {
-			if !d.observation(rows) {
+			if d.full() {
+				if !d.skip(2) {
+					return false
+				}
+			} else if !d.observation(rows) {
 				return false
 			}
 			rows++
@@ -272,6 +276,8 @@ func (d *decoder) object(row, at int) bool {
 				i = d.feature(name)
 			}
 			switch {
+			case d.full():
+				ok = d.skip(3)
 			case i < 0:
 				ok = d.unknown(d.rowField(row), name, d.featureNames()) && d.skip(3)
 			case d.seen[i] == d.stamp:
@@ -303,10 +309,11 @@ func (d *decoder) object(row, at int) bool {
 			}
 		}
 	}
-	if given < len(features) {
+	switch {
+	case d.full():
+	case given < len(features):
 		d.missing(row)
-	}
-	if d.count > before && given == len(features) {
+	case d.count > before:
 		d.width(row, values)
 	}
 	return true
@@ -370,7 +377,7 @@ func (d *decoder) level(row int, f *policy.Feature, shape []int, level int, dst 
 	if !d.empty(']') {
 		for {
 			d.index[level] = n
-			if n < shape[0] {
+			if n < shape[0] && !d.full() {
 				if !d.level(row, f, shape[1:], level+1, dst[n*size:][:size], depth+1) {
 					return false
 				}
@@ -403,6 +410,10 @@ func (d *decoder) array(row int, f *policy.Feature, size, levels, level int, dst
 			d.next()
 			v, end := scanNumber(d.data, d.pos)
 			switch {
+			case end < 0 && d.full():
+				if !d.skip(depth + 1) {
+					return false
+				}
 			case end < 0:
 				d.index[level] = n
 				if !d.wrongKind(d.fieldOf(row, f, levels), kindNumber, "a number", depth+1) {
@@ -411,7 +422,7 @@ func (d *decoder) array(row int, f *policy.Feature, size, levels, level int, dst
 			case n < size:
 				x := float32(v)
 				dst[n] = x
-				if !(x >= low && x <= high && x-x == 0) {
+				if !(x >= low && x <= high && x-x == 0) && !d.full() {
 					d.index[level] = n
 					d.outside(row, f, levels, x, d.data[d.pos:end])
 				}
@@ -453,7 +464,11 @@ func (d *decoder) nested() bool {
 	rows := 0
 	if !d.empty(']') {
 		for {
-			if !d.row(rows, d.grow(rows), f) {
+			if d.full() {
+				if !d.skip(2) {
+					return false
+				}
+			} else if !d.row(rows, d.grow(rows), f) {
 				return false
 			}
 			rows++

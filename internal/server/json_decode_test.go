@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -232,11 +233,41 @@ func TestDecodeCountsViolations(t *testing.T) {
 	body := `{"observations":[` + strings.TrimSuffix(strings.Repeat(`{},`, 100), ",") + `]}`
 	d, req := &decoder{}, &serving.Request{}
 	r := decodeWith(d, req, body, drivingContract())
-	if len(r.fields) != maxViolations || d.count != 300 || !strings.HasSuffix(r.message, "(and 299 more)") {
-		t.Errorf("%d kept, %d counted: %s", len(r.fields), d.count, r.message)
+	if len(r.fields) != maxViolations || !strings.HasSuffix(r.message, "(and at least 31 more)") {
+		t.Errorf("%d kept: %s", len(r.fields), r.message)
 	}
 	if cap(req.Inputs[0]) > 7 {
 		t.Errorf("a body without a single value took memory for %d", cap(req.Inputs[0]))
+	}
+}
+
+// TestDecodeHostileIsCheap holds that a body in which everything is wrong costs
+// no more than one in which nothing is: the work stops when enough is known.
+func TestDecodeHostileIsCheap(t *testing.T) {
+	const size = 1 << 20
+	fill := func(head, part, tail string) string { return head + strings.Repeat(part, size/len(part)) + tail }
+	for name, body := range map[string]string{
+		"unknown members":      fill(`{`, `"abcde":1,`, `"x":1}`),
+		"unknown features":     fill(`{"observations":[{`, `"abcde":1,`, `"x":1}]}`),
+		"duplicate features":   fill(`{"observations":[{`, `"speed":1,`, `"speed":1}]}`),
+		"empty rows":           fill(`{"observations":[`, `{},`, `{}]}`),
+		"null rows":            fill(`{"observations":[`, `null,`, `null]}`),
+		"strings for sensors":  fill(`{"observations":[{"sensors":[`, `"0",`, `"0"]}]}`),
+		"sensors out of range": fill(`{"observations":[{"sensors":[`, `9,`, `9]}]}`),
+	} {
+		d, req, c := &decoder{}, &serving.Request{}, drivingContract()
+		data := []byte(body)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := d.decode(data, c, 1000, req)
+		runtime.ReadMemStats(&after)
+		var det *detailed
+		if !errors.As(err, &det) || det.fault != faultContract {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := after.Mallocs - before.Mallocs; n > 2000 {
+			t.Errorf("%s: %d allocations", name, n)
+		}
 	}
 }
 

@@ -48,6 +48,9 @@ func clip(text []byte) string {
 	return string(text)
 }
 
+// full reports whether no more violations are looked for.
+func (d *decoder) full() bool { return len(d.violations) == maxViolations }
+
 // violate notes a violation. The first of a body are kept, the others counted.
 func (d *decoder) violate(field, kind, message string) {
 	d.count++
@@ -78,7 +81,7 @@ func (d *decoder) sized(field string, want, got int, what string) {
 // missing notes the features that a row has not given.
 func (d *decoder) missing(row int) {
 	for i := range d.contract.Features {
-		if f := &d.contract.Features[i]; d.seen[i] != d.stamp {
+		if f := &d.contract.Features[i]; d.seen[i] != d.stamp && !d.full() {
 			what := "a number"
 			if len(f.Shape) > 0 {
 				what = "an array of " + sizeWords(f.Shape)
@@ -149,7 +152,10 @@ func (d *decoder) malformed() error {
 func (d *decoder) refused() error {
 	first := d.violations[0]
 	message := strings.TrimPrefix(first.field, "body.") + ": " + first.message
-	if d.count > 1 {
+	switch {
+	case d.full():
+		message += fmt.Sprintf(" (and at least %d more)", d.count-1)
+	case d.count > 1:
 		message += fmt.Sprintf(" (and %d more)", d.count-1)
 	}
 	details := []byte(`"validation_errors":[`)
