@@ -1,7 +1,8 @@
 #!/bin/sh
-# Write the corpus again: testdata/torch with five versions of PyTorch, and
-# testdata/preprocess. "run.sh torch 2.8.0" writes one version, "run.sh
-# preprocess" the preprocessors alone.
+# Write the corpus again: testdata/torch with five versions of PyTorch,
+# testdata/preprocess, and internal/format/sb3/testdata with two versions of
+# Stable-Baselines3. "run.sh torch 2.8.0" writes one version, "run.sh
+# preprocess" the preprocessors alone, "run.sh sb3" the agents alone.
 #
 # TorchScript files name the source files of the network. The packages and
 # these scripts are therefore reached through links in a neutral folder, and
@@ -50,18 +51,30 @@ write_preprocess() {
     write make_preprocess "$out/preprocess"
 }
 
+# Agents hold times, random states and addresses, so that no two runs are alike.
+write_sb3() {
+    agents=$here/../../internal/format/sb3/testdata
+    rm -rf "$agents"
+    environment sb3 requirements-sb3.txt
+    write make_sb3 "$agents"
+    environment sb3-1.7.0 requirements-sb3-1.7.0.txt
+    write make_sb3 "$agents"
+}
+
 case ${1:-all} in
 torch)
     shift
     for version in ${*:-$versions}; do write_torch "$version"; done
     ;;
 preprocess) write_preprocess ;;
+sb3) write_sb3 ;;
 all)
     for version in $versions; do write_torch "$version"; done
     write_preprocess
+    write_sb3
     ;;
 *)
-    echo "usage: run.sh [torch [VERSION...] | preprocess]" >&2
+    echo "usage: run.sh [torch [VERSION...] | preprocess | sb3]" >&2
     exit 2
     ;;
 esac

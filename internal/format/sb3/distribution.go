@@ -1,0 +1,152 @@
+package sb3
+
+import (
+	"math"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// distributionEps is the epsilon of the library's distributions.
+const distributionEps = 1e-6
+
+// normal draws from the standard normal distribution in the shape of x.
+func (b *builder) normal(x *graph.Value) *graph.Value {
+	b.streams++
+	return b.add(graph.OpNormal, graph.Attrs{"stream": b.streams - 1}, x)
+}
+
+// gaussian returns the mean, or a draw.
+func (b *builder) gaussian(mean, std *graph.Value, deterministic bool) *graph.Value {
+	if deterministic {
+		return mean
+	}
+	return b.add(graph.OpAdd, nil, mean, b.add(graph.OpMul, nil, std, b.normal(mean)))
+}
+
+// normalLogProb is the logarithm of the density of a diagonal Gaussian.
+func (b *builder) normalLogProb(x, mean, std *graph.Value) *graph.Value {
+	d := b.add(graph.OpSub, nil, x, mean)
+	variance := b.add(graph.OpMul, nil, std, std)
+	p := b.add(graph.OpDiv, nil, b.add(graph.OpMul, nil, d, d), b.add(graph.OpMul, nil, variance, b.number(-2)))
+	p = b.add(graph.OpSub, nil, p, b.add(graph.OpLog, nil, std))
+	p = b.add(graph.OpSub, nil, p, b.number(float32(math.Log(math.Sqrt(2*math.Pi)))))
+	return b.sum(p)
+}
+
+// squashedLogProb is that of tanh of a Gaussian. As the library does, it finds
+// the value before tanh again from the action.
+func (b *builder) squashedLogProb(action, mean, std *graph.Value) *graph.Value {
+	const eps = 1.1920928955078125e-07 // of float32
+	y := b.add(graph.OpClamp, graph.Attrs{"min": float64(-1 + eps), "max": float64(1 - eps)}, action)
+	x := b.add(graph.OpSub, nil, b.add(graph.OpLog1p, nil, y), b.add(graph.OpLog1p, nil, b.add(graph.OpNeg, nil, y)))
+	x = b.add(graph.OpMul, nil, x, b.number(0.5))
+	slope := b.add(graph.OpSub, nil, b.number(1), b.add(graph.OpMul, nil, action, action))
+	slope = b.add(graph.OpLog, nil, b.add(graph.OpAdd, nil, slope, b.number(distributionEps)))
+	return b.add(graph.OpSub, nil, b.normalLogProb(x, mean, std), b.sum(slope))
+}
+
+// explorationStd is the deviation of gSDE: the noise is the features times a
+// matrix of Gaussians, which makes the action a Gaussian whose variance is the
+// squared features times the squared deviations of the matrix.
+func (b *builder) explorationStd(latent *graph.Value, name string, actions int) *graph.Value {
+	param := b.parameter(name, 2)
+	if b.err != nil {
+		return nil
+	}
+	rows, cols := param.Shape[0], param.Shape[1]
+	if rows != b.width(latent) || cols != actions && cols != 1 {
+		return b.fail("%s: %s has the shape %v, [%d,%d] was wanted", weightsMember, name, param.Shape, b.width(latent), actions)
+	}
+	squares := make([]float32, rows*actions)
+	for i := range rows {
+		for j := range actions {
+			std := b.noiseStd(param.Const.F32[i*cols+j%cols])
+			squares[i*actions+j] = std * std
+		}
+	}
+	features := b.add(graph.OpMul, nil, latent, latent)
+	variance := b.add(graph.OpMatMul, nil, features, b.g.Constant("exploration_variance", graph.Float32s(squares, rows, actions)))
+	return b.add(graph.OpSqrt, nil, b.add(graph.OpAdd, nil, variance, b.number(distributionEps)))
+}
+
+// noiseStd is the deviation of a log_std: its exponential, or with use_expln a
+// function that grows slower above 0.
+func (b *builder) noiseStd(logStd float32) float32 {
+	if !b.p.options.useExpln || logStd <= 0 {
+		return float32(math.Exp(float64(logStd)))
+	}
+	return float32(math.Log1p(float64(logStd+distributionEps))) + 1
+}
+
+// logits normalises the logits of one Categorical.
+func (b *builder) logits(x *graph.Value) *graph.Value {
+	return b.add(graph.OpLogSoftmax, graph.Attrs{"axis": 1}, x)
+}
+
+// mask makes the actions that are not allowed as good as impossible.
+func (b *builder) mask(logits, allowed *graph.Value) *graph.Value {
+	return b.logits(b.add(graph.OpWhere, nil, allowed, logits, b.number(-1e8)))
+}
+
+// categorical returns the column of the likeliest category, or of a draw: the
+// category whose logit less the logarithm of an exponential draw is greatest.
+// Half the sum of two squared Gaussians is such a draw.
+func (b *builder) categorical(logits *graph.Value, deterministic bool) *graph.Value {
+	if !deterministic {
+		m, n := b.normal(logits), b.normal(logits)
+		e := b.add(graph.OpAdd, nil, b.add(graph.OpMul, nil, m, m), b.add(graph.OpMul, nil, n, n))
+		logits = b.add(graph.OpSub, nil, logits, b.add(graph.OpLog, nil, e))
+	}
+	return b.add(graph.OpArgmax, graph.Attrs{"axis": 1, "keepdim": true}, logits)
+}
+
+// chosen returns the logit of a category, of shape [B].
+func (b *builder) chosen(logits, category *graph.Value) *graph.Value {
+	index := make([]int64, b.width(logits))
+	for i := range index {
+		index[i] = int64(i)
+	}
+	is := b.add(graph.OpEq, nil, category, b.g.Constant("", &graph.Tensor{DType: graph.Int64, Shape: graph.Shape{len(index)}, I64: index}))
+	return b.sum(b.add(graph.OpWhere, nil, is, logits, b.number(0)))
+}
+
+// bernoulli returns rows of 0 and 1: the rounded probabilities, or draws. A
+// draw is 1 where the logit is greater than that of a uniform number, which is
+// the difference of the logarithms of two exponential draws.
+func (b *builder) bernoulli(logits *graph.Value, deterministic bool) *graph.Value {
+	if deterministic {
+		p := b.add(graph.OpRound, nil, b.add(graph.OpSigmoid, nil, logits))
+		return b.add(graph.OpCast, graph.Attrs{"dtype": graph.Int64}, p)
+	}
+	exponential := func() *graph.Value {
+		m, n := b.normal(logits), b.normal(logits)
+		return b.add(graph.OpLog, nil, b.add(graph.OpAdd, nil, b.add(graph.OpMul, nil, m, m), b.add(graph.OpMul, nil, n, n)))
+	}
+	threshold := b.add(graph.OpSub, nil, exponential(), exponential())
+	return b.add(graph.OpCast, graph.Attrs{"dtype": graph.Int64}, b.add(graph.OpGt, nil, logits, threshold))
+}
+
+// bernoulliLogProb is log p where the action is 1 and log (1-p) where it is 0.
+func (b *builder) bernoulliLogProb(logits, action *graph.Value) *graph.Value {
+	one := b.add(graph.OpEq, nil, action, b.g.Integer(1))
+	signed := b.add(graph.OpWhere, nil, one, logits, b.add(graph.OpNeg, nil, logits))
+	return b.sum(b.add(graph.OpLogSigmoid, nil, signed))
+}
+
+// toSpace brings continuous actions into the space, as predict does: unscaled
+// where the network squashes them, else clipped.
+func (b *builder) toSpace(a *graph.Value) *graph.Value {
+	s := b.p.Action
+	if b.p.SquashOutput {
+		span := make([]float32, len(s.Low))
+		for i := range span {
+			span[i] = s.High[i] - s.Low[i]
+		}
+		a = b.add(graph.OpMul, nil, b.add(graph.OpAdd, nil, a, b.number(1)), b.number(0.5))
+		a = b.add(graph.OpAdd, nil, b.add(graph.OpMul, nil, a, b.row("action_span", span)), b.row("action_low", s.Low))
+	} else {
+		a = b.add(graph.OpMaximum, nil, a, b.row("action_low", s.Low))
+		a = b.add(graph.OpMinimum, nil, a, b.row("action_high", s.High))
+	}
+	return b.reshape(a, append([]int{graph.Batch}, s.Shape...)...)
+}
