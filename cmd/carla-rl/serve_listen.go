@@ -24,7 +24,12 @@ import (
 // listen opens a port. Its errors say what is wrong and how to mend it.
 func listen(host string, port int, setting string) (net.Listener, error) {
 	addr := net.JoinHostPort(host, strconv.Itoa(port))
-	ln, err := net.Listen("tcp", addr)
+	// Go listens for multipath TCP by default. Nobody speaks it to a policy
+	// server, and its sockets take no filter, by which a stopping server keeps
+	// from losing connections.
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
 	switch {
 	case err == nil:
 		return ln, nil
@@ -47,11 +52,26 @@ func secure(ln net.Listener, cfg *config.Config) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server.tls_cert_file and server.tls_key_file: %w", err)
 	}
-	return tls.NewListener(ln, &tls.Config{
+	return &tlsListener{raw: ln, Listener: tls.NewListener(ln, &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"http/1.1"},
 		Certificates: []tls.Certificate{cert},
-	}), nil
+	})}, nil
+}
+
+// tlsListener is a listener of TLS that does not hide its descriptor, which
+// the server needs to stop without losing a connection.
+type tlsListener struct {
+	net.Listener
+	raw net.Listener
+}
+
+// SyscallConn implements syscall.Conn.
+func (l *tlsListener) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := l.raw.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // serverOptions translates the configuration.

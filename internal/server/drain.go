@@ -20,8 +20,8 @@ const (
 //  2. each answer carries Connection: close for DrainAccept, while new
 //     connections are still accepted, since a client may have sent a request
 //     on a connection that a stop at this point would find idle;
-//  3. listeners and idle connections are closed, and requests in flight are
-//     waited for.
+//  3. no new connections are taken, those that wait are accepted, listeners and
+//     idle connections are closed, and requests in flight are waited for.
 //
 // A context that ends cuts every step short; Shutdown then returns its error
 // and requests may be lost. A second call does not wait a second time.
@@ -34,11 +34,68 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.log.Info("shutting down: connections are asked to close", "event_type", "shutdown", "wait", s.limits.DrainAccept)
 		sleep(ctx, s.limits.DrainAccept)
 	}
+	s.closeDoors(ctx)
+	s.closeListeners(ctx)
+	for end := time.Now().Add(s.limits.DrainAccept); s.limit.open() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
+		sleep(ctx, time.Millisecond)
+	}
 	err := s.http.ShutdownWithContext(ctx)
 	if err != nil && errors.Is(err, ctx.Err()) {
 		s.log.Warn("shutting down: requests were cut off", "event_type", "shutdown", "connections", s.limit.open())
 	}
 	return err
+}
+
+// Times of closeDoors: for handshakes that have begun to end, and for what
+// waits to be accepted.
+const (
+	handshakeTime = 50 * time.Millisecond
+	acceptTimeMax = time.Second
+)
+
+// closeDoors takes no new connections, where the system lets it, and returns
+// when those that were taken have been accepted.
+func (s *Server) closeDoors(ctx context.Context) {
+	s.mu.Lock()
+	listeners := s.listeners
+	s.listeners = nil
+	s.mu.Unlock()
+	closed := false
+	for _, ln := range listeners {
+		closed = closeDoor(ln) || closed
+	}
+	if !closed {
+		return
+	}
+	sleep(ctx, handshakeTime)
+	for begun := time.Now(); time.Since(begun) < acceptTimeMax && ctx.Err() == nil; sleep(ctx, time.Millisecond) {
+		waiting := 0
+		for _, ln := range listeners {
+			waiting += waitingAtDoor(ln)
+		}
+		if waiting == 0 {
+			return
+		}
+	}
+}
+
+// closeListeners closes the listeners. Connections that have reached them are
+// accepted first, where the system lets us tell them from new ones.
+func (s *Server) closeListeners(ctx context.Context) {
+	const settle = 20 * time.Millisecond // for handshakes under way and the queue of the listener
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait := false
+	for _, l := range s.listeners {
+		wait = !l.closed.Load() && refuseNew(l.Listener) || wait
+	}
+	if wait {
+		sleep(ctx, settle)
+	}
+	for _, l := range s.listeners {
+		_ = l.Close() // there is nobody left to whom its error matters
+	}
+	s.listeners = nil
 }
 
 // Draining reports whether Shutdown has begun.

@@ -133,11 +133,17 @@ type Server struct {
 	metrics Metrics
 	reject  rejections
 
+	mu        sync.Mutex // guards listeners
+	listeners []*gatedListener
+
 	http  *fasthttp.Server
 	limit connLimit
 	large atomic.Int64 // bytes claimed for large bodies
 	phase atomic.Int32 // phaseServing and those after it
-	pool  sync.Pool    // of *exchange
+
+	mu        sync.Mutex // guards listeners
+	listeners []net.Listener
+	pool      sync.Pool // of *exchange
 
 	inference observerTable
 }
@@ -189,10 +195,17 @@ func New(b Backend, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve answers the requests of the connections of ln until Shutdown. It
-// returns nil after a shutdown.
+// Serve answers the requests of the connections of ln until Shutdown closes
+// it, and returns nil then. The connections are waited for by Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	err := s.http.Serve(&gatedListener{Listener: ln, s: s})
+	s.mu.Lock()
+	s.listeners = append(s.listeners, ln)
+	s.mu.Unlock()
+	l := &gatedListener{Listener: ln, s: s}
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
+	err := s.http.Serve(l)
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
 		return nil
 	}
