@@ -20,8 +20,11 @@ const (
 //  2. each answer carries Connection: close for DrainAccept, while new
 //     connections are still accepted, since a client may have sent a request
 //     on a connection that a stop at this point would find idle;
-//  3. no new connections are taken, those that wait are accepted, listeners and
-//     idle connections are closed, and requests in flight are waited for.
+//  3. no new connections are taken, those that wait are accepted and the
+//     listeners closed; the connections that are there are served on for up to
+//     DrainAccept, since clients that were told to close have come back with
+//     new ones;
+//  4. idle connections are closed, and requests in flight are waited for.
 //
 // A context that ends cuts every step short; Shutdown then returns its error
 // and requests may be lost. A second call does not wait a second time.
@@ -34,7 +37,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.log.Info("shutting down: connections are asked to close", "event_type", "shutdown", "wait", s.limits.DrainAccept)
 		sleep(ctx, s.limits.DrainAccept)
 	}
-	s.closeDoors(ctx)
 	s.closeListeners(ctx)
 	for end := time.Now().Add(s.limits.DrainAccept); s.limit.open() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
 		sleep(ctx, time.Millisecond)
@@ -46,56 +48,36 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Times of closeDoors: for handshakes that have begun to end, and for what
-// waits to be accepted.
-const (
-	handshakeTime = 50 * time.Millisecond
-	acceptTimeMax = time.Second
-)
-
-// closeDoors takes no new connections, where the system lets it, and returns
-// when those that were taken have been accepted.
-func (s *Server) closeDoors(ctx context.Context) {
+// closeListeners closes the listeners. Where the system lets us tell them from
+// new ones, connections that have reached them are accepted first.
+func (s *Server) closeListeners(ctx context.Context) {
+	const (
+		handshakes = 50 * time.Millisecond // for those under way to end
+		longest    = time.Second           // for the queue to empty
+	)
 	s.mu.Lock()
 	listeners := s.listeners
 	s.listeners = nil
 	s.mu.Unlock()
-	closed := false
-	for _, ln := range listeners {
-		closed = closeDoor(ln) || closed
+	refused := false
+	for _, l := range listeners {
+		refused = refuseNew(l.Listener) || refused
 	}
-	if !closed {
-		return
+	if refused {
+		sleep(ctx, handshakes)
 	}
-	sleep(ctx, handshakeTime)
-	for begun := time.Now(); time.Since(begun) < acceptTimeMax && ctx.Err() == nil; sleep(ctx, time.Millisecond) {
+	for end := time.Now().Add(longest); refused && time.Now().Before(end) && ctx.Err() == nil; sleep(ctx, time.Millisecond) {
 		waiting := 0
-		for _, ln := range listeners {
-			waiting += waitingAtDoor(ln)
+		for _, l := range listeners {
+			waiting += unaccepted(l.Listener)
 		}
 		if waiting == 0 {
-			return
+			break
 		}
 	}
-}
-
-// closeListeners closes the listeners. Connections that have reached them are
-// accepted first, where the system lets us tell them from new ones.
-func (s *Server) closeListeners(ctx context.Context) {
-	const settle = 20 * time.Millisecond // for handshakes under way and the queue of the listener
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	wait := false
-	for _, l := range s.listeners {
-		wait = !l.closed.Load() && refuseNew(l.Listener) || wait
-	}
-	if wait {
-		sleep(ctx, settle)
-	}
-	for _, l := range s.listeners {
+	for _, l := range listeners {
 		_ = l.Close() // there is nobody left to whom its error matters
 	}
-	s.listeners = nil
 }
 
 // Draining reports whether Shutdown has begun.

@@ -19,7 +19,16 @@ import (
 // some again.
 type gatedListener struct {
 	net.Listener
-	s *Server
+	s      *Server
+	closed atomic.Bool
+}
+
+// Close closes the listener. A second call does nothing.
+func (l *gatedListener) Close() error {
+	if l.closed.Swap(true) {
+		return nil
+	}
+	return l.Listener.Close()
 }
 
 func (l *gatedListener) Accept() (net.Conn, error) {

@@ -140,10 +140,7 @@ type Server struct {
 	limit connLimit
 	large atomic.Int64 // bytes claimed for large bodies
 	phase atomic.Int32 // phaseServing and those after it
-
-	mu        sync.Mutex // guards listeners
-	listeners []net.Listener
-	pool      sync.Pool // of *exchange
+	pool  sync.Pool    // of *exchange
 
 	inference observerTable
 }
@@ -198,9 +195,6 @@ func New(b Backend, o Options) (*Server, error) {
 // Serve answers the requests of the connections of ln until Shutdown closes
 // it, and returns nil then. The connections are waited for by Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	s.mu.Lock()
-	s.listeners = append(s.listeners, ln)
-	s.mu.Unlock()
 	l := &gatedListener{Listener: ln, s: s}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
