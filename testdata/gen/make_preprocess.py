@@ -79,6 +79,146 @@ def write_scalers(out):
         write(out, name, protocols(scaler, 2, 4, 5), scaler.transform, source)
 
 
+def joblibs(value):
+    """The forms of joblib.dump that are read."""
+    import io
+
+    import joblib
+
+    forms = {}
+    for key, compress in (("joblib", 0), ("joblib_zlib", ("zlib", 3)), ("joblib_gzip", ("gzip", 3))):
+        out = io.BytesIO()
+        if key == "joblib_gzip":  # whose header would hold the time
+            import gzip
+
+            out.write(gzip.compress(forms["joblib"][1], mtime=0))
+        else:
+            joblib.dump(value, out, compress=compress)
+        forms[key] = (f"preprocessor_{key}.joblib", out.getvalue())
+    return forms
+
+
+def write_transformers(out):
+    import sklearn
+    from sklearn.compose import ColumnTransformer
+    from sklearn.decomposition import PCA
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import FeatureUnion, Pipeline
+    from sklearn.preprocessing import (
+        Binarizer,
+        FunctionTransformer,
+        KBinsDiscretizer,
+        MaxAbsScaler,
+        MinMaxScaler,
+        Normalizer,
+        PolynomialFeatures,
+        PowerTransformer,
+        QuantileTransformer,
+        StandardScaler,
+    )
+
+    def exact(values):  # in float32, as a server gets them
+        return np.asarray(values).astype(np.float32).astype(np.float64)
+
+    source = f"scikit-learn {sklearn.__version__}, NumPy {np.__version__}"
+    rows = exact(data(seed=6)[:ROWS])
+    fitted = data()
+    positive = np.abs(fitted) + 0.1
+    zeros = rows.copy()
+    zeros[0] = 0  # a row without a norm
+    holes, hole_rows = fitted.copy(), rows.copy()
+    holes[::7, 1] = -1
+    holes[::5, 4] = -1
+    hole_rows[::3, 1:] = -1
+    gaps = holes.copy()
+    gaps[gaps == -1] = np.nan
+    tied = np.round(fitted * [0.1, 0.2, 1, 1, 3])  # few values, each many times
+    tied[:, 3] = 2.0
+    tied_rows = np.concatenate([tied[:8], tied[20:30] + 0.25, [tied.min(0), tied.max(0), tied.min(0) - 1, tied.max(0) + 1]])
+    edges = np.concatenate([rows, [fitted.min(0) - 1, fitted.max(0) + 1]])
+    bins = dict(subsample=None, quantile_method="averaged_inverted_cdf")
+
+    ufuncs = "absolute ceil cos exp expm1 fabs floor log log1p negative reciprocal rint sign sin sqrt tanh positive"
+    ufuncs += " square tan trunc cbrt log2 log10 deg2rad radians rad2deg degrees"
+    functions = [(name, FunctionTransformer(getattr(np, name)), [i % 2 + 2]) for i, name in enumerate(ufuncs.split())]
+    cases = {
+        "binarizer": (Binarizer(threshold=-0.25), fitted, rows),
+        "normalizer_l1": (Normalizer("l1"), fitted, zeros),
+        "normalizer_l2": (Normalizer("l2"), fitted, zeros),
+        "normalizer_max": (Normalizer("max"), fitted, zeros),
+        "pca": (PCA(), fitted, rows),
+        "pca_whiten_two": (PCA(n_components=2, whiten=True), fitted, rows),
+        "polynomial": (PolynomialFeatures(), fitted, rows),
+        "polynomial_interaction": (PolynomialFeatures(4, interaction_only=True, include_bias=False), fitted, rows),
+        "polynomial_two_to_three": (PolynomialFeatures((2, 3)), fitted, rows),
+        "quantile": (QuantileTransformer(n_quantiles=400), fitted, edges),
+        "quantile_few": (QuantileTransformer(n_quantiles=7), fitted, edges),
+        "quantile_ties": (QuantileTransformer(n_quantiles=50), tied, tied_rows),
+        "quantile_normal": (QuantileTransformer(n_quantiles=100, output_distribution="normal"), fitted, edges),
+        "quantile_normal_ties": (QuantileTransformer(n_quantiles=50, output_distribution="normal"), tied, tied_rows),
+        "power": (PowerTransformer(), fitted, rows),
+        "power_raw": (PowerTransformer(standardize=False), fitted * [0.1, 1, 1, 1, 1], rows * [0.1, 1, 1, 1, 1]),
+        "power_box_cox": (PowerTransformer("box-cox"), positive, np.abs(rows) + 0.1),
+        "bins_number": (KBinsDiscretizer([2, 3, 4, 5, 6], encode="ordinal", strategy="uniform", subsample=None), fitted, edges),
+        "bins_onehot": (KBinsDiscretizer([2, 3, 4, 5, 6], encode="onehot-dense", **bins), fitted, edges),
+        "bins_kmeans": (KBinsDiscretizer(3, encode="onehot-dense", strategy="kmeans", random_state=1), fitted, edges),
+        "imputer_number": (SimpleImputer(missing_values=-1, strategy="median"), holes, hole_rows),
+        "imputer_constant": (SimpleImputer(missing_values=-1, strategy="constant", fill_value=0.5), holes, hole_rows),
+        "imputer_nan": (SimpleImputer(), gaps, rows),
+        "maxabs": (MaxAbsScaler(), fitted, rows),
+        "function_nothing": (FunctionTransformer(), fitted, rows),
+        "functions": (ColumnTransformer(functions), positive, np.abs(rows) + 0.1),
+        "union_weights": (
+            FeatureUnion(
+                [("a", StandardScaler()), ("b", "drop"), ("c", "passthrough"), ("d", PCA(2)), ("e", Normalizer())],
+                transformer_weights={"a": 2.0, "d": 0.5},
+            ),
+            fitted,
+            rows,
+        ),
+        "columns": (
+            ColumnTransformer(
+                [
+                    ("range", MinMaxScaler(), slice(1, 3)),
+                    ("gone", "drop", [3]),
+                    ("back", StandardScaler(), [-1, 0]),
+                    ("squares", PolynomialFeatures(include_bias=False), [True, False, True, False, False]),
+                    ("none", StandardScaler(), []),
+                ],
+                remainder="passthrough",
+                transformer_weights={"back": -1.5},
+            ),
+            fitted,
+            rows,
+        ),
+        "columns_remainder": (
+            ColumnTransformer([("keep", "passthrough", [4, 2])], remainder=MaxAbsScaler()),
+            fitted,
+            rows,
+        ),
+        "pipeline_mixed": (
+            Pipeline(
+                [
+                    ("fill", SimpleImputer()),
+                    ("scale", StandardScaler()),
+                    ("both", FeatureUnion([("power", PowerTransformer()), ("squares", PolynomialFeatures(2, include_bias=False))])),
+                    ("reduce", PCA(6)),
+                    ("range", MinMaxScaler(clip=True)),
+                ]
+            ),
+            gaps,
+            rows,
+        ),
+    }
+    for name, (transformer, fitted, rows) in cases.items():
+        transformer.fit(fitted)
+        extra = {}
+        if name.startswith("quantile_normal"):  # a share near 1 in float32 has lost its digits
+            extra = {"expect_float32_input": None}
+        objects = {**protocols(transformer, 2, 4, 5), **joblibs(transformer)}
+        write(out, name, objects, transformer.transform, source, exact(rows), extra)
+
+
 def write_vec_normalize(out):
     import gymnasium
     import stable_baselines3
@@ -207,6 +347,7 @@ def main():
         return
     write_plain(out, "plain")
     write_scalers(out)
+    write_transformers(out)
     write_vec_normalize(out)
     write_features(out)
 

@@ -189,6 +189,7 @@ func (m *machine) opBuild() error {
 			return fmt.Errorf("a second state for a %s", t.Class)
 		}
 		t.State = state
+		return m.built(t)
 	case *Dict:
 		if t.Class == (Global{}) || t.State != nil {
 			return fmt.Errorf("state for a %s", TypeName(target))
@@ -197,6 +198,22 @@ func (m *machine) opBuild() error {
 	default:
 		return fmt.Errorf("state for a %s", TypeName(target))
 	}
+	return nil
+}
+
+// built gives the caller the data that follows an object, if it wants any.
+func (m *machine) built(o *Object) error {
+	if m.o.Built == nil {
+		return nil
+	}
+	n, err := m.o.Built(o, m.data[m.pos:len(m.data):len(m.data)])
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Class, err)
+	}
+	if n < 0 || n > len(m.data)-m.pos {
+		return fmt.Errorf("%s: %w: %d bytes wanted, %d left", o.Class, errShort, n, len(m.data)-m.pos)
+	}
+	m.pos += n
 	return nil
 }
 

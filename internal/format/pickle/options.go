@@ -36,7 +36,7 @@ func (l Limits) withDefaults() Limits {
 
 // Options say what one decoding may meet.
 //
-// Construct and Persistent see values before the result is checked: what they
+// Construct, Built and Persistent see values before the result is checked: what they
 // are given may be deep, hold itself or share parts without end, so that they
 // must look only at the parts they need and never walk it.
 type Options struct {
@@ -46,6 +46,10 @@ type Options struct {
 	// Construct is asked what a call of an allowed global is, before an Object
 	// is made of it. It returns false to leave the call as an Object.
 	Construct func(class Global, args Tuple) (Value, bool, error)
+	// Built is shown an object that BUILD has just given its state, and the
+	// input after that opcode. It may change the object, and returns the number
+	// of bytes that it took: how a container puts raw data between opcodes.
+	Built func(o *Object, rest []byte) (int, error)
 	// Persistent is asked for the value of a persistent id. Without it
 	// persistent ids are refused.
 	Persistent func(id Value) (Value, error)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
@@ -138,11 +137,15 @@ func TestCorpusAncestor(t *testing.T) {
 
 func TestCorpusScalers(t *testing.T) {
 	files := []string{
-		"standard_nomean/preprocessor_p2.pkl", "standard_nomean/preprocessor_p4.pkl", "standard_nomean/preprocessor_p5.pkl",
-		"minmax_clip/preprocessor_p2.pkl", "minmax_clip/preprocessor_p4.pkl", "minmax_clip/preprocessor_p5.pkl",
-		"robust/preprocessor_p2.pkl", "robust/preprocessor_p4.pkl", "robust/preprocessor_p5.pkl",
 		"plain_dict/preprocessor.pkl", "plain_dict/preprocessor_lists.pkl", "plain_dict/preprocessor_bigendian.pkl",
 		"plain_dict/preprocessor.npz", "plain_dict/preprocessor.pt",
+	}
+	for _, name := range []string{
+		"binarizer", "function_log1p", "kbins", "minmax_clip", "normalizer_max", "pca_whiten", "power_yeo", "robust", "standard_nomean", "union",
+	} {
+		for _, form := range []string{"_p2.pkl", "_p4.pkl", "_p5.pkl", ".joblib"} {
+			files = append(files, name+"/preprocessor"+form)
+		}
 	}
 	root, ok := corpus(t, len(files))
 	if !ok {
@@ -222,29 +225,4 @@ func matrix(t *testing.T, v any) [][]float64 {
 		out = append(out, row)
 	}
 	return out
-}
-
-// The scalers that are not read are refused by their name.
-func TestCorpusUnsupported(t *testing.T) {
-	names := map[string]string{
-		"binarizer": "Binarizer", "function_log1p": "FunctionTransformer", "kbins": "KBinsDiscretizer",
-		"normalizer_max": "Normalizer", "pca_whiten": "PCA", "power_yeo": "PowerTransformer", "union": "FeatureUnion",
-	}
-	root, ok := corpus(t, 2*len(names))
-	if !ok {
-		return
-	}
-	for name, class := range names {
-		for _, file := range []string{"preprocessor_p2.pkl", "preprocessor_p5.pkl"} {
-			b, err := os.ReadFile(filepath.Join(root, "sklearn", name, file))
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = preprocess.Decode(b)
-			var forbidden *pickle.ForbiddenGlobalError
-			if !errors.Is(err, preprocess.ErrUnsupported) || !errors.As(err, &forbidden) || forbidden.Global.Name != class {
-				t.Errorf("%s/%s: got %v, want unsupported %s", name, file, err, class)
-			}
-		}
-	}
 }

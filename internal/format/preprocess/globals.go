@@ -12,13 +12,22 @@ var globals = pickle.NewAllowList(
 	"copyreg._reconstructor", // protocols 0 and 1
 	"builtins.object",
 	"builtins.set",
+	"builtins.slice",
 	"collections.OrderedDict",
+	wrapperClass.String(),
+	// What fitted objects carry along: types, and helpers that are not used.
+	"numpy.float64", "numpy.float32", "numpy.int64",
+	"sklearn.preprocessing._encoders.OneHotEncoder",
+	"sklearn.compose._column_transformer.make_column_selector",
+	"sklearn.compose._column_transformer._RemainderColsList",
 )
 
 // Modules under which one class has been pickled.
 var (
 	ancestorModules = []string{"src.preprocessing", "preprocessing", "model_serving.src.preprocessing", "model_serving.preprocessing", "__main__"}
 	scalerModules   = []string{"sklearn.preprocessing._data", "sklearn.preprocessing.data"}
+	// numpyModules are those in which versions of numpy pickle a ufunc.
+	numpyModules = []string{"numpy", "numpy.core._multiarray_umath", "numpy._core._multiarray_umath", "numpy.core.umath", "numpy._core.umath"}
 )
 
 // vecNormalizeGlobals are those of the spaces and the random state that a
@@ -59,6 +68,22 @@ func init() {
 	def(scalerModules, "MinMaxScaler", minMaxScaler)
 	def(scalerModules, "RobustScaler", robustScaler)
 	def(scalerModules, "MaxAbsScaler", maxAbsScaler)
+	def(scalerModules, "Binarizer", binarizer)
+	def(scalerModules, "Normalizer", normalizer)
+	def(scalerModules, "PowerTransformer", powerTransformer)
+	def(scalerModules, "QuantileTransformer", quantileTransformer)
+	def(append([]string{"sklearn.preprocessing._polynomial"}, scalerModules...), "PolynomialFeatures", polynomialFeatures)
+	def([]string{"sklearn.preprocessing._discretization"}, "KBinsDiscretizer", binsDiscretizer)
+	def([]string{"sklearn.preprocessing._function_transformer"}, "FunctionTransformer", functionTransformer)
+	def([]string{"sklearn.decomposition._pca", "sklearn.decomposition.pca"}, "PCA", principalComponents)
+	def([]string{"sklearn.impute._base"}, "SimpleImputer", simpleImputer)
 	def([]string{"sklearn.pipeline"}, "Pipeline", pipeline)
+	def([]string{"sklearn.pipeline"}, "FeatureUnion", featureUnion)
+	def([]string{"sklearn.compose._column_transformer"}, "ColumnTransformer", columnTransformer)
+	for name := range functions {
+		for _, m := range numpyModules {
+			globals.Add(m + "." + name)
+		}
+	}
 	def([]string{"stable_baselines3.common.vec_env.vec_normalize"}, "VecNormalize", vecNormalize)
 }

@@ -1,7 +1,7 @@
 // Package preprocess reads what stands between an observation and a network:
 // the pickled preprocessors of the Python ancestor, scalers and pipelines of
-// scikit-learn, VecNormalize of stable-baselines3, and plain statistics as a
-// pickled dict, .npz, .npy pair or torch file.
+// scikit-learn as pickle or joblib, VecNormalize of stable-baselines3, and plain
+// statistics as a pickled dict, .npz, .npy pair or torch file.
 //
 // Bytes enter; a Preprocessor leaves that lowers itself into a graph. Nothing
 // of a file is executed, and a class that is not known is refused by its name.
@@ -31,10 +31,21 @@ const maxWidth = 1 << 22
 // was trained on. It is read only.
 type Preprocessor struct {
 	kind     string
-	width    int
+	width    int // of the rows it takes, 0 for any
+	out      int // of the rows it gives, 0 for as many as it takes
+	values   int // numbers that its steps hold
 	features []string
 	steps    []step
 	notes    []string
+}
+
+// gives returns the number of values of the rows that leave, 0 where it is not
+// known. Steps that change it take a known number.
+func (p *Preprocessor) gives() int {
+	if p.out != 0 {
+		return p.out
+	}
+	return p.width
 }
 
 // step is one operation on rows of n values.
@@ -81,17 +92,26 @@ func (p *Preprocessor) Lower(g *graph.Graph, x *graph.Value) (*graph.Value, erro
 	if p.width != 0 && n != p.width {
 		return nil, fmt.Errorf("preprocessor %s: takes %d values, got %d", p.kind, p.width, n)
 	}
-	var err error
-	for _, s := range p.steps {
-		if x, err = s.lower(g, x, n); err != nil {
-			return nil, fmt.Errorf("preprocessor %s: %w", p.kind, err)
+	x, err := lowerAll(g, x, p.steps)
+	if err != nil {
+		return nil, fmt.Errorf("preprocessor %s: %w", p.kind, err)
+	}
+	return x, nil
+}
+
+// lowerAll adds steps one after the other.
+func lowerAll(g *graph.Graph, x *graph.Value, steps []step) (*graph.Value, error) {
+	for _, s := range steps {
+		var err error
+		if x, err = s.lower(g, x, x.Shape[1]); err != nil {
+			return nil, err
 		}
 	}
 	return x, nil
 }
 
-// Decode reads a preprocessor from a pickle, an .npz or .npy archive or a
-// torch file, told apart by content. Errors are *FormatError.
+// Decode reads a preprocessor from a pickle, a joblib file, an .npz or .npy
+// archive or a torch file, told apart by content. Errors are *FormatError.
 func Decode(data []byte) (*Preprocessor, error) {
 	p, err := decode(data)
 	if err != nil {
@@ -122,7 +142,11 @@ func decode(data []byte) (*Preprocessor, error) {
 		}
 		return fromValue(f.Value)
 	}
-	v, err := pickle.Decode(data, pickle.Options{Allow: globals.Allows})
+	data, err := inflate(data)
+	if err != nil {
+		return nil, err
+	}
+	v, err := pickle.Decode(data, pickle.Options{Allow: globals.Allows, Built: new(joblibArrays).read})
 	if err != nil {
 		var forbidden *pickle.ForbiddenGlobalError
 		if errors.As(err, &forbidden) {
@@ -158,7 +182,9 @@ func fromObject(o *pickle.Object) (*Preprocessor, error) {
 }
 
 // known lists for messages what is read.
-const known = "StandardFeaturePreprocessor, MinimalPreprocessor, the scikit-learn scalers Standard, MinMax, Robust and MaxAbs and a Pipeline of them, VecNormalize, a dict of mean and std"
+const known = "StandardFeaturePreprocessor, MinimalPreprocessor, VecNormalize, a dict of mean and std, and of scikit-learn " +
+	"StandardScaler, MinMaxScaler, RobustScaler, MaxAbsScaler, Binarizer, Normalizer, PCA, PolynomialFeatures, QuantileTransformer, " +
+	"PowerTransformer, KBinsDiscretizer, SimpleImputer, FunctionTransformer, FeatureUnion, ColumnTransformer, Pipeline"
 
 // refusal makes of a forbidden class of a library an unsupported one, with what
 // is supported. Names of other places keep the plain refusal.
@@ -166,7 +192,9 @@ func refusal(g pickle.Global, err error) error {
 	root, _, _ := strings.Cut(g.Module, ".")
 	switch root {
 	case "joblib":
-		return &classError{text: "joblib container: save with pickle.dump instead", err: err}
+		return &classError{text: fmt.Sprintf("%.100q of a joblib file of another version: save with pickle.dump instead", g.String()), err: err}
+	case "numpy", "scipy":
+		return &classError{text: fmt.Sprintf("function %.100q; known are numpy's %s", g.String(), functionNames()), err: err}
 	case "sklearn", "stable_baselines3", "sb3_contrib", "src", "preprocessing", "model_serving":
 		return &classError{text: fmt.Sprintf("preprocessor class %.100q; known are %s", g.String(), known), err: err}
 	}

@@ -3,6 +3,8 @@ package preprocess
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
@@ -10,8 +12,9 @@ import (
 // scaler reads the attributes of a fitted scikit-learn scaler. The first error
 // stays in err.
 type scaler struct {
-	o   *pickle.Object
-	err error
+	o      *pickle.Object
+	values int // numbers read so far
+	err    error
 }
 
 // flag returns a bool attribute, absent where older versions had none.
@@ -29,20 +32,72 @@ func (s *scaler) flag(name string, absent bool) bool {
 
 // array returns a fitted attribute, one value a column.
 func (s *scaler) array(name string) column {
-	v, ok := s.o.Attr(name)
-	if !ok {
-		s.fail(fmt.Errorf("%w: has no %s", errNotFitted, name))
-		return column{name: name}
-	}
-	a, err := pickle.Numbers(v)
-	if err != nil {
-		s.fail(fmt.Errorf("%s: %w", name, err))
-		return column{name: name}
-	}
+	a := s.numbers(name)
 	if len(a.Shape) > 1 {
 		s.fail(fmt.Errorf("%s has shape %v, one dimension was wanted", name, a.Shape))
 	}
 	return column{name, a.Values}
+}
+
+// table returns a fitted attribute of two dimensions, its values finite.
+func (s *scaler) table(name string) (c column, rows, columns int) {
+	a := s.numbers(name)
+	c = column{name, a.Values}
+	if s.err == nil && len(a.Shape) != 2 {
+		s.fail(fmt.Errorf("%s has shape %v, two dimensions were wanted", name, a.Shape))
+	}
+	s.fail(c.offset())
+	if s.err != nil {
+		return c, 0, 0
+	}
+	return c, a.Shape[0], a.Shape[1]
+}
+
+// numbers returns a fitted attribute, without values where it is not there.
+func (s *scaler) numbers(name string) *pickle.Array {
+	v, ok := s.o.Attr(name)
+	if !ok {
+		s.fail(fmt.Errorf("%w: has no %s", errNotFitted, name))
+		return new(pickle.Array)
+	}
+	a, err := pickle.Numbers(v)
+	if err != nil {
+		if items, wrong := objectArray(v); wrong == nil {
+			a, err = pickle.Numbers(pickle.Tuple(items)) // numbers as objects
+		}
+	}
+	if err != nil {
+		s.fail(fmt.Errorf("%s: %w", name, err))
+		return new(pickle.Array)
+	}
+	s.values += len(a.Values)
+	return a
+}
+
+// number returns an attribute that is a single finite number.
+func (s *scaler) number(name string, absent float64) float64 {
+	v, ok := s.o.Attr(name)
+	if !ok {
+		return absent
+	}
+	n, ok := pickle.Number(v)
+	if !ok || n-n != 0 {
+		s.fail(fmt.Errorf("%s is a %s, a finite number was wanted", name, pickle.TypeName(v)))
+	}
+	return n
+}
+
+// text returns an attribute that is one of a few texts.
+func (s *scaler) text(name string, known ...string) string {
+	v, _ := s.o.Attr(name)
+	t, ok := v.(string)
+	switch {
+	case !ok:
+		s.fail(fmt.Errorf("%s is a %s, a text was wanted", name, pickle.TypeName(v)))
+	case !slices.Contains(known, t):
+		s.fail(fmt.Errorf("%w: %s %.64q; known are %s", ErrUnsupported, name, t, strings.Join(known, ", ")))
+	}
+	return t
 }
 
 // offsets is array for values that are added, divisors for those by which is
@@ -89,7 +144,17 @@ func (s *scaler) done(steps []step, columns ...column) (*Preprocessor, error) {
 	} else if width == 0 && len(columns) > 0 {
 		width = 1
 	}
-	return &Preprocessor{kind: s.o.Class.Name, width: width, steps: steps}, nil
+	return &Preprocessor{kind: s.o.Class.Name, width: width, values: s.values, steps: steps}, nil
+}
+
+// changing is done for steps that take a known number of columns and give
+// another one.
+func (s *scaler) changing(steps []step, columns ...column) (*Preprocessor, error) {
+	p, err := s.done(steps, columns...)
+	if err == nil && p.width == 0 {
+		return nil, fmt.Errorf("%w: has no n_features_in_", errNotFitted)
+	}
+	return p, err
 }
 
 // standardScaler reads (x - mean_) / scale_.
@@ -149,49 +214,4 @@ func maxAbsScaler(o *pickle.Object) (*Preprocessor, error) {
 		steps = append(steps, &clip{-1, 1})
 	}
 	return s.done(steps, scale)
-}
-
-// maxSteps bounds the steps of a pipeline, those of nested ones counted.
-const maxSteps = 64
-
-// pipeline reads the steps of a Pipeline one after the other.
-func pipeline(o *pickle.Object) (*Preprocessor, error) {
-	p := &Preprocessor{kind: o.Class.Name}
-	v, _ := o.Attr("steps")
-	items, ok := pickle.Items(v)
-	if !ok || len(items) > maxSteps {
-		return nil, fmt.Errorf("steps are a %s, a list of at most %d was wanted", pickle.TypeName(v), maxSteps)
-	}
-	for i, item := range items {
-		pair, ok := pickle.Items(item)
-		if !ok || len(pair) != 2 {
-			return nil, fmt.Errorf("step %d is not a pair of name and transformer", i)
-		}
-		if pair[1] == "passthrough" || pair[1] == (pickle.None{}) {
-			continue
-		}
-		obj, ok := pair[1].(*pickle.Object)
-		if !ok {
-			return nil, fmt.Errorf("%w: step %d that is a %s", ErrUnsupported, i, pickle.TypeName(pair[1]))
-		}
-		q, err := fromObject(obj)
-		if err != nil {
-			return nil, fmt.Errorf("step %d: %w", i, err)
-		}
-		if q.width != 0 && p.width != 0 && q.width != p.width {
-			return nil, fmt.Errorf("step %d takes %d values, the steps before it give %d", i, q.width, p.width)
-		}
-		if q.features != nil && len(p.steps) > 0 {
-			return nil, fmt.Errorf("step %d takes named features, the steps before it give a row", i)
-		}
-		if q.features != nil {
-			p.features = q.features
-		}
-		p.width = max(p.width, q.width)
-		p.steps = append(p.steps, q.steps...)
-		if len(p.steps) > maxSteps {
-			return nil, fmt.Errorf("%w: more than %d steps", pickle.ErrLimit, maxSteps)
-		}
-	}
-	return p, nil
 }

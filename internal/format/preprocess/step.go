@@ -100,6 +100,71 @@ func narrow(values []float64, n int) []float32 {
 	return row
 }
 
+// take gives some of the columns of rows, in the order of their indices.
+func take(g *graph.Graph, x *graph.Value, columns []int) (*graph.Value, error) {
+	if whole(columns, x.Shape[1]) {
+		return x, nil
+	}
+	var parts []*graph.Value
+	for _, r := range runs(columns) {
+		part, err := g.Add(graph.OpSlice, graph.Attrs{"axis": 1, "start": r[0], "end": r[1]}, x)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+	return concat(g, parts)
+}
+
+// whole reports whether the columns are all n in their order.
+func whole(columns []int, n int) bool {
+	for i, c := range columns {
+		if i != c {
+			return false
+		}
+	}
+	return len(columns) == n
+}
+
+// runs returns the ranges [start, end) of columns that follow each other.
+func runs(columns []int) [][2]int {
+	var out [][2]int
+	for _, c := range columns {
+		if n := len(out); n > 0 && out[n-1][1] == c {
+			out[n-1][1]++
+			continue
+		}
+		out = append(out, [2]int{c, c + 1})
+	}
+	return out
+}
+
+// concat joins rows side by side.
+func concat(g *graph.Graph, parts []*graph.Value) (*graph.Value, error) {
+	if len(parts) == 1 {
+		return parts[0], nil
+	}
+	return g.Add(graph.OpConcat, graph.Attrs{"axis": 1}, parts...)
+}
+
+// table adds a constant of several dimensions.
+func table(g *graph.Graph, name string, values []float32, shape ...int) *graph.Value {
+	return g.Constant("preprocess."+name, graph.Float32s(values, shape...))
+}
+
+// ceil32 returns the smallest float32 that is at least v: a float32 is at least
+// the one where it is at least the other.
+func ceil32(v float64) float32 {
+	f := float32(v)
+	if float64(f) < v {
+		f = math.Nextafter32(f, float32(math.Inf(1)))
+	}
+	return f
+}
+
+// floor32 returns the largest float32 that is at most v.
+func floor32(v float64) float32 { return -ceil32(-v) }
+
 // at returns the value of a column.
 func at(values []float64, i int) float64 {
 	if len(values) == 1 {

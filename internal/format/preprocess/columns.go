@@ -1,0 +1,189 @@
+package preprocess
+
+import (
+	"fmt"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
+)
+
+// columnTransformer reads a ColumnTransformer: transformers of some columns
+// each, side by side.
+func columnTransformer(o *pickle.Object) (*Preprocessor, error) {
+	s := &scaler{o: o}
+	p, err := s.changing(nil)
+	if err != nil {
+		return nil, err
+	}
+	if s.flag("sparse_output_", false) {
+		return nil, fmt.Errorf("%w: sparse output", ErrUnsupported)
+	}
+	v, ok := o.Attr("transformers_")
+	items, isList := pickle.Items(v)
+	switch {
+	case s.err != nil:
+		return nil, s.err
+	case !ok:
+		return nil, fmt.Errorf("%w: has no transformers_", errNotFitted)
+	case !isList || len(items) > maxSteps:
+		return nil, fmt.Errorf("transformers_ are a %s, a list of at most %d was wanted", pickle.TypeName(v), maxSteps)
+	}
+	var all []branch
+	for i, item := range items {
+		b, err := columnBranch(o, item, p.width)
+		if err != nil {
+			return nil, fmt.Errorf("transformer %d: %w", i, err)
+		}
+		if b != nil {
+			all = append(all, *b)
+		}
+	}
+	return p, p.fork(all)
+}
+
+// columnBranch reads (name, transformer, columns): nil where it gives nothing.
+func columnBranch(o *pickle.Object, item pickle.Value, n int) (*branch, error) {
+	parts, ok := pickle.Items(item)
+	if !ok || len(parts) != 3 {
+		return nil, fmt.Errorf("is not a name, a transformer and columns")
+	}
+	if parts[1] == "drop" {
+		return nil, nil
+	}
+	name, _ := parts[0].(string)
+	spec := parts[2]
+	// Columns that were chosen by name, by type or by a function are there in
+	// numbers, too.
+	if v, ok := o.Attr("_transformer_to_input_indices"); ok {
+		if d, ok := v.(*pickle.Dict); ok {
+			if v, ok := d.Get(name); ok {
+				spec = v
+			}
+		}
+	}
+	columns, err := columnIndices(spec, n)
+	if err != nil || len(columns) == 0 { // a transformer of no columns is skipped
+		return nil, err
+	}
+	q, err := transformer(parts[1])
+	if err != nil {
+		return nil, err
+	}
+	weight, err := weightOf(o, name)
+	if err != nil {
+		return nil, err
+	}
+	return &branch{columns, q, weight}, nil
+}
+
+// columnIndices reads a choice of columns: their indices, negative ones from
+// the end, a bool for each, or a slice.
+func columnIndices(v pickle.Value, n int) ([]int, error) {
+	if o, ok := v.(*pickle.Object); ok {
+		switch o.Class {
+		case pickle.Global{Module: "builtins", Name: "slice"}:
+			return sliceIndices(o, n)
+		case pickle.Global{Module: "sklearn.compose._column_transformer", Name: "_RemainderColsList"}:
+			v, _ = o.Attr("data")
+		}
+	}
+	var out []int
+	add := func(i int64) error {
+		if i < 0 {
+			i += int64(n)
+		}
+		if i < 0 || i >= int64(n) || len(out) == maxDerived {
+			return fmt.Errorf("columns are not at most %d numbers below %d", maxDerived, n)
+		}
+		out = append(out, int(i))
+		return nil
+	}
+	mask, values, err := columnNumbers(v)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range values {
+		switch {
+		case mask && len(values) != n:
+			return nil, fmt.Errorf("columns are %d bools, %d were wanted", len(values), n)
+		case mask && c == 0:
+			continue
+		case mask:
+			c = int64(i)
+		}
+		if err := add(c); err != nil {
+			return nil, err
+		}
+	}
+	if len(runs(out)) > maxParts {
+		return nil, fmt.Errorf("%w: columns in more than %d ranges", pickle.ErrLimit, maxParts)
+	}
+	return out, nil
+}
+
+// columnNumbers reads integers or bools, which are a mask, from a list or an
+// array.
+func columnNumbers(v pickle.Value) (mask bool, values []int64, err error) {
+	unknown := fmt.Errorf("%w: columns that are a %s of something else than numbers", ErrUnsupported, pickle.TypeName(v))
+	if pickle.IsArray(v) {
+		a, err := pickle.NumpyArray(v)
+		if err != nil || len(a.Shape) != 1 || a.Kind == 'f' {
+			return false, nil, unknown
+		}
+		for _, c := range a.Values {
+			values = append(values, int64(c))
+		}
+		return a.Kind == 'b', values, nil
+	}
+	items, ok := pickle.Items(v)
+	if !ok {
+		return false, nil, unknown
+	}
+	for i, item := range items {
+		b, isBool := item.(bool)
+		c, isInt := pickle.Int(item)
+		if n, ok := pickle.Number(item); ok && !isInt && n == float64(int64(n)) {
+			c, isInt = int64(n), true // of numpy
+		}
+		if !isBool && !isInt || i > 0 && isBool != mask {
+			return false, nil, unknown
+		}
+		if mask = isBool; b {
+			c = 1
+		}
+		values = append(values, c)
+	}
+	return mask, values, nil
+}
+
+// sliceIndices reads slice(start, stop, step) as Python does, steps forward.
+func sliceIndices(o *pickle.Object, n int) ([]int, error) {
+	bad := fmt.Errorf("%w: columns of a slice that is not of numbers with a step forward", ErrUnsupported)
+	if len(o.Args) != 3 {
+		return nil, bad
+	}
+	at := [3]int{0, n, 1}
+	for i, v := range o.Args {
+		if v == (pickle.None{}) {
+			continue
+		}
+		c, ok := pickle.Int(v)
+		if !ok {
+			return nil, bad
+		}
+		if i < 2 && c < 0 {
+			c += int64(n)
+		}
+		at[i] = int(min(max(c, 0), int64(n)))
+		if i == 2 && c < 1 {
+			return nil, bad
+		}
+	}
+	var out []int
+	for i := at[0]; i < at[1]; i += at[2] {
+		out = append(out, i)
+	}
+	if len(out) > maxDerived || len(runs(out)) > maxParts {
+		return nil, fmt.Errorf("%w: a slice of %d columns", pickle.ErrLimit, len(out))
+	}
+	return out, nil
+}
