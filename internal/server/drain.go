@@ -36,10 +36,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s.phase.CompareAndSwap(phaseUnready, phaseClosing) {
 		s.log.Info("shutting down: connections are asked to close", "event_type", "shutdown", "wait", s.limits.DrainAccept)
 		sleep(ctx, s.limits.DrainAccept)
-	}
-	s.closeListeners(ctx)
-	for end := time.Now().Add(s.limits.DrainAccept); s.limit.open() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
-		sleep(ctx, time.Millisecond)
+		s.closeListeners(ctx)
+		s.log.Info("shutting down: no new connections", "event_type", "shutdown", "open", s.limit.open())
+		for end := time.Now().Add(s.limits.DrainAccept); s.limit.open() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
+			sleep(ctx, time.Millisecond)
+		}
 	}
 	err := s.http.ShutdownWithContext(ctx)
 	if err != nil && errors.Is(err, ctx.Err()) {
