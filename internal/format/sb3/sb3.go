@@ -23,8 +23,13 @@ import (
 type FormatError = pickle.FormatError
 
 // ErrUnsupported is the refusal of a valid file with something in it that is
-// not read.
-var ErrUnsupported = torch.ErrUnsupported
+// not read. It matches errors.ErrUnsupported.
+var ErrUnsupported error = unsupported{}
+
+type unsupported struct{}
+
+func (unsupported) Error() string        { return "unsupported" }
+func (unsupported) Is(target error) bool { return target == errors.ErrUnsupported }
 
 // wayOut says what to do with a policy that is refused for its classes.
 const wayOut = "export the policy as TorchScript, .pt2 or ONNX instead"
