@@ -25,15 +25,26 @@ const (
 	maxObjects  = 50_000  // values in one of them
 )
 
+// isZlib and isGzip tell what joblib.dump has compressed.
+func isZlib(data []byte) bool {
+	return len(data) > 2 && data[0] == 0x78 && (uint(data[0])<<8|uint(data[1]))%31 == 0
+}
+
+func isGzip(data []byte) bool { return bytes.HasPrefix(data, []byte("\x1f\x8b")) }
+
+// IsCompressed reports whether data begin as a file does that joblib.dump has
+// compressed and Decode reads.
+func IsCompressed(data []byte) bool { return isZlib(data) || isGzip(data) }
+
 // inflate undoes the compression of joblib.dump. Other data pass.
 func inflate(data []byte) ([]byte, error) {
 	var r io.ReadCloser
 	var err error
 	in := bytes.NewReader(data)
 	switch {
-	case len(data) > 2 && data[0] == 0x78 && (uint(data[0])<<8|uint(data[1]))%31 == 0:
+	case isZlib(data):
 		r, err = zlib.NewReader(in)
-	case bytes.HasPrefix(data, []byte("\x1f\x8b")):
+	case isGzip(data):
 		r, err = gzip.NewReader(in)
 	default:
 		for magic, name := range map[string]string{"BZh": "bz2", "\xfd7zXZ": "xz", "\x5d\x00\x00": "lzma", "\x04\x22\x4d\x18": "lz4", "ZF0x": "joblib before 0.10"} {

@@ -241,6 +241,9 @@ func TestJoblib(t *testing.T) {
 	f := func(in string) {
 		t.Helper()
 		check(t, decode(t, in), [][]float64{{5, 6}}, [][]float64{{2.5, 1.5}})
+		if got, want := preprocess.IsCompressed([]byte(in)), in[0] == 'x' || in[0] == 0x1f; got != want {
+			t.Errorf("%q: compressed %v", in[:2], got)
+		}
 	}
 	data := doubles(2, 4)
 	f(maxAbs(wrapped("\x00" + data)))
