@@ -29,6 +29,8 @@ var law = map[string][]string{
 	"internal/format/safetensors":  {"internal/format/torch", "internal/format/pickle", "internal/graph"},
 	"internal/format/architecture": {"internal/format/torchscript", "internal/format/torch", "internal/graph"},
 	"internal/format/sb3":          {"internal/format/torch", "internal/format/pickle", "internal/graph"},
+	"internal/format/torchexport":  {"internal/format/torchscript", "internal/format/torch", "internal/format/pickle", "internal/graph"},
+	"internal/format/torchmodule":  {"internal/format/torchscript", "internal/format/torch", "internal/format/pickle", "internal/graph"},
 	"internal/format":              {"internal/format/*", "internal/graph"},
 
 	"internal/artifact":   {},
@@ -65,6 +67,8 @@ var engine = map[string][]string{
 	"internal/format/preprocess":   {},
 	"internal/format/safetensors":  {"github.com/go-json-experiment/json/jsontext"},
 	"internal/format/architecture": {"go.yaml.in/yaml/v3"},
+	"internal/format/torchexport":  {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
+	"internal/format/torchmodule":  {},
 	"internal/format/sb3":          {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
 	"internal/artifact":            {"go.yaml.in/yaml/v3"},
 	"internal/policy":              {},
