@@ -85,9 +85,15 @@ func lowerNetwork(src *sources, d format.Description, deterministic bool) (*grap
 	return g, nil
 }
 
-// rowShape is the shape of one observation as the card or the preprocessor
-// gives it, nil where neither says.
+// rowShape is the shape of what the network takes of one observation, as the
+// card or the preprocessor gives it, nil where neither says. The card speaks of
+// the observation, which a preprocessor may make wider or narrower.
 func (s *sources) rowShape() []int {
+	if s.preprocessor != nil {
+		if w := s.preprocessor.Width(); s.preprocessor.OutputWidth(w) != w {
+			return []int{s.preprocessor.OutputWidth(w)}
+		}
+	}
 	switch {
 	case len(s.card.InputShape) > 0:
 		return s.card.InputShape

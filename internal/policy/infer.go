@@ -58,14 +58,18 @@ func (c *Contract) inferInputs(src *sources, network *graph.Graph) error {
 		}
 		return nil
 	}
-	width := c.Inputs[0].Width
-	if s := src.card.InputShape; len(s) > 0 && product(s) != width {
-		return fmt.Errorf("%w: model_card.yaml says input_shape %v, the network takes %v", errDisagree, s, c.Inputs[0].Shape)
-	}
 	if src.preprocessor != nil {
-		if w := src.preprocessor.Width(); w > 0 && w != width {
-			return fmt.Errorf("%w: the preprocessor gives %d features, the network takes %v", errDisagree, w, c.Inputs[0].Shape)
+		in := &c.Inputs[0]
+		w := src.preprocessor.Width()
+		if gives := src.preprocessor.OutputWidth(w); w > 0 && gives != in.Width {
+			return fmt.Errorf("%w: the preprocessor gives %d features, the network takes %v", errDisagree, gives, in.Shape)
 		}
+		if w > 0 && w != in.Width { // the observation is what the preprocessor takes
+			in.Shape, in.Width = []int{w}, w
+		}
+	}
+	if s := src.card.InputShape; len(s) > 0 && product(s) != c.Inputs[0].Width {
+		return fmt.Errorf("%w: model_card.yaml says input_shape %v, the network takes %v", errDisagree, s, c.Inputs[0].Shape)
 	}
 	return nil
 }

@@ -3,11 +3,13 @@ package policy
 import (
 	"errors"
 	"math"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
+	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
@@ -102,6 +104,49 @@ func TestInferUnnamedContract(t *testing.T) {
 	}
 	f("a bare file", &artifact.Card{ModelName: "model"}, built(t, 5, 3, 1))
 	f("four actions", &artifact.Card{Present: true, ModelName: "legs"}, built(t, 12, 4, 1))
+}
+
+// A preprocessor may give more values than it takes: the observation is what
+// it takes.
+func TestPreprocessorChangesWidth(t *testing.T) {
+	data, err := os.ReadFile("../../testdata/preprocess/polynomial/preprocessor_p4.pkl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	products, err := preprocess.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := built(t, 21, 3, 1)
+	lower := n.lower
+	n.lower = func(o format.LowerOptions) (*graph.Graph, error) {
+		if got := o.InputShapes["x"]; len(got) != 2 || got[1] != 21 {
+			t.Errorf("the network is lowered for rows %v, want 21 values", got)
+		}
+		return lower(o)
+	}
+	card := &artifact.Card{ModelName: "model", InputShape: []int{5}}
+	p := mustCompose(t, &sources{card: card, network: n, preprocessor: products})
+	if in := p.Contract().Inputs[0]; in.Width != 5 || len(in.Shape) != 1 || in.Shape[0] != 5 {
+		t.Fatalf("the policy takes %+v, want 5 values", in)
+	}
+	got, err := act(p, []any{0.5, -0.25, 3.0, 4.0, 5.0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float32{1, 0.5, -0.25} { // the bias, then the columns
+		if got[i] != want {
+			t.Errorf("action %d = %v, want %v", i, got[i], want)
+		}
+	}
+	for _, bad := range []*sources{
+		{card: card, network: built(t, 5, 3, 1), preprocessor: products},
+		{card: &artifact.Card{ModelName: "model", InputShape: []int{21}}, network: built(t, 21, 3, 1), preprocessor: products},
+	} {
+		if _, err := compose(bad); !errors.Is(err, errDisagree) {
+			t.Errorf("got %v, want sources that disagree", err)
+		}
+	}
 }
 
 func TestPostprocess(t *testing.T) {

@@ -61,6 +61,14 @@ func (p *Preprocessor) Kind() string { return p.kind }
 // takes any.
 func (p *Preprocessor) Width() int { return p.width }
 
+// OutputWidth returns the number of values that a row of n values becomes.
+func (p *Preprocessor) OutputWidth(n int) int {
+	if p.out != 0 {
+		return p.out
+	}
+	return n
+}
+
 // Features returns the names of the observation's parts in their order, nil
 // where the preprocessor does not know them.
 func (p *Preprocessor) Features() []string { return p.features }
