@@ -249,6 +249,8 @@ func (s *Server) handleBroken(ctx *fasthttp.RequestCtx, err error) {
 	defer x.end()
 	if path, _, _ := bytes.Cut(ctx.Request.Header.RequestURI(), []byte("?")); len(path) > 1 {
 		x.endpoint, _, _ = s.routes.find(path)
+	} else {
+		x.method = methodOther // fasthttp says GET / of what it has not read
 	}
 	f, _, _ := faultOf(err)
 	switch {

@@ -1,14 +1,20 @@
 package server
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 )
 
-// hostList are the hosts that the server answers for; nil is every host.
-type hostList []hostPattern
+// hostList are the hosts that the server answers for; without patterns it is
+// every host.
+type hostList struct {
+	patterns []hostPattern
+	// last is the Host header that was last allowed, which mostly is the next
+	// one too.
+	last atomic.Pointer[string]
+}
 
 // hostPattern is one entry of the list.
 type hostPattern struct {
@@ -16,8 +22,8 @@ type hostPattern struct {
 	below bool   // stands for what is below name, as "*.name" says
 }
 
-func parseHosts(list []string) (hostList, error) {
-	var hosts hostList
+func parseHosts(list []string) ([]hostPattern, error) {
+	var hosts []hostPattern
 	for _, entry := range list {
 		h := strings.ToLower(strings.TrimSpace(entry))
 		if h == "*" {
@@ -36,25 +42,33 @@ func parseHosts(list []string) (hostList, error) {
 
 // allow reports whether a Host header names a host of the list. Ports do not
 // count, nor does case, nor the dot that ends a full name.
-func (l hostList) allow(header []byte) bool {
-	if l == nil {
+func (l *hostList) allow(header []byte) bool {
+	if len(l.patterns) == 0 {
 		return true
 	}
-	var space [64]byte
-	name := string(bytes.ToLower(append(space[:0], header...)))
-	if name = normalHost(name); name == "" {
+	if last := l.last.Load(); last != nil && *last == string(header) {
+		return true
+	}
+	given := string(header)
+	name := normalHost(strings.ToLower(given))
+	if name == "" {
 		return false
 	}
-	for _, p := range l {
-		if p.below {
-			if sub, ok := strings.CutSuffix(name, p.name); ok && len(sub) > 1 && sub[len(sub)-1] == '.' {
-				return true
-			}
-		} else if name == p.name {
+	for _, p := range l.patterns {
+		if p.match(name) {
+			l.last.Store(&given)
 			return true
 		}
 	}
 	return false
+}
+
+func (p hostPattern) match(name string) bool {
+	if !p.below {
+		return name == p.name
+	}
+	sub, ok := strings.CutSuffix(name, p.name)
+	return ok && len(sub) > 1 && sub[len(sub)-1] == '.'
 }
 
 // normalHost strips port, brackets and the trailing dot of a lower-case host.

@@ -188,18 +188,24 @@ func (s *Server) schemas() object {
 			"timestamp": number,
 		}),
 	}
+	properties := object{
+		"observations":  object{"type": "array", "minItems": 1, "maxItems": s.limits.MaxRows, "items": ref("Observation")},
+		"deterministic": object{"type": []any{"boolean", "null"}, "description": "Absent or null: the policy's default."},
+	}
+	request := object{"type": "object", "additionalProperties": false, "properties": properties, "required": []any{"observations"}}
 	observation, action := object{}, object{}
 	if t, err := s.backend.Resolve("", ""); err == nil {
 		observation, action = observationSchema(t.Contract), actionSchema(t.Contract)
+		if !t.Contract.Named {
+			// The same under another name, nested to the network's own shape.
+			f := &t.Contract.Features[0]
+			one := valuesSchema(f.Shape, "number", f.Low, f.High, "")
+			properties["obs"] = object{"anyOf": []any{one, object{"type": "array", "minItems": 1, "maxItems": s.limits.MaxRows, "items": one}}}
+			delete(request, "required")
+			request["oneOf"] = []any{object{"required": []any{"observations"}}, object{"required": []any{"obs"}}}
+		}
 	}
-	schemas["Observation"], schemas["Action"] = observation, action
-	schemas["PredictRequest"] = object{
-		"type": "object", "additionalProperties": false, "required": []any{"observations"},
-		"properties": object{
-			"observations":  object{"type": "array", "minItems": 1, "maxItems": s.limits.MaxRows, "items": ref("Observation")},
-			"deterministic": object{"type": []any{"boolean", "null"}, "description": "Absent or null: the policy's default."},
-		},
-	}
+	schemas["Observation"], schemas["Action"], schemas["PredictRequest"] = observation, action, request
 	schemas["Prediction"] = form(object{
 		"actions": object{"type": "array", "items": ref("Action")},
 		"version": text, "model": text, "timingMs": number, "deterministic": boolean,

@@ -13,7 +13,7 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/server"
 )
 
-var predictMessage = []byte("POST /predict HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: " +
+var predictMessage = []byte("POST /predict HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nX-API-Key: k\r\nContent-Length: " +
 	itoa(len(guideRequest)) + "\r\n\r\n" + guideRequest)
 
 // roundTrips returns a function that sends the guide's request over one
@@ -108,12 +108,24 @@ func TestPredictAllocatesNothing(t *testing.T) {
 		t.Log("not under the race detector: sync.Pool drops what it holds there; 1 case not run")
 		return
 	}
-	trip, _ := roundTrips(t, ours(t))
-	for range 100 {
-		trip()
+	keys, err := server.NewKeys("k", "l")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(1000, trip); n >= 1 {
-		t.Errorf("%v allocations a request", n)
+	guarded, err := server.New(&fakeBackend{contract: driving()}, server.Options{
+		Limits: fast(), Keys: keys, AllowedHosts: []string{"a.example", "127.0.0.1"}, CORSOrigins: []string{"https://a.example"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]stack{"open": ours(t), "guarded": guarded} {
+		trip, _ := roundTrips(t, s)
+		for range 100 {
+			trip()
+		}
+		if n := testing.AllocsPerRun(1000, trip); n >= 1 {
+			t.Errorf("%s: %v allocations a request", name, n)
+		}
 	}
 }
 

@@ -62,6 +62,9 @@ func TestSmuggling(t *testing.T) {
 			t.Errorf("no rejection for the reason %s was counted", reason)
 		}
 	}
+	if counted.get("OTHER other 400") == 0 || counted.get("GET other 400") != 0 {
+		t.Errorf("messages that were not read are counted as %v", counted.seen)
+	}
 	if counted.get("GET /versions 200") != 0 {
 		t.Error("a smuggled request was answered")
 	}

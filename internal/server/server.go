@@ -158,7 +158,7 @@ func New(b Backend, o Options) (*Server, error) {
 		s.o.Device = "cpu"
 	}
 	var err error
-	if s.hosts, err = parseHosts(o.AllowedHosts); err != nil {
+	if s.hosts.patterns, err = parseHosts(o.AllowedHosts); err != nil {
 		return nil, err
 	}
 	if s.cors, err = parseCORS(o.CORSOrigins); err != nil {
