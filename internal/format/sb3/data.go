@@ -92,8 +92,8 @@ func (d *data) policyClass() (*class, error) {
 	v, err := e.unpickle(classGlobals)
 	var forbidden *pickle.ForbiddenGlobalError
 	if errors.As(err, &forbidden) {
-		return nil, fmt.Errorf("%w: the policy is of a class of its own, whose code a zip does not hold in a form that can be read (%w): %s",
-			ErrUnsupported, err, wayOut)
+		return nil, fmt.Errorf("%w: the policy is of %s, whose code a zip does not hold in a form that can be read (%w): %s",
+			ErrUnsupported, e.className(), err, wayOut)
 	}
 	if err != nil {
 		return nil, err
@@ -103,6 +103,25 @@ func (d *data) policyClass() (*class, error) {
 		return nil, fmt.Errorf("policy_class is a %s, the name of a class was wanted", pickle.TypeName(v))
 	}
 	return classes[g], nil
+}
+
+// className names the class of an entry by the texts that stand beside its
+// pickle: its module, and its methods as Python prints them.
+func (e *entry) className() string {
+	d, ok := e.value.(*pickle.Dict)
+	if !ok {
+		return "a class of its own"
+	}
+	module, _ := d.Get("__module__")
+	for _, attr := range d.Entries {
+		text, _ := attr.Value.(string)
+		method, ok := strings.CutPrefix(text, "<function ")
+		class, _, ok2 := strings.Cut(method, ".")
+		if m, ok3 := module.(string); ok && ok2 && ok3 {
+			return "the class " + printable([]byte(m+"."+class), 128)
+		}
+	}
+	return "a class of its own"
 }
 
 // space decodes a space.

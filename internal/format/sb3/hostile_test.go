@@ -154,6 +154,11 @@ func TestRefuses(t *testing.T) {
 	f("a call in the arguments", map[string]any{"policy_kwargs": pickled(call)}, pickle.ErrForbiddenGlobal, "os.system")
 	f("a call for a space", map[string]any{"action_space": pickled(call)}, pickle.ErrForbiddenGlobal, "os.system")
 	f("a class of the user", map[string]any{"policy_class": pickled("cmine.policies\nMine\n.")}, sb3.ErrUnsupported, "mine.policies.Mine")
+	f("a class of the program", map[string]any{"policy_class": map[string]any{
+		":serialized:": base64.StdEncoding.EncodeToString([]byte("ccloudpickle.cloudpickle\n_make_skeleton_class\n.")),
+		"__module__":   "__main__",
+		"__init__":     "<function Mine.__init__ at 0x7f8beca10ae0>",
+	}}, sb3.ErrUnsupported, "the class __main__.Mine")
 	f("no class", map[string]any{"policy_class": nil}, nil, "policy_class is missing")
 	f("a number as the class", map[string]any{"policy_class": pickled("K\x01.")}, nil, "policy_class is a int")
 	f("not base64", map[string]any{"policy_class": map[string]any{":serialized:": "?"}}, nil, "illegal base64")
@@ -162,6 +167,8 @@ func TestRefuses(t *testing.T) {
 	f("an unknown space", map[string]any{"observation_space": pickled("cgymnasium.spaces.text\nText\n)\x81.")}, sb3.ErrUnsupported, "gymnasium.spaces.text.Text")
 	f("a box without bounds", map[string]any{"observation_space": pickled("cgymnasium.spaces.box\nBox\n)\x81}(X\x06\x00\x00\x00_shapeK\x05\x85ub.")}, nil, "low")
 	f("a huge box", map[string]any{"observation_space": pickled("cgymnasium.spaces.box\nBox\n)\x81}(X\x06\x00\x00\x00_shapeJ\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86ub.")}, nil, "shape")
+	f("a box with bounds of another size", map[string]any{"observation_space": pickled("cgymnasium.spaces.box\nBox\n)\x81}(X\x06\x00\x00\x00_shapeK\x01\x85X\x03\x00\x00\x00low" +
+		"cnumpy._core.numeric\n_frombuffer\n(C\x10" + strings.Repeat("\x00", 16) + "cnumpy\ndtype\nX\x02\x00\x00\x00u1\x89\x88\x87RK\x10\x85X\x01\x00\x00\x00CtRub.")}, nil, "low has 16 bytes")
 	f("no actions", map[string]any{"action_space": pickled("cgymnasium.spaces.discrete\nDiscrete\n)\x81}(X\x01\x00\x00\x00nK\x00ub.")}, nil, "n is no integer")
 	f("another action space", map[string]any{"action_space": pickled("cgymnasium.spaces.discrete\nDiscrete\n)\x81}(X\x01\x00\x00\x00nK\x07ub.")}, nil, "action_net")
 	f("another architecture", map[string]any{"policy_kwargs": map[string]any{"net_arch": []int{8, 8}}}, nil, "net_arch says [8 8]")

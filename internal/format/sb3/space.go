@@ -140,6 +140,9 @@ func (s *Space) readBox(o *pickle.Object) error {
 // bounds reads an array of a given shape as float32.
 func bounds(o *pickle.Object, name string, shape []int) ([]float32, error) {
 	v, _ := o.Attr(name)
+	if n := payload(v); n > 8*product(shape) { // before it is widened
+		return nil, fmt.Errorf("%s has %d bytes, the space has the shape %v", name, n, shape)
+	}
 	a, err := pickle.NumpyArray(v)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -152,6 +155,22 @@ func bounds(o *pickle.Object, name string, shape []int) ([]float32, error) {
 		out[i] = float32(x)
 	}
 	return out, nil
+}
+
+// payload is the number of bytes of an array: the last part of its state, or the
+// first argument of the form that has none.
+func payload(v pickle.Value) int {
+	o, ok := v.(*pickle.Object)
+	if !ok {
+		return 0
+	}
+	most := 0
+	state, _ := o.State.(pickle.Tuple)
+	for _, part := range append(state[:len(state):len(state)], o.Args...) {
+		b, _ := part.([]byte)
+		most = max(most, len(b))
+	}
+	return most
 }
 
 // dtypeName returns the short name of a numpy type, without the byte order.
@@ -236,11 +255,14 @@ func (s *Space) readMultiBinary(o *pickle.Object) error {
 		s.Shape = []int{int(n)}
 		return nil
 	}
-	if v, ok := o.Attr("_shape"); ok {
-		var err error
-		if s.Shape, err = dims(v); err != nil {
-			return err
-		}
+	if shape, ok := o.Attr("_shape"); ok {
+		v = shape
+	} else if shape, ok := o.Attr("shape"); ok {
+		v = shape
+	}
+	var err error
+	if s.Shape, err = dims(v); err != nil {
+		return err
 	}
 	if n := product(s.Shape); len(s.Shape) == 0 || n < 1 || n > maxCategories {
 		return fmt.Errorf("shape %v", s.Shape)
