@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
@@ -166,7 +167,7 @@ func payload(v pickle.Value) int {
 	}
 	most := 0
 	state, _ := o.State.(pickle.Tuple)
-	for _, part := range append(state[:len(state):len(state)], o.Args...) {
+	for _, part := range slices.Concat(state, o.Args) {
 		b, _ := part.([]byte)
 		most = max(most, len(b))
 	}
