@@ -22,10 +22,10 @@ func Example() {
 		log.Fatal(err)
 	}
 	for _, name := range action.Names() {
-		fmt.Println(name, action.Value(name) >= -1 && action.Value(name) <= 1)
+		fmt.Printf("%s %.2f\n", name, action.Value(name))
 	}
 	// Output:
-	// throttle true
-	// brake true
-	// steer true
+	// throttle 0.00
+	// brake 0.13
+	// steer -0.85
 }

@@ -76,6 +76,14 @@ func lowerNetwork(src *sources, d format.Description, deterministic bool) (*grap
 		}
 	}
 	g, err := src.network.Lower(o)
+	if err != nil && len(o.InputShapes) > 0 {
+		// Where the network knows its own shape, the contract's inference
+		// names the two sources that disagree; the lowering cannot.
+		o.InputShapes = nil
+		if own, ownErr := src.network.Lower(o); ownErr == nil {
+			g, err = own, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +248,11 @@ func checkParameters(g *graph.Graph) error {
 				f := v.Const.At(i)
 				weights := n.Op == graph.OpLinear || n.Op == graph.OpMatMul || n.Op == graph.OpConv
 				if math.IsNaN(f) || weights && math.IsInf(f, 0) {
-					return fmt.Errorf("parameter %s holds %v at element %d: the network was not trained to a finite state", v.Name, f, i)
+					name := v.Name
+					if name == "" {
+						name = "of " + string(n.Op)
+					}
+					return fmt.Errorf("parameter %s holds %v at element %d: the network was not trained to a finite state", name, f, i)
 				}
 			}
 		}

@@ -55,6 +55,9 @@ func Open(a *artifact.Artifact) (*Policy, error) {
 	if err := p.replayGolden(a.Card); err != nil {
 		return nil, err
 	}
+	if err := p.probe(); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -313,4 +314,44 @@ func TestActDoesNotAllocate(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("Act allocates %v times", n)
 	}
+}
+
+func TestProbeRefusesWhatNeverAnswers(t *testing.T) {
+	negativeOnly := &artifact.Card{
+		Present: true, ModelName: "m",
+		Observation: []artifact.FeatureSpec{{Name: "x", Low: number(-4), High: number(-1)}},
+	}
+	err := mustCompose(t, &sources{card: negativeOnly, network: squareRoot(t)}).probe()
+	if err == nil || !strings.Contains(err.Error(), "no usable action for any of 64") {
+		t.Errorf("probe of a root of negative numbers = %v, want a refusal", err)
+	}
+}
+
+func TestProbeNotesWhatSometimesAnswers(t *testing.T) {
+	p := mustCompose(t, &sources{card: &artifact.Card{ModelName: "m"}, network: squareRoot(t)})
+	if err := p.probe(); err != nil {
+		t.Fatalf("probe of a root of -1 to 1 = %v", err)
+	}
+	if notes := strings.Join(p.Notes(), "\n"); !strings.Contains(notes, "probe: no usable action for") {
+		t.Errorf("notes = %q, want one of the probe", notes)
+	}
+}
+
+func TestDrawStaysInRange(t *testing.T) {
+	f := func(low, high float64) {
+		t.Helper()
+		random := rand.New(rand.NewPCG(3, 4))
+		feature := Feature{Low: low, High: high}
+		for range 1000 {
+			if v := float64(feature.draw(random)); v < low || v > high || v-v != 0 {
+				t.Fatalf("draw from %v to %v = %v", low, high, v)
+			}
+		}
+	}
+	f(0, 200)
+	f(-1, 1)
+	f(math.Inf(-1), math.Inf(1))
+	f(5, math.Inf(1))
+	f(math.Inf(-1), -5)
+	f(0.25, 0.25)
 }

@@ -1,0 +1,68 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// probes is the number of observations that a policy is tried on before it
+// may be served. A policy that fails on all of them is broken; one that fails
+// on some may be fed observations that its trainer never saw.
+const probes = 64
+
+// probe acts on observations drawn from the contract's ranges, the same for
+// every load, and refuses a policy that has no usable action for any of them.
+func (p *Policy) probe() error {
+	c := &p.contract
+	random := rand.New(rand.NewPCG(1, 2))
+	in := make([][]float32, len(c.Inputs))
+	for i := range in {
+		in[i] = make([]float32, probes*c.Inputs[i].Width)
+	}
+	for row := range probes {
+		for i := range c.Features {
+			f := &c.Features[i]
+			for j := range f.Size {
+				in[f.Input][row*c.Inputs[f.Input].Width+f.Offset+j] = f.draw(random)
+			}
+		}
+	}
+	actions := make([]float32, c.ActionWidth())
+	row := make([][]float32, len(in))
+	var first error
+	failed := 0
+	for i := range probes {
+		for j := range in {
+			w := c.Inputs[j].Width
+			row[j] = in[j][i*w:][:w]
+		}
+		err := p.Runner(0).Act(1, row, actions, true, 0)
+		var unusable *ActionError
+		switch {
+		case errors.As(err, &unusable):
+			first, failed = err, failed+1
+		case err != nil:
+			return err
+		}
+	}
+	switch failed {
+	case 0:
+	case probes:
+		return fmt.Errorf("no usable action for any of %d observations drawn from the contract: %w", probes, first)
+	default:
+		p.notes = append(p.notes, fmt.Sprintf("probe: no usable action for %d of %d observations drawn from the contract; such requests are answered with an error (%v)", failed, probes, first))
+	}
+	return nil
+}
+
+// draw returns a value of the feature's range; of -1 to 1 where it has none.
+func (f *Feature) draw(random *rand.Rand) float32 {
+	low, high := f.Low, f.High
+	if math.IsInf(low, 0) || math.IsInf(high, 0) {
+		low, high = max(low, min(high, 1)-2), min(high, max(low, -1)+2)
+	}
+	v := float32(low + random.Float64()*(high-low))
+	return min(max(v, float32(f.Low)), float32(f.High))
+}
