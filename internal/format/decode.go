@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
+	"github.com/carla-rl/carla-rl-serving/internal/format/sb3"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
 )
@@ -70,8 +71,12 @@ func decodeZip(data []byte) (Network, error) {
 	switch {
 	case z.HasRecord("models/model.json") || z.HasRecord("archive_format") && !torch.IsTorchZip(z):
 		return nil, later("torch.export (.pt2)", "export TorchScript instead (torch.jit.trace(model, example).save(...))")
-	case z.Has("data") && (z.Has("policy.pth") || z.Has("_stable_baselines3_version")):
-		return nil, later("Stable-Baselines3 zip", "export the policy with the export function of the Python client, or with torch.jit.trace")
+	case sb3.IsZip(z):
+		p, err := sb3.Decode(z)
+		if err != nil {
+			return nil, err
+		}
+		return newAgent(p), nil
 	case !torch.IsTorchZip(z):
 		return nil, fmt.Errorf("%w: it is a zip archive without data.pkl, which torch.save and torch.jit.save write", ErrFormat)
 	case torch.IsTorchScript(z):

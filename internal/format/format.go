@@ -61,6 +61,9 @@ type Description struct {
 
 	// NonFinite names the tensors that hold a NaN or an infinity.
 	NonFinite []string
+	// Spaces are those of the environment, nil for a file that does not tell
+	// them. The action of such a network is in its space already.
+	Spaces *Spaces
 	// Architecture is the value of `architecture:` in a model card that fits
 	// the weights, ready to be edited, where they make a chain of layers. The
 	// activations in it are a guess.
@@ -81,4 +84,20 @@ type TensorDescription struct {
 	Name  string
 	DType graph.DType
 	Shape []int
+}
+
+// Spaces are the spaces of the environment in which a policy was trained.
+type Spaces struct {
+	Observation []SpaceDescription // one for each input
+	Named       bool               // the observation is an object of them
+	Action      SpaceDescription
+}
+
+// SpaceDescription is one space.
+type SpaceDescription struct {
+	Name       string
+	Text       string // as gymnasium prints it
+	Categories bool   // values are integers from Low to High
+	// Low and High hold for every value; a side without a bound is infinite.
+	Low, High float64
 }

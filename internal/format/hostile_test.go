@@ -153,7 +153,6 @@ func TestDecodeRefusesOtherFormats(t *testing.T) {
 	refused("\x08\x08\x12\x07pytorch", "unsupported: ONNX", format.ErrUnsupported)
 	refused("\x10\x00\x00\x00\x00\x00\x00\x00{\"__metadata__\"", "unsupported: safetensors", format.ErrUnsupported)
 	refused(zipOf(t, "archive/data.json", "{}"), "without data.pkl", format.ErrFormat)
-	refused(zipOf(t, "data", "{}", "policy.pth", "x", "_stable_baselines3_version", "2.0"), "unsupported: Stable-Baselines3", format.ErrUnsupported)
 	refused(zipOf(t, "m/models/model.json", "{}", "m/archive_format", "pt2"), "unsupported: torch.export", format.ErrUnsupported)
 }
 
@@ -165,6 +164,7 @@ func TestDecodeRefusesBrokenArchives(t *testing.T) {
 			t.Errorf("%.60q: %v, wanted %q", members, err, want)
 		}
 	}
+	refused("policy_class is missing", "data", "{}", "policy.pth", "x", "_stable_baselines3_version", "2.0")
 	const empty = "\x80\x02)."
 	code := "class M(Module):\n  def forward(self: __torch__.m.M,\n    x: Tensor) -> Tensor:\n    return torch.relu(x)\n"
 	object := "\x80\x02c__torch__.m\nM\n)\x81}b."

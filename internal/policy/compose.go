@@ -17,6 +17,7 @@ var errDisagree = errors.New("two sources disagree")
 // compose builds the contract and the graphs of a policy from its sources.
 func compose(src *sources) (*Policy, error) {
 	p := &Policy{description: src.network.Describe(), notes: slices.Clone(src.notes)}
+	src.spaces = p.description.Spaces
 	p.notes = append(p.notes, p.description.Notes...)
 	if src.preprocessor != nil {
 		p.preprocessing = src.preprocessor.Describe()
@@ -233,6 +234,9 @@ func checkCard(src *sources) error {
 	}
 	if n := src.card.Recurrent; n != nil && n.Value != "false" {
 		return errors.New("unsupported: model_card.yaml says the policy is recurrent; state is not kept between steps yet")
+	}
+	if src.card.Postprocess == "unscale" && src.spaces != nil {
+		return errors.New("model_card.yaml says postprocess unscale; the policy of the file gives actions in its own space already")
 	}
 	return nil
 }

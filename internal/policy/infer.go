@@ -44,7 +44,7 @@ func (c *Contract) inferInputs(src *sources, network *graph.Graph) error {
 		if len(v.Shape) < 1 || v.Shape[0] != graph.Batch {
 			return fmt.Errorf("input %s has the shape %v, whose first axis is not the batch", v.Name, v.Shape)
 		}
-		row := slices.Clone([]int(v.Shape[1:]))
+		row := rowShape(v.Shape)
 		for _, d := range row {
 			if d < 0 {
 				return fmt.Errorf("input %s has the shape %v, of which a row has no fixed size", v.Name, v.Shape)
@@ -78,11 +78,12 @@ func (c *Contract) inferFeatures(src *sources, notes *[]string) error {
 	switch {
 	case len(src.card.Observation) > 0:
 		return c.declaredFeatures(src)
-	case len(c.Inputs) != 1:
+	case len(c.Inputs) != 1 || src.spaces != nil && src.spaces.Named:
 		// The network's own inputs are the features of the observation.
 		c.Named = true
 		for i, in := range c.Inputs {
-			c.Features = append(c.Features, Feature{Name: in.Name, Shape: in.Shape, Low: math.Inf(-1), High: math.Inf(1), Input: i, Size: in.Width})
+			low, high := src.observationBounds(i)
+			c.Features = append(c.Features, Feature{Name: in.Name, Shape: in.Shape, Low: low, High: high, Input: i, Size: in.Width})
 		}
 		return nil
 	case c.namesAncestorFeatures(src):
@@ -99,15 +100,26 @@ func (c *Contract) inferFeatures(src *sources, notes *[]string) error {
 		return nil
 	}
 	in := c.Inputs[0]
-	c.Features = []Feature{{Name: in.Name, Shape: in.Shape, Low: math.Inf(-1), High: math.Inf(1), Size: in.Width}}
+	low, high := src.observationBounds(0)
+	c.Features = []Feature{{Name: in.Name, Shape: in.Shape, Low: low, High: high, Size: in.Width}}
 	return nil
+}
+
+// observationBounds are those of an input without a card. Categories have
+// them, since there is no other; the bounds of continuous observations are not
+// held to, as those of gymnasium are not.
+func (s *sources) observationBounds(input int) (low, high float64) {
+	if s.spaces != nil && s.spaces.Observation[input].Categories {
+		return s.spaces.Observation[input].Low, s.spaces.Observation[input].High
+	}
+	return math.Inf(-1), math.Inf(1)
 }
 
 // ancestral tells whether an artifact is of the ancestor's form: a card that
 // declares neither observation nor action, one flat input of at least its
 // three features, and three actions.
 func (c *Contract) ancestral(src *sources, actions int) bool {
-	return src.card.Present && len(src.card.Observation) == 0 && len(src.card.Action) == 0 &&
+	return src.spaces == nil && src.card.Present && len(src.card.Observation) == 0 && len(src.card.Action) == 0 &&
 		len(c.Inputs) == 1 && len(c.Inputs[0].Shape) == 1 && c.Inputs[0].Width >= len(ancestorFeatures) &&
 		actions == len(ancestorActions)
 }
@@ -164,7 +176,7 @@ func (c *Contract) inferActions(src *sources, network *graph.Graph, notes *[]str
 	if len(out.Shape) < 1 || out.Shape[0] != graph.Batch || slices.ContainsFunc(out.Shape[1:], func(d int) bool { return d < 0 }) {
 		return fmt.Errorf("output %s has the shape %v, which is not one row an observation", network.Outputs[0].Name, out.Shape)
 	}
-	row := []int(out.Shape[1:])
+	row := rowShape(out.Shape)
 	width := product(row)
 	if s := src.card.OutputShape; len(s) > 0 && product(s) != width {
 		return fmt.Errorf("%w: model_card.yaml says output_shape %v, the network gives %v", errDisagree, s, row)
@@ -181,6 +193,9 @@ func (c *Contract) inferActions(src *sources, network *graph.Graph, notes *[]str
 		if offset != width {
 			return fmt.Errorf("%w: the action of model_card.yaml has %d values, the network gives %v", errDisagree, offset, row)
 		}
+	case src.spaces != nil:
+		a := src.spaces.Action
+		c.Actions = []Action{{Shape: row, Low: a.Low, High: a.High, Discrete: discrete, Size: width}}
 	case discrete:
 		c.Actions = []Action{{Shape: row, Low: math.Inf(-1), High: math.Inf(1), Discrete: true, Size: width}}
 	case c.ancestral(src, width):
@@ -205,4 +220,12 @@ func bound(declared *float64, sign int) float64 {
 		return *declared
 	}
 	return math.Inf(sign)
+}
+
+// rowShape is the shape of one row of a value, nil for a single number.
+func rowShape(s graph.Shape) []int {
+	if len(s) == 1 {
+		return nil
+	}
+	return slices.Clone([]int(s[1:]))
 }

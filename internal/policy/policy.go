@@ -67,6 +67,8 @@ type sources struct {
 	network      format.Network
 	preprocessor *preprocess.Preprocessor // nil where the artifact has none
 	notes        []string
+
+	spaces *format.Spaces // those that the model file brings, nil where it brings none
 }
 
 func readSources(a *artifact.Artifact) (*sources, error) {
