@@ -52,7 +52,10 @@ func build() buildInfo {
 			}
 		}
 	}
-	for _, s := range []*string{&b.Version, &b.Commit, &b.Date} {
+	if b.Version == "" {
+		b.Version = "dev"
+	}
+	for _, s := range []*string{&b.Commit, &b.Date} {
 		if *s == "" {
 			*s = "unknown"
 		}
