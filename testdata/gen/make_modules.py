@@ -16,6 +16,7 @@ import warnings
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 try:
     from safetensors.torch import save_file
@@ -82,6 +83,30 @@ class Normed(nn.Module):
         return self.spectral(torch.relu(self.new(torch.relu(self.old(x)))))
 
 
+class Program(nn.Module):
+    """What torch.export keeps of a forward: constants, changes in place, several results of one operator, a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(5, 6)
+        self.register_buffer("scale", torch.ones(6), persistent=False)
+
+    def forward(self, x, goal):
+        h = torch.addmm(self.a.bias, x, self.a.weight.t(), beta=0.5, alpha=2.0)
+        h = h * self.scale + torch.tensor([1.0, 2.0, 3.0, -1.0, -2.0, -3.0])
+        h.add_(1.0).mul_(0.5)
+        best, where = h.max(dim=1, keepdim=True)
+        low, high = torch.split(h, [2, 4], dim=1)
+        y = torch.where(low > 0, low, 0.1 * low)
+        z = high.clone()
+        z[:, 1:3] = goal
+        q = (y.unsqueeze(2) * z.unsqueeze(1)).flatten(1).view(x.shape[0], -1)
+        s = torch.std(q, dim=1, correction=0, keepdim=True)
+        with torch.no_grad():
+            n = F.gelu(q, approximate="tanh") / (s + 1e-3)
+        return {"action": torch.cat([n, best], 1), "index": where, "stacked": torch.stack([y, y.double().float()], dim=1)}
+
+
 def activations():
     layers = [nn.Linear(4, 6)]
     for a in (
@@ -141,6 +166,7 @@ CASES = {
                    "{linear: vec, from: state}, {tanh: , as: b}, {concat: [a, b]}, {linear: out}, {add: 0.5}]}"),
     "dueling": (Dueling, {"obs": (4,)},
                 "[{linear: f}, {relu: , as: h}, {linear: a, as: a}, {mean: {axes: 1, keepdim: true}, as: m}, {linear: v, from: h}, {add: a}, {sub: m}]"),
+    "program": (Program, {"x": (5,), "goal": (2,)}, None),
     "normed": (Normed, {"obs": (4,)}, "[{linear: old}, relu, {linear: new}, relu, {linear: spectral}]"),
 }
 
@@ -192,7 +218,7 @@ def write(out, name, seed):
                 seen.add(value.data_ptr())
                 tensors[key] = value.contiguous()
         save_file(tensors, str(directory / files["safetensors"]))
-    if [int(v) for v in torch.__version__.split("+")[0].split(".")[:2]] >= [2, 8]:
+    if [int(v) for v in torch.__version__.split("+")[0].split(".")[:2]] >= [2, 5]:
         batch = torch.export.Dim("batch", min=1, max=1024)
         program = torch.export.export(module, tuple(batches[0].values()), dynamic_shapes=tuple({0: batch} for _ in inputs))
         torch.export.save(program, str(directory / "model.pt2"))
@@ -201,7 +227,10 @@ def write(out, name, seed):
     with torch.no_grad():
         for rows, batch in zip(BATCHES, batches):
             outputs = module(*batch.values())
-            named = {f"out{i}": numbers(v) for i, v in enumerate(outputs)} if isinstance(outputs, tuple) else {"out": numbers(outputs)}
+            if isinstance(outputs, tuple):
+                named = {f"out{i}": numbers(v) for i, v in enumerate(outputs)}
+            else:
+                named = {k: numbers(v) for k, v in outputs.items()} if isinstance(outputs, dict) else {"out": numbers(outputs)}
             recorded.append({"batch": rows, "inputs": {k: numbers(v) for k, v in batch.items()}, "outputs": named})
     case = {
         "name": name, "torch": torch.__version__.split("+")[0], "class": type(module).__name__, "files": files,

@@ -1,0 +1,113 @@
+package torchexport
+
+import (
+	"math"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// args are the arguments of one node.
+type args []torchscript.Value
+
+// at returns argument i, nil where it is left out.
+func (a args) at(i int) torchscript.Value {
+	if i < len(a) {
+		return a[i]
+	}
+	return nil
+}
+
+// integer returns argument i; def where it is left out or None.
+func (a args) integer(l *lowering, i int, def int64) int64 {
+	switch v := a.at(i).(type) {
+	case nil:
+		return def
+	case int64:
+		return v
+	}
+	l.c.Unsupported("argument %d that is no number", i+1)
+	return 0
+}
+
+// decomposed are the operators that a program has after its decomposition,
+// which torch 2.5 does by itself, put together again.
+var decomposed = map[string]func(l *lowering, a args) torchscript.Value{
+	"_native_batch_norm_legit_no_training": func(l *lowering, a args) torchscript.Value {
+		y := l.fn("batch_norm", a.at(0), a.at(1), a.at(2), a.at(3), a.at(4), false, a.at(5), a.at(6))
+		return []torchscript.Value{y, nil, nil}
+	},
+	"native_group_norm": func(l *lowering, a args) torchscript.Value {
+		return []torchscript.Value{l.fn("group_norm", a.at(0), a.at(6), a.at(1), a.at(2), a.at(7)), nil, nil}
+	},
+	"_log_softmax": func(l *lowering, a args) torchscript.Value { return l.fn("log_softmax", a.at(0), a.at(1)) },
+	"slice_scatter": func(l *lowering, a args) torchscript.Value {
+		if a.integer(l, 5, 1) != 1 {
+			l.c.Unsupported("slice_scatter with a step")
+		}
+		return l.scatter(a.at(0), a.at(1), a.integer(l, 2, 0), a.integer(l, 3, 0), a.integer(l, 4, math.MaxInt64))
+	},
+	"select_scatter": func(l *lowering, a args) torchscript.Value {
+		dim, index := a.integer(l, 2, 0), a.integer(l, 3, 0)
+		shape, ok := l.c.Shape(a.at(0))
+		if !ok {
+			l.c.Unsupported("select_scatter of a tensor of no known shape")
+		}
+		dim = l.axis(shape, dim)
+		if index < 0 {
+			index += int64(shape[dim])
+		}
+		return l.scatter(a.at(0), l.fn("unsqueeze", a.at(1), dim), dim, index, index+1)
+	},
+}
+
+func (l *lowering) fn(name string, a ...torchscript.Value) torchscript.Value {
+	return l.c.Call(name, a, nil)
+}
+
+// axis counts a dimension from the start.
+func (l *lowering) axis(shape graph.Shape, dim int64) int64 {
+	if dim < 0 {
+		dim += int64(len(shape))
+	}
+	if dim < 0 || dim >= int64(len(shape)) {
+		l.c.Errorf("dimension %d of %v", dim, shape)
+	}
+	return dim
+}
+
+// scatter is x with a part of a dimension replaced.
+func (l *lowering) scatter(x, part torchscript.Value, dim, start, end int64) torchscript.Value {
+	shape, ok := l.c.Shape(x)
+	if !ok {
+		l.c.Unsupported("a part of a tensor of no known shape")
+	}
+	dim = l.axis(shape, dim)
+	n := int64(shape[dim])
+	if n < 0 { // the rows of the batch, which can only be replaced as a whole
+		if start != 0 || end < math.MaxInt64 {
+			l.c.Unsupported("a part of the batch axis that is replaced")
+		}
+		return part
+	}
+	if start < 0 {
+		start += n
+	}
+	if end < 0 {
+		end += n
+	}
+	start = min(max(start, 0), n)
+	end = min(max(end, start), n)
+	var pieces []torchscript.Value
+	if start > 0 {
+		pieces = append(pieces, l.fn("slice", x, dim, int64(0), start, int64(1)))
+	}
+	pieces = append(pieces, part)
+	if end < n {
+		pieces = append(pieces, l.fn("slice", x, dim, end, n, int64(1)))
+	}
+	if len(pieces) == 1 {
+		return part
+	}
+	return l.fn("cat", pieces, dim)
+}
