@@ -172,15 +172,6 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestSuggest(t *testing.T) {
-	known := []string{"speed", "steering", "sensors"}
-	for name, want := range map[string]string{"SPEED": "speed", "sped": "speed", "sterring": "steering", "sensor": "sensors", "x": "", "velocity": "", "": ""} {
-		if got := suggest(name, known); got != want {
-			t.Errorf("%q: %q, want %q", name, got, want)
-		}
-	}
-}
-
 func TestInputShape(t *testing.T) {
 	if s := inputShape(twoInputs()); fmt.Sprint(s) != "[8]" {
 		t.Errorf("two inputs: %v", s)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
@@ -18,7 +19,8 @@ import (
 // that is no JSON is told as that and not as something else.
 //
 // Numbers are rounded to float64 and from there to float32, as they are on the
-// way through Python into a framework's tensor. A decoder is reused and
+// way through Python into a framework's tensor, and ranges are those of
+// float32: a bound of 0.1 admits the float32 that is nearest to 0.1. A decoder is reused and
 // allocates nothing once its buffers have grown, unless the body is refused.
 type decoder struct {
 	scanner
@@ -338,8 +340,8 @@ func (d *decoder) number(row int, f *policy.Feature, dst []float32) bool {
 	start := d.pos
 	d.pos = end
 	dst[0] = float32(v)
-	if x := dst[0]; !(x >= float32(f.Low) && x <= float32(f.High) && x-x == 0) {
-		d.outside(row, f, 0, x, d.data[start:end])
+	if x := dst[0]; !(x >= float32(f.Low) && x <= float32(f.High) && v >= -math.MaxFloat32 && v <= math.MaxFloat32) {
+		d.outside(row, f, 0, v, d.data[start:end])
 	}
 	return true
 }
@@ -422,9 +424,9 @@ func (d *decoder) array(row int, f *policy.Feature, size, levels, level int, dst
 			case n < size:
 				x := float32(v)
 				dst[n] = x
-				if !(x >= low && x <= high && x-x == 0) && !d.full() {
+				if !(x >= low && x <= high && v >= -math.MaxFloat32 && v <= math.MaxFloat32) && !d.full() {
 					d.index[level] = n
-					d.outside(row, f, levels, x, d.data[d.pos:end])
+					d.outside(row, f, levels, v, d.data[d.pos:end])
 				}
 				d.pos = end
 			default:

@@ -197,6 +197,7 @@ func TestDecodeViolations(t *testing.T) {
 	f(c, one(`{"speed":200.01,`+full+`}`), `body.observations.0.speed | less_than_equal | expected 0 to 200 km/h, got 200.01`)
 	f(c, one(`{"speed":-0.001,`+full+`}`), `body.observations.0.speed | greater_than_equal | expected 0 to 200 km/h, got -0.001`)
 	f(c, one(`{"speed":1e999,`+full+`}`), `body.observations.0.speed | finite_number | expected a number that a float32 can hold, got 1e999`)
+	f(unnamedContract(1), `{"obs":[3.402823466385289e+38]}`, `body.obs.0.0 | finite_number | expected a number that a float32 can hold, got 3.402823466385289e+38`)
 	f(c, one(`{"speed":1e39,`+full+`}`), `body.observations.0.speed | finite_number | expected a number that a float32 can hold, got 1e39`)
 	f(c, one(`{"speed":1`+strings.Repeat("0", 1_000_000)+`,`+full+`}`), `body.observations.0.speed | finite_number | expected a number that a float32 can hold, got 1`+strings.Repeat("0", 31)+`...`)
 	f(c, one(`{"speed":1,"steering":0,"sensors":[0,0,0,0]}`),

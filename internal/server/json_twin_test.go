@@ -172,7 +172,7 @@ func (t *twin) list(at string, v any, f *policy.Feature, values []float32) []flo
 func (t *twin) number(at string, v any, f *policy.Feature, values []float32) []float32 {
 	n, ok := v.(float64)
 	x := float32(n)
-	if !ok || math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) || x < float32(f.Low) || x > float32(f.High) {
+	if !ok || math.IsNaN(n) || math.Abs(n) > math.MaxFloat32 || x < float32(f.Low) || x > float32(f.High) {
 		t.fields[at] = true
 	}
 	return append(values, x)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -199,7 +200,7 @@ func (s *Server) schemas() object {
 		if !t.Contract.Named {
 			// The same under another name, nested to the network's own shape.
 			f := &t.Contract.Features[0]
-			one := valuesSchema(f.Shape, "number", f.Low, f.High, "")
+			one := featureSchema(f, f.Shape)
 			properties["obs"] = object{"anyOf": []any{one, object{"type": "array", "minItems": 1, "maxItems": s.limits.MaxRows, "items": one}}}
 			delete(request, "required")
 			request["oneOf"] = []any{object{"required": []any{"observations"}}, object{"required": []any{"obs"}}}
@@ -226,16 +227,22 @@ func form(properties object) object {
 func observationSchema(c *policy.Contract) object {
 	if !c.Named {
 		f := &c.Features[0]
-		return valuesSchema([]int{f.Size}, "number", f.Low, f.High, "")
+		return featureSchema(f, []int{f.Size})
 	}
 	properties := object{}
 	for i := range c.Features {
 		f := &c.Features[i]
-		properties[f.Name] = valuesSchema(f.Shape, "number", f.Low, f.High, f.Unit)
+		properties[f.Name] = featureSchema(f, f.Shape)
 	}
 	o := form(properties)
 	o["additionalProperties"] = false
 	return o
+}
+
+// featureSchema is the schema of a feature's values. Those without a bound of
+// their own are bounded by what a float32 can hold.
+func featureSchema(f *policy.Feature, shape []int) object {
+	return valuesSchema(shape, "number", max(f.Low, -math.MaxFloat32), min(f.High, math.MaxFloat32), f.Unit)
 }
 
 func actionSchema(c *policy.Contract) object {

@@ -2,11 +2,12 @@ package server
 
 import (
 	"fmt"
-	"slices"
+	"math"
 	"strconv"
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/spelling"
 )
 
 // rowField names a row.
@@ -25,10 +26,10 @@ func (d *decoder) fieldOf(row int, f *policy.Feature, levels int) string {
 }
 
 // outside notes a number that is not finite as a float32 or out of range.
-func (d *decoder) outside(row int, f *policy.Feature, levels int, x float32, text []byte) {
-	field := d.fieldOf(row, f, levels)
+func (d *decoder) outside(row int, f *policy.Feature, levels int, v float64, text []byte) {
+	field, x := d.fieldOf(row, f, levels), float32(v)
 	switch {
-	case x-x != 0:
+	case v > math.MaxFloat32 || v < -math.MaxFloat32:
 		d.violate(field, kindFinite, "expected a number that a float32 can hold, got "+clip(text))
 	case x < float32(f.Low):
 		d.violate(field, kindLow, "expected "+f.Range()+", got "+clip(text))
@@ -106,7 +107,7 @@ func (d *decoder) width(row, got int) {
 // unknown notes a member that the contract does not know.
 func (d *decoder) unknown(field string, name []byte, known []string) bool {
 	message := "expected one of " + strings.Join(known, ", ") + ", got " + strconv.QuoteToASCII(clip(name))
-	if s := suggest(string(name), known); s != "" {
+	if s := spelling.Nearest(string(name), known); s != "" {
 		message += "; did you mean \"" + s + "\"?"
 	}
 	d.violate(field+"."+clip(name), kindUnknown, message)
@@ -172,44 +173,4 @@ func (d *decoder) refused() error {
 		details = append(details, '}')
 	}
 	return &detailed{fault: faultContract, message: message, details: append(details, `],`...)}
-}
-
-// suggest returns the known name that name was probably meant to be, or "".
-func suggest(name string, known []string) string {
-	best, least := "", 3 // edits; a name further away is another name
-	for _, k := range known {
-		if strings.EqualFold(name, k) {
-			return k
-		}
-		if n := editDistance(strings.ToLower(name), strings.ToLower(k)); n < least && n < len(k) {
-			best, least = k, n
-		}
-	}
-	return best
-}
-
-// editDistance is the number of bytes to insert, delete or replace between two
-// names. Long names are not compared.
-func editDistance(a, b string) int {
-	const longest = 64
-	if len(a) > longest || len(b) > longest {
-		return longest
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = slices.Min([]int{cost, row[j] + 1, diagonal + 1})
-		}
-	}
-	return row[len(b)]
 }
