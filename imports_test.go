@@ -33,13 +33,14 @@ var law = map[string][]string{
 	"internal/format/torchmodule":  {"internal/format/torchscript", "internal/format/torch", "internal/format/pickle", "internal/graph"},
 	"internal/format":              {"internal/format/*", "internal/graph"},
 
-	"internal/artifact":   {},
+	"internal/spelling":   {},
+	"internal/artifact":   {"internal/spelling"},
 	"internal/policy":     {"internal/artifact", "internal/format", "internal/format/*", "internal/graph", "internal/plan"},
 	"internal/repository": {"internal/policy", "internal/artifact"},
 	"internal/serving":    {"internal/repository", "internal/policy"},
-	"internal/server":     {"internal/serving", "internal/repository", "internal/policy"},
+	"internal/server":     {"internal/serving", "internal/repository", "internal/policy", "internal/spelling"},
 
-	"internal/config":    {},
+	"internal/config":    {"internal/spelling"},
 	"internal/telemetry": {},
 	"internal/demo":      {},
 
@@ -72,6 +73,7 @@ var engine = map[string][]string{
 	"internal/format/sb3":          {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
 	"internal/artifact":            {"go.yaml.in/yaml/v3"},
 	"internal/policy":              {},
+	"internal/spelling":            {},
 }
 
 // protocols are packages of the standard library that the engine and what

@@ -5,7 +5,7 @@
 // What enters is a file system and a name. What leaves is an Artifact: the
 // card as typed facts, the members by role, and for each member exactly the
 // bytes whose SHA-256 was compared with the card. The package knows nothing
-// of model formats and must not import any other package of this module.
+// of model formats and imports nothing of this module but the spelling of words.
 //
 // An artifact is untrusted: only regular files are read, links must stay
 // inside the root, sizes are checked before anything is allocated, and a name

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/carla-rl/carla-rl-serving/internal/spelling"
 )
 
 // idleKeys are keys of the contract that nothing acts on yet. Who wrote one
@@ -86,7 +88,7 @@ func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 // surely meant to be. Where tolerant, any other key is only noted: cards carry
 // facts of their own.
 func (r *cardReader) unknown(key *yaml.Node, field string, known []string, tolerant bool) {
-	if near := nearest(key.Value, known); near != "" {
+	if near := spelling.Nearest(key.Value, known); near != "" {
 		r.fail(key, field, "unknown key, did you mean %s?", near)
 		return
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/spelling"
 )
 
 func between(v *int, low, high int) func() error {
@@ -69,6 +71,14 @@ func oneOf(v *string, allowed ...string) func() error {
 		}
 		return nil
 	}
+}
+
+// didYouMean returns a suggestion that can be put behind a message, or "".
+func didYouMean(s string, known []string) string {
+	if near := spelling.Nearest(s, known); near != "" {
+		return ", did you mean " + near + "?"
+	}
+	return ""
 }
 
 // level also takes the names that Python's logging has for the same levels.

@@ -5,7 +5,7 @@
 // What enters are a file, an environment and flags; what leaves is a Config
 // in which every value is checked and knows where it came from, or every
 // mistake at once. The names of all settings stand in one table, table.go.
-// The package imports no other package of this module.
+// The package knows no other package of this module but the one for spelling.
 package config
 
 import "time"

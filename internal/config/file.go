@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/carla-rl/carla-rl-serving/internal/spelling"
 )
 
 func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
@@ -19,7 +21,7 @@ func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
 // unknownKey says that a key is unknown, and which one it may have been.
 func unknownKey(key string) error {
 	keys := Keys()
-	if near := nearest(key, keys); near != "" {
+	if near := spelling.Nearest(key, keys); near != "" {
 		return fmt.Errorf("unknown key, did you mean %s?", near)
 	}
 	// The right key in the wrong section.
@@ -115,7 +117,7 @@ func (l *loader) yaml(name string, data []byte) {
 }
 
 func (l *loader) unknownSection(name string) error {
-	if near := nearest(name, sections()); near != "" {
+	if near := spelling.Nearest(name, sections()); near != "" {
 		return fmt.Errorf("unknown section, did you mean %s?", near)
 	}
 	for _, k := range Keys() {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/spelling"
 )
 
 // DefaultFile is read where it exists and no other file is named.
@@ -243,7 +245,7 @@ func (l *loader) nearVariables() []string {
 			continue
 		}
 		for _, k := range known {
-			if len(k) >= 7 && editDistance(name, k) == 1 {
+			if len(k) >= 7 && spelling.Distance(name, k) == 1 {
 				notes = append(notes, fmt.Sprintf("The environment has %s, which is not read; did you mean %s?", name, k))
 				break
 			}
