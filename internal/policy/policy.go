@@ -79,7 +79,7 @@ func readSources(a *artifact.Artifact) (*sources, error) {
 	}
 	name := a.Member(artifact.RoleModel).Name
 	if src.network, err = format.Decode(name, data); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err // It names the file already.
 	}
 	for _, role := range []artifact.Role{artifact.RolePreprocessor, artifact.RoleVecNormalize} {
 		m := a.Member(role)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
@@ -354,4 +355,22 @@ func TestDrawStaysInRange(t *testing.T) {
 	f(5, math.Inf(1))
 	f(math.Inf(-1), -5)
 	f(0.25, 0.25)
+}
+
+// TestOpenNamesTheFileOnce holds that the message of a file that is refused
+// begins with its name, and has it once.
+func TestOpenNamesTheFileOnce(t *testing.T) {
+	f := func(files fstest.MapFS, want string) {
+		t.Helper()
+		a, err := artifact.Open(files, ".", artifact.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(a)
+		if err == nil || !strings.HasPrefix(err.Error(), want+": ") || strings.Count(err.Error(), want) != 1 {
+			t.Errorf("got %v, want %s once, in front", err, want)
+		}
+	}
+	f(fstest.MapFS{"model.pt": {Data: []byte("PK\x03\x04 and no more")}}, "model.pt")
+	f(fstest.MapFS{"model.pt": {Data: []byte("neither this nor that")}}, "model.pt")
 }
