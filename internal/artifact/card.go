@@ -227,7 +227,7 @@ func (r *cardReader) checkTree(n *yaml.Node, field string, depth int) bool {
 		r.fail(n, field, "aliases (*%s) are not allowed in a card", n.Value)
 		return false
 	}
-	if n.Style&yaml.TaggedStyle != 0 && !plainTag(n.Tag) {
+	if n.Style&yaml.TaggedStyle != 0 {
 		r.fail(n, field, "the tag %s is not allowed in a card", quote(n.Tag))
 		ok = false
 	}
@@ -247,6 +247,10 @@ func (r *cardReader) checkTree(n *yaml.Node, field string, depth int) bool {
 				continue
 			}
 			name := dotted(field, k.Value)
+			if k.Style&yaml.TaggedStyle != 0 {
+				r.fail(k, name, "the tag %s is not allowed in a card", quote(k.Tag))
+				ok = false
+			}
 			if line, dup := seen[k.Value]; dup {
 				r.fail(k, name, "the key is given twice, first on line %d", line)
 				ok = false
@@ -263,15 +267,6 @@ func (r *cardReader) checkTree(n *yaml.Node, field string, depth int) bool {
 		}
 	}
 	return ok
-}
-
-func plainTag(tag string) bool {
-	switch tag {
-	case "!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "tag:yaml.org,2002:str", "tag:yaml.org,2002:int",
-		"tag:yaml.org,2002:float", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq":
-		return true
-	}
-	return false
 }
 
 func dotted(field, key string) string {

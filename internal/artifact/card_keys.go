@@ -115,10 +115,16 @@ func (r *cardReader) plainName(n *yaml.Node, field string, file bool) string {
 	return s
 }
 
+// version reads a semantic version, with or without its v. As it also names
+// the version in addresses, it is no longer than a name.
 func (r *cardReader) version(n *yaml.Node, field string) string {
+	before := len(r.problems)
 	s := strings.TrimSpace(r.text(n, field))
-	if s != "" && !ValidVersion(s) {
-		r.fail(n, field, "want a version such as v0.1.0, got %s", quote(s))
+	if len(r.problems) > before {
+		return ""
+	}
+	if _, err := ParseVersion(s); err != nil || !ValidVersion(s) {
+		r.fail(n, field, "want a semantic version MAJOR.MINOR.PATCH such as v0.1.0, at most %d bytes, got %s", maxNameBytes, quote(s))
 		return ""
 	}
 	return s

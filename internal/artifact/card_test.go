@@ -212,6 +212,9 @@ func TestParseCardRefuses(t *testing.T) {
 	f("artifact_hashes: {model.pt: 'sha512:"+strings.Repeat("ab", 64)+"'}", "digests of kind \"sha512\" are not supported")
 	f("artifact_hashes: {model.pt: '"+strings.Repeat("xy", 32)+"'}", "is not hexadecimal")
 	f("x: !!python/object/apply:os.system [id]", "the tag \"!!python/object/apply:os.system\" is not allowed")
+	f("description: !!str x", "description: invalid card: the tag \"!!str\" is not allowed")
+	f("deterministic_default: !!bool x", "the tag \"!!bool\" is not allowed")
+	f("!!str description: x", "description: invalid card: the tag \"!!str\" is not allowed")
 	f("x: &a [*a]", "aliases (*a) are not allowed")
 	f("x: &a {}\ny: *a", "aliases (*a) are not allowed")
 	f("x: {<<: {a: 1}}", "merge keys (<<) are not allowed")
@@ -244,7 +247,11 @@ func TestParseCardRequiredKeys(t *testing.T) {
 	f("model_name: x", "version: invalid card: this key is required", "model_type: invalid card: this key is required")
 	f("model_name:\nversion: v1.0.0\nmodel_type: pytorch", "model_name: invalid card: this key is required and has no value")
 	f("model_name: a b\nversion: v1.0.0\nmodel_type: pytorch", "model_name: invalid card: want a name: not a plain name")
-	f("model_name: x\nversion: ../v1\nmodel_type: pytorch", "want a version such as v0.1.0, got \"../v1\"")
+	f("model_name: x\nversion: ../v1\nmodel_type: pytorch", "version: invalid card: want a semantic version MAJOR.MINOR.PATCH such as v0.1.0, at most 64 bytes, got \"../v1\"")
+	for _, version := range []string{"banana", "1.0", "v1", "10", "V1.2.3", "1.2.3-01", "latest", "v1.0.0-" + strings.Repeat("a", 64), "''", "v1.0.0/x"} {
+		f("model_name: x\nversion: "+version+"\nmodel_type: pytorch", "model_card.yaml:2: version: invalid card: want a semantic version MAJOR.MINOR.PATCH")
+	}
+	f("model_name: x\nversion: [1]\nmodel_type: pytorch", "version: invalid card: want text, got a list")
 	f("model_name: x\nversion: v1.0.0\nmodel_type: pytorch\nx: \xff\xfe", "not valid UTF-8")
 }
 

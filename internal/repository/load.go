@@ -131,6 +131,10 @@ func agree(v *Version, s *source, c *artifact.Card) error {
 	if w, err := artifact.ParseVersion(c.Version); err == nil && s.semver != nil && w.Equal(*s.semver) {
 		return nil
 	}
+	if s.fromFolder && s.semver == nil { // A folder with a number or a name of its own.
+		v.Notes = append(v.Notes, fmt.Sprintf("The card says version %s; it is served as %s, as the folder is named.", c.Version, s.name))
+		return nil
+	}
 	if s.fromFolder {
 		return fmt.Errorf("model_card.yaml: version: expected %s as the folder is named, got %s", s.name, c.Version)
 	}

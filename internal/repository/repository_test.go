@@ -54,6 +54,9 @@ func files(list map[string]string) fstest.MapFS {
 	for name, text := range list {
 		if dir, ok := strings.CutSuffix(name, "/"); ok {
 			version := dir[strings.LastIndex(dir, "/")+1:]
+			if _, err := artifact.ParseVersion(version); err != nil {
+				version = "v1.0.0"
+			}
 			m[dir+"/model_card.yaml"] = &fstest.MapFile{Data: []byte(card("carla-ppo", version))}
 			m[dir+"/model.pt"] = &fstest.MapFile{Data: []byte(text)}
 			continue
@@ -129,6 +132,7 @@ func TestLayouts(t *testing.T) {
 	f("models: default* v1.0.0!; b v1.0.0!", map[string]string{"b/v1.0.0/": "x", "default/v1.0.0/": "y"})
 	f("models: a* v1.0.0!", map[string]string{"a/v1.0.0/": "x"})
 	f("models: a* 10! 9", map[string]string{"a/9/": "x", "a/10/": "y"})
+	f("models: a* best!", map[string]string{"a/best/": "x"})
 	f("models: a* v0.4.0!", map[string]string{"a/model_card.yaml": card("a", "v0.4.0"), "a/model.pt": "x"})
 	// Beside versions, a card at the top is one more version.
 	f("versioned: carla-ppo* v0.3.0! v0.1.0", map[string]string{"v0.1.0/": "x", "model_card.yaml": card("carla-ppo", "v0.3.0"), "model.pt": "y"})
