@@ -31,8 +31,8 @@ func TestDrainReconnecting(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
 	message := "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: " + itoa(len(guideRequest)) + "\r\n\r\n" + guideRequest
-	// session sends requests on one connection until it is told to close.
-	session := func(c net.Conn) (answered int64, err error) {
+	// talk sends requests on one connection until it is told to close.
+	talk := func(c net.Conn) (answered int64, err error) {
 		r := bufio.NewReader(c)
 		for {
 			if _, err := io.WriteString(c, message); err != nil {
@@ -51,7 +51,7 @@ func TestDrainReconnecting(t *testing.T) {
 			}
 		}
 	}
-	var answered, sessions atomic.Int64
+	var answered, talks atomic.Int64
 	var wg sync.WaitGroup
 	for range clients {
 		wg.Go(func() {
@@ -60,14 +60,14 @@ func TestDrainReconnecting(t *testing.T) {
 				if err != nil {
 					return // no new connections are taken
 				}
-				n, err := session(c)
+				n, err := talk(c)
 				answered.Add(n)
 				c.Close()
 				if err != nil {
 					t.Errorf("a request was lost after %d: %v", n, err)
 					return
 				}
-				sessions.Add(1)
+				talks.Add(1)
 			}
 		})
 	}
@@ -81,8 +81,8 @@ func TestDrainReconnecting(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("serve: %v", err)
 	}
-	if sessions.Load() <= clients {
-		t.Errorf("%d connections of %d clients: nobody came back", sessions.Load(), clients)
+	if talks.Load() <= clients {
+		t.Errorf("%d connections of %d clients: nobody came back", talks.Load(), clients)
 	}
-	t.Logf("%d requests on %d connections, 0 lost", answered.Load(), sessions.Load())
+	t.Logf("%d requests on %d connections, 0 lost", answered.Load(), talks.Load())
 }
