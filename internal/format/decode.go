@@ -2,14 +2,16 @@ package format
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
+	"github.com/carla-rl/carla-rl-serving/internal/format/safetensors"
 	"github.com/carla-rl/carla-rl-serving/internal/format/sb3"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchexport"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchmodule"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
 )
 
@@ -38,8 +40,8 @@ func decode(data []byte) (Network, error) {
 		return decodeZip(data)
 	case torch.IsLegacy(data):
 		return decodeWeights(func() (*torch.File, error) { return torch.Decode(data) })
-	case isSafetensors(data):
-		return nil, later("safetensors", "export TorchScript instead (torch.jit.trace(model, example).save(...)), or keep the weights with torch.save(model.state_dict(), ...)")
+	case safetensors.Is(data):
+		return wrap(safetensorsWeights(data))
 	case isONNX(data):
 		return nil, later("ONNX", "export TorchScript instead (torch.jit.trace(model, example).save(...))")
 	case bytes.HasPrefix(data, []byte("version https://git-lfs")):
@@ -69,8 +71,14 @@ func decodeZip(data []byte) (Network, error) {
 		return nil, err
 	}
 	switch {
-	case z.HasRecord("models/model.json") || z.HasRecord("archive_format") && !torch.IsTorchZip(z):
-		return nil, later("torch.export (.pt2)", "export TorchScript instead (torch.jit.trace(model, example).save(...))")
+	case torchexport.Is(z):
+		p, err := torchexport.Decode(z)
+		if err != nil {
+			return nil, err
+		}
+		return &programNetwork{p}, nil
+	case z.HasRecord("archive_format") && !torch.IsTorchZip(z):
+		return nil, &unsupportedError{"unsupported: a package of torch.export without a program of one model in it: write it with torch.export.save"}
 	case sb3.IsZip(z):
 		p, err := sb3.Decode(z)
 		if err != nil {
@@ -91,7 +99,22 @@ func decodeZip(data []byte) (Network, error) {
 			return nil, &torch.FormatError{Format: "torchscript", Offset: -1, Path: "constants.pkl", Err: errors.New("is missing, though the archive holds code")}
 		}
 	}
+	if torchmodule.Is(z) {
+		m, err := torchmodule.Decode(z)
+		if err != nil {
+			return nil, err
+		}
+		return &moduleNetwork{m}, nil
+	}
 	return decodeWeights(func() (*torch.File, error) { return torch.DecodeZip(z) })
+}
+
+// wrap keeps a nil pointer out of the interface.
+func wrap(n *weightsNetwork, err error) (Network, error) {
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 func decodeWeights(read func() (*torch.File, error)) (Network, error) {
@@ -103,21 +126,7 @@ func decodeWeights(read func() (*torch.File, error)) (Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	dict, err := f.StateDict()
-	if err != nil {
-		return nil, err
-	}
-	return &weightsNetwork{file: f, dict: dict}, nil
-}
-
-// isSafetensors reports whether data begins with the length of a JSON header
-// and an opening brace, as the format demands.
-func isSafetensors(data []byte) bool {
-	if len(data) < 10 || data[8] != '{' {
-		return false
-	}
-	n := binary.LittleEndian.Uint64(data)
-	return n >= 2 && n <= 100<<20
+	return wrap(torchWeights(f))
 }
 
 // isONNX reports whether data begins as a ModelProto does: its first field is

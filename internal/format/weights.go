@@ -2,18 +2,40 @@ package format
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
+	"slices"
 
+	"github.com/carla-rl/carla-rl-serving/internal/format/architecture"
+	"github.com/carla-rl/carla-rl-serving/internal/format/safetensors"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
-// weightsNetwork is a file of tensors without a computation: a state_dict or a
-// checkpoint.
+// weightsNetwork is a file of tensors without a computation: a state_dict, a
+// checkpoint or safetensors.
 type weightsNetwork struct {
-	file *torch.File
-	dict torch.StateDict
+	format, producer string
+	dict             torch.StateDict
+}
+
+// torchWeights are those of a file of torch.save.
+func torchWeights(f *torch.File) (*weightsNetwork, error) {
+	dict, err := f.StateDict()
+	if err != nil {
+		return nil, err
+	}
+	producer := "torch 1.6 or later"
+	if f.Kind == torch.KindLegacy {
+		producer = "torch before 1.6, or with its old serialization"
+	}
+	return &weightsNetwork{format: "torch weights", producer: producer, dict: dict}, nil
+}
+
+func safetensorsWeights(data []byte) (*weightsNetwork, error) {
+	f, err := safetensors.Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	return &weightsNetwork{format: "safetensors", producer: f.Metadata["format"], dict: f.Tensors}, nil
 }
 
 // Lower refuses: nothing in the file says how the tensors are used.
@@ -26,89 +48,67 @@ func (n *weightsNetwork) Lower(LowerOptions) (*graph.Graph, error) {
 // Describe lists the tensors and, where they make a chain of layers, an
 // architecture to edit.
 func (n *weightsNetwork) Describe() Description {
-	d := Description{Format: "torch weights", WeightsOnly: true}
-	switch n.file.Kind {
-	case torch.KindLegacy:
-		d.Producer = "torch before 1.6, or with its old serialization"
-	default:
-		d.Producer = "torch 1.6 or later"
-	}
+	d := Description{Format: n.format, Producer: n.producer, WeightsOnly: true}
 	describeTensors(&d, n.dict)
-	chains := linearChains(n.dict)
-	if len(chains) > 0 {
-		best := chains[0]
-		for _, c := range chains[1:] {
-			if len(c) > len(best) {
-				best = c
-			}
-		}
-		d.Architecture = architecture(best)
-		d.Notes = append(d.Notes, "Activations are not in the file: those in the architecture are a guess to be checked.")
-		if len(chains) > 1 {
-			d.Notes = append(d.Notes, fmt.Sprintf("The weights make %d chains of layers; the architecture is that of the longest.", len(chains)))
-		}
+	if s, notes := architecture.Suggest(n.dict); s != nil {
+		d.Architecture = s.String()
+		d.Notes = append(d.Notes, notes...)
 	}
 	return d
 }
 
-// linearLayer is a weight [outputs, inputs], with or without a bias.
-type linearLayer struct {
-	prefix  string // network.0
-	parent  string // network
-	index   int    // 0; -1 where the last part is no number
-	in, out int
+// WithArchitecture returns the network that a spec makes of the tensors of n,
+// which is a file of weights only; a file that holds its own computation
+// needs none, and the error says so.
+func WithArchitecture(n Network, s *architecture.Spec) (Network, error) {
+	w, ok := n.(*weightsNetwork)
+	if !ok {
+		return nil, fmt.Errorf("architecture: the file is %s, which says itself how it computes", n.Describe().Format)
+	}
+	return &assembledNetwork{w, s}, nil
 }
 
-// linearChains groups linear layers by their parent and keeps the groups in
-// which each layer takes what the one before gives.
-func linearChains(dict torch.StateDict) [][]linearLayer {
-	var order []string
-	groups := map[string][]linearLayer{}
-	for _, t := range dict {
-		prefix, ok := strings.CutSuffix(t.Name, ".weight")
-		if !ok || len(t.Tensor.Shape) != 2 || !t.Tensor.DType.IsFloat() {
-			continue
-		}
-		l := linearLayer{prefix: prefix, index: -1, out: t.Tensor.Shape[0], in: t.Tensor.Shape[1]}
-		if i := strings.LastIndexByte(prefix, '.'); i >= 0 {
-			l.parent = prefix[:i]
-			if n, err := strconv.Atoi(prefix[i+1:]); err == nil {
-				l.index = n
-			}
-		}
-		if _, seen := groups[l.parent]; !seen {
-			order = append(order, l.parent)
-		}
-		groups[l.parent] = append(groups[l.parent], l)
-	}
-	var chains [][]linearLayer
-	for _, parent := range order {
-		if g := groups[parent]; isChain(g) {
-			chains = append(chains, g)
-		}
-	}
-	return chains
+// assembledNetwork is weights with a spec.
+type assembledNetwork struct {
+	weights *weightsNetwork
+	spec    *architecture.Spec
 }
 
-func isChain(layers []linearLayer) bool {
-	for i := 1; i < len(layers); i++ {
-		if layers[i].in != layers[i-1].out {
-			return false
-		}
+// Lower makes the graph of the spec.
+func (n *assembledNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
+	if o.Method != "" && o.Method != "forward" {
+		return nil, fmt.Errorf("method %q: an architecture has only forward", o.Method)
 	}
-	return true
+	return n.spec.Lower(n.weights.dict, architecture.Options{InputShapes: o.InputShapes})
 }
 
-// architecture prints a chain with a guess of the activations: one wherever
-// the numbers of the layers leave room for a module without weights, or
-// between all layers where they have no numbers.
-func architecture(chain []linearLayer) string {
-	var parts []string
-	for i, l := range chain {
-		if i > 0 && (l.index < 0 || chain[i-1].index < 0 || l.index-chain[i-1].index > 1) {
-			parts = append(parts, "relu")
+// Describe tells what the file and the spec say together.
+func (n *assembledNetwork) Describe() Description {
+	d := Description{Format: n.weights.format, Producer: n.weights.producer, Methods: []string{"forward"}}
+	g, err := n.Lower(LowerOptions{})
+	for i, name := range n.spec.InputNames() {
+		in := InputDescription{Name: name, DType: graph.Float32}
+		switch {
+		case err == nil && i < len(g.Inputs):
+			in.DType, in.Shape = g.Inputs[i].DType, g.Inputs[i].Shape
+		case i < len(n.spec.Inputs) && n.spec.Inputs[i].Shape != nil:
+			in.Shape = append([]int{graph.Batch}, n.spec.Inputs[i].Shape...)
 		}
-		parts = append(parts, "{linear: "+l.prefix+"}")
+		d.Inputs = append(d.Inputs, in)
 	}
-	return "[" + strings.Join(parts, ", ") + "]"
+	describeTensors(&d, n.weights.dict)
+	for i := range n.spec.Layers {
+		d.Layers = append(d.Layers, n.spec.Layers[i].String())
+	}
+	unused := n.spec.Unused(n.weights.dict)
+	if len(unused) > 0 {
+		const most = 8
+		rest := ""
+		if len(unused) > most {
+			rest = fmt.Sprintf(" and %d more", len(unused)-most)
+			unused = slices.Clone(unused[:most])
+		}
+		d.Notes = append(d.Notes, fmt.Sprintf("The architecture leaves out %v%s.", unused, rest))
+	}
+	return d
 }

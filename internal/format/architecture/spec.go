@@ -94,7 +94,7 @@ func (l *Layer) String() string {
 	value := ""
 	switch k := kinds[l.Op]; {
 	case k.keyed:
-		value = quote(l.Key)
+		value = quoteKey(l.Key)
 	case len(l.Args) == 1:
 		value = l.Args[0].String()
 	case len(l.Args) > 1:
@@ -204,6 +204,19 @@ func formatAttr(v any) string {
 		return formatInts(v)
 	}
 	return fmt.Sprint(v)
+}
+
+// quoteKey prints a prefix, which is read as it stands: 0 is one.
+func quoteKey(s string) string {
+	for _, r := range s {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '.') {
+			return quote(s)
+		}
+	}
+	if s == "" || strings.EqualFold(s, "null") {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 // quote prints a text as a YAML scalar, with quotes where it could be taken

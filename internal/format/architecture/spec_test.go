@@ -36,7 +36,7 @@ func mlp() torch.StateDict {
 func TestStringReadsBack(t *testing.T) {
 	for _, text := range []string{
 		"[{linear: network.0}, relu, {linear: network.2}, tanh]",
-		`[{linear: "0"}, {elu: , alpha: 0.5}, {linear: ""}]`,
+		`[{linear: 0}, {elu: , alpha: 0.5}, {linear: ""}, {linear: 1.net}, {linear: true}]`,
 		"{inputs: {image: [3, 64, 64], state: }, layers: [{conv: cnn.0, stride: [2], from: image}, {flatten: , as: features}, " +
 			"{concat: [features, state], axis: 1}, {linear: head, as: out}], outputs: {action: out}}",
 		"{inputs: {x: {shape: [4], dtype: u8}}, layers: [{mul: 0.5}, {add: [x, y.bias]}, {sub: 2}, {max_pool: , kernel: [2, 2], ceil: true}]}",
@@ -184,7 +184,7 @@ func TestSuggest(t *testing.T) {
 		}
 	}
 	f(mlp(), nil, "[{linear: actor.0}, relu, {linear: actor.2}]", 2)
-	f(zeros("0.weight", []int{4, 3}, "2.weight", []int{2, 4}), nil, `[{linear: "0"}, relu, {linear: "2"}]`, 1)
+	f(zeros("0.weight", []int{4, 3}, "2.weight", []int{2, 4}), nil, `[{linear: 0}, relu, {linear: 2}]`, 1)
 	f(zeros("fc1.weight", []int{4, 3}, "fc1.bias", []int{4}, "mu.weight", []int{2, 4}, "log_std", []int{2}), nil, "[{linear: fc1}, relu, {linear: mu}]", 1)
 	f(zeros(
 		"pi.0.weight", []int{4, 3}, "pi.1.weight", []int{4}, "pi.1.bias", []int{4}, "pi.3.weight", []int{4, 4},

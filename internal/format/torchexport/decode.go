@@ -10,6 +10,8 @@ package torchexport
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -232,4 +234,18 @@ func (d *decoder) input(p *Program, g *graphJSON, s inputSpec) error {
 		return nil // the value was put into the graph when it was exported
 	}
 	return unsupportedf("an input that is no tensor")
+}
+
+// HasSampling reports whether the program draws random numbers: it does so
+// each time that it runs.
+func (p *Program) HasSampling() bool { return slices.ContainsFunc(p.nodes, draws) }
+
+func draws(n nodeJSON) bool {
+	for _, in := range n.Inputs {
+		if in.Arg.Graph != nil && slices.ContainsFunc(in.Arg.Graph.Graph.Nodes, draws) {
+			return true
+		}
+	}
+	name := strings.TrimPrefix(n.Target, "torch.ops.aten.")
+	return strings.HasPrefix(name, "rand") || strings.HasPrefix(name, "normal") || strings.HasPrefix(name, "bernoulli") || strings.HasPrefix(name, "multinomial")
 }

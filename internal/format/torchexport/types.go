@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
@@ -71,23 +72,29 @@ func symbolic(dims []dimension) (graph.Shape, error) {
 	return shape, nil
 }
 
-// staticRows makes the leading dimension of the inputs the batch, where the
-// program was exported for a fixed number of rows.
+// staticRows makes a dimension of the inputs the batch, where the program was
+// exported for a fixed number of rows: the leading one, or, in inputs after the
+// first, the one that has as many, as the state of a recurrent layer does.
 func (p *Program) staticRows() {
 	for _, in := range p.Inputs {
 		if in.Shape == nil || !in.Shape.Fixed() {
 			return
 		}
 	}
+	rows := 0
 	for i := range p.Inputs {
 		in := &p.Inputs[i]
-		switch {
-		case len(in.Shape) == 1 && in.DType.IsFloat(): // a single row without the axis
-			p.Static = 1
-			in.Shape = graph.Shape{graph.Batch, in.Shape[0]}
-		case len(in.Shape) > 0:
-			p.Static = int64(in.Shape[0])
-			in.Shape[0] = graph.Batch
+		if len(in.Shape) == 0 {
+			continue
 		}
+		if len(in.Shape) == 1 && in.DType.IsFloat() && rows == 0 { // a single row without the axis
+			in.Shape = graph.Shape{1, in.Shape[0]}
+		}
+		if rows == 0 {
+			rows = in.Shape[0]
+		}
+		at := max(slices.Index(in.Shape, rows), 0)
+		in.Shape[at] = graph.Batch
 	}
+	p.Static = int64(rows)
 }

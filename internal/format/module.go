@@ -1,0 +1,62 @@
+package format
+
+import (
+	"fmt"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchexport"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchmodule"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// moduleNetwork is a whole module of torch.save.
+type moduleNetwork struct{ m *torchmodule.Module }
+
+// Lower makes the graph of forward.
+func (n *moduleNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
+	if o.Method != "" && o.Method != "forward" {
+		return nil, fmt.Errorf("method %q: a pickled module has only forward", o.Method)
+	}
+	return n.m.Lower(torchmodule.Options{InputShapes: o.InputShapes})
+}
+
+// Describe tells what the file holds. The shape of the input is that which
+// the layers tell, where they do.
+func (n *moduleNetwork) Describe() Description {
+	d := Description{
+		Format: "torch module", Producer: "torch 1.6 or later", Methods: []string{"forward"}, Layers: n.m.Layers(),
+		Inputs: []InputDescription{{Name: n.m.InputName(), DType: graph.Float32}},
+		Notes:  []string{"The module is a " + n.m.Class + "."},
+	}
+	if g, err := n.Lower(LowerOptions{}); err == nil {
+		d.Inputs[0].DType, d.Inputs[0].Shape = g.Inputs[0].DType, g.Inputs[0].Shape
+	}
+	describeTensors(&d, n.m.Tensors())
+	return d
+}
+
+// programNetwork is a program of torch.export.
+type programNetwork struct{ p *torchexport.Program }
+
+// Lower makes the graph of the program.
+func (n *programNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
+	if o.Method != "" && o.Method != "forward" {
+		return nil, fmt.Errorf("method %q: a program of torch.export has only forward", o.Method)
+	}
+	return n.p.Lower(torchexport.Options{InputShapes: o.InputShapes})
+}
+
+// Describe tells what the archive holds.
+func (n *programNetwork) Describe() Description {
+	d := Description{Format: "torch.export", Producer: "torch", Methods: []string{"forward"}, HasSampling: n.p.HasSampling()}
+	if n.p.Version != "" {
+		d.Producer += " " + n.p.Version
+	}
+	for _, in := range n.p.Inputs {
+		d.Inputs = append(d.Inputs, InputDescription{in.Name, in.DType, in.Shape})
+	}
+	describeTensors(&d, n.p.Tensors)
+	if n.p.Static > 0 {
+		d.Notes = append(d.Notes, fmt.Sprintf("The program was exported for %d rows; it is taken for any number of them.", n.p.Static))
+	}
+	return d
+}
