@@ -38,9 +38,9 @@ func translate(err error) error {
 	}
 	switch {
 	case errors.Is(err, repository.ErrModelNotFound):
-		return fmt.Errorf("%w (%w)", server.ErrModelNotFound, err)
+		return &server.UnknownError{Err: server.ErrModelNotFound, Message: err.Error()}
 	case errors.Is(err, repository.ErrVersionNotFound):
-		return fmt.Errorf("%w (%w)", server.ErrVersionNotFound, err)
+		return &server.UnknownError{Err: server.ErrVersionNotFound, Message: err.Error()}
 	}
 	return err
 }

@@ -20,31 +20,34 @@ func (f *found) choose(o Options) (*snapshot, error) {
 		return nil, err
 	}
 	s := &snapshot{models: map[string]*modelSet{}}
-	carried := false
-	var firstErr error
+	var lacking []string
 	for _, model := range f.models {
 		sources := f.sources[model]
 		slices.SortStableFunc(sources, func(a, b *source) int { return compareSources(b, a) })
 		current, err := pick(sources, want)
-		if err != nil {
-			if model == def || !errors.Is(err, artifact.ErrNoVersion) {
-				return nil, fmt.Errorf("artifact root %s: model %s: MODEL_VERSION %q: %w", o.Root, model, want, err)
-			}
-			if firstErr == nil {
-				firstErr = fmt.Errorf("artifact root %s: model %s: MODEL_VERSION %q: %w", o.Root, model, want, err)
-			}
-			// A model that does not carry the version goes its own way; at
-			// least one must carry it.
+		switch {
+		case err == nil:
+		case model == def || !errors.Is(err, artifact.ErrNoVersion):
+			return nil, fmt.Errorf("artifact root %s: model %s: MODEL_VERSION %q: %w", o.Root, model, want, err)
+		default:
+			// What was asked for is of the default model; another one that
+			// does not carry it goes its own way, and says so.
+			lacking = append(lacking, fmt.Sprintf("%s (there are: %s)", model, listSources(sources)))
 			if current, err = pick(sources, ""); err != nil {
 				return nil, fmt.Errorf("artifact root %s: model %s: %w", o.Root, model, err)
 			}
-		} else {
-			carried = true
+			which := "newest"
+			if sources[current].stable() {
+				which = "newest stable one"
+			}
+			f.note("MODEL_VERSION %s is for the default model %s; the model %s has no such version and serves %s, its %s.",
+				want, def, model, sources[current].name, which)
 		}
 		s.add(newModelSet(model, sources, current, o.MaxVersions))
 	}
-	if !carried {
-		return nil, firstErr
+	if def == "" && len(lacking) > 0 {
+		return nil, fmt.Errorf("artifact root %s: MODEL_VERSION %q: %w of %s: without a default model every model must carry it; name the default model with model.default, or leave MODEL_VERSION empty",
+			o.Root, want, artifact.ErrNoVersion, strings.Join(lacking, ", "))
 	}
 	if def != "" {
 		s.def = s.models[def]
@@ -167,13 +170,19 @@ func compareNames(a, b string) int {
 }
 
 func listSources(sources []*source) string {
-	names := make([]string, 0, 17)
-	for _, s := range sources {
-		if len(names) == 16 {
+	return list(sources, func(s *source) string { return s.name })
+}
+
+// list joins the names of all, or of the first sixteen.
+func list[T any](all []T, name func(T) string) string {
+	const most = 16
+	names := make([]string, 0, most+1)
+	for _, e := range all {
+		if len(names) == most {
 			names = append(names, "...")
 			break
 		}
-		names = append(names, s.name)
+		names = append(names, name(e))
 	}
 	return strings.Join(names, ", ")
 }

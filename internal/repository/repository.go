@@ -36,7 +36,10 @@ type Options struct {
 	// ModelVersion says which version answers: an exact one, "latest",
 	// "stable", or constraints such as "^0.1.0". Empty means the latest
 	// stable one, or the latest where none is stable. A version that nothing
-	// under the root carries is an error of Open, never another version.
+	// the default model does not carry is an error of Open, never another
+	// version; without a default model, every model must carry it. Where
+	// another model than the default one does not, it serves its own newest
+	// stable one, and Notes say so.
 	ModelVersion string
 	// DefaultModel is the model that answers where a request names none. It
 	// may be empty where there is only one.

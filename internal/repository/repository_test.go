@@ -217,16 +217,42 @@ func TestModelVersionThatNothingCarries(t *testing.T) {
 }
 
 func TestModelVersionOfSeveralModels(t *testing.T) {
-	// The model that carries it takes it; the other goes its own way.
-	list := map[string]string{"a/v1.0.0/": "x", "a/v2.0.0/": "x", "b/v3.0.0/": "y"}
-	if got, want := describe(open(t, repository.Options{FS: files(list), ModelVersion: "v1.0.0"})), "models: a v2.0.0 v1.0.0!; b v3.0.0!"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	list := map[string]string{"a/v1.0.0/": "x", "a/v2.0.0/": "x", "b/v3.0.0/": "y", "b/v4.0.0-rc.1/": "y", "c/v1.0.0/": "z", "c/v2.0.0/": "z", "d/v0.9.0-rc.1/": "z"}
+	f := func(version, def, want string, notes ...string) {
+		t.Helper()
+		r := open(t, repository.Options{FS: files(list), ModelVersion: version, DefaultModel: def})
+		if got := describe(r); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if got := r.Notes(); !slices.Equal(got, notes) {
+			t.Errorf("got notes %q, want %q", got, notes)
+		}
 	}
-	// The default model must carry it.
-	_, err := repository.Open(t.Context(), repository.Options{FS: files(list), ModelVersion: "v1.0.0", DefaultModel: "b", Open: openFake})
-	if !errors.Is(err, artifact.ErrNoVersion) {
-		t.Errorf("got %v", err)
+	// The default model carries it; another takes it too or says what it does.
+	f("v1.0.0", "a", "models: a* v2.0.0 v1.0.0!; b v4.0.0-rc.1 v3.0.0!; c v2.0.0 v1.0.0!; d v0.9.0-rc.1!",
+		"MODEL_VERSION v1.0.0 is for the default model a; the model b has no such version and serves v3.0.0, its newest stable one.",
+		"MODEL_VERSION v1.0.0 is for the default model a; the model d has no such version and serves v0.9.0-rc.1, its newest.")
+	// Without a default model each must carry it.
+	f("latest", "", "models: a v2.0.0! v1.0.0; b v4.0.0-rc.1! v3.0.0; c v2.0.0! v1.0.0; d v0.9.0-rc.1!",
+		"There are several models and no default one: requests must name a model, or model.default must.")
+
+	refuses := func(version, def string, want ...string) {
+		t.Helper()
+		r, err := repository.Open(t.Context(), repository.Options{FS: files(list), ModelVersion: version, DefaultModel: def, Open: openFake})
+		if err == nil {
+			t.Errorf("%q of %q: was opened: %s", version, def, describe(r))
+			r.Close()
+			return
+		}
+		for _, w := range want {
+			if !errors.Is(err, artifact.ErrNoVersion) || !strings.Contains(err.Error(), w) {
+				t.Errorf("got %v, want %q in it", err, w)
+			}
+		}
 	}
+	refuses("v1.0.0", "b", "model b: MODEL_VERSION \"v1.0.0\"", "there are: v4.0.0-rc.1, v3.0.0")
+	refuses("v1.0.0", "", "of b (there are: v4.0.0-rc.1, v3.0.0), d (there are: v0.9.0-rc.1)", "name the default model with model.default")
+	refuses("stable", "", "of d (there are: v0.9.0-rc.1)")
 }
 
 func TestDefaultModel(t *testing.T) {
@@ -241,6 +267,12 @@ func TestDefaultModel(t *testing.T) {
 	}
 	r = open(t, repository.Options{FS: files(list)})
 	if _, err := r.Lookup("", ""); !errors.Is(err, repository.ErrModelNotFound) || !strings.Contains(err.Error(), "a, b") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := r.Lookup("c", ""); !errors.Is(err, repository.ErrModelNotFound) || !strings.Contains(err.Error(), `"c"; there are: a, b`) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := r.Lookup("a", "v2.0.0"); !errors.Is(err, repository.ErrVersionNotFound) || !strings.Contains(err.Error(), `model a has no version "v2.0.0"; there are: v1.0.0`) {
 		t.Errorf("got %v", err)
 	}
 	if r.Readiness() != nil {

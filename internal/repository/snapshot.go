@@ -115,12 +115,12 @@ func (r *Repository) Lookup(model, version string) (*Version, error) {
 		if model == "" {
 			return nil, fmt.Errorf("%w: there are several models and no default one: name one of %s", ErrModelNotFound, s.names())
 		}
-		return nil, fmt.Errorf("%w: %q", ErrModelNotFound, shorten(model))
+		return nil, fmt.Errorf("%w: %q; there are: %s", ErrModelNotFound, shorten(model), s.names())
 	}
 	v := m.current
 	if version != "" {
 		if v = m.byName[version]; v == nil {
-			return nil, fmt.Errorf("%w: model %s has no version %q", ErrVersionNotFound, m.name, shorten(version))
+			return nil, fmt.Errorf("%w: model %s has no version %q; there are: %s", ErrVersionNotFound, m.name, shorten(version), m.names())
 		}
 	}
 	if v.State != StateReady {
@@ -130,11 +130,11 @@ func (r *Repository) Lookup(model, version string) (*Version, error) {
 }
 
 func (s *snapshot) names() string {
-	names := make([]string, len(s.list))
-	for i, m := range s.list {
-		names[i] = m.name
-	}
-	return strings.Join(names, ", ")
+	return list(s.list, func(m *modelSet) string { return m.name })
+}
+
+func (m *modelSet) names() string {
+	return list(m.versions, func(v *Version) string { return v.Name })
 }
 
 // Models returns every model with its versions, the default model first.

@@ -20,6 +20,18 @@ var (
 	ErrVersionNotFound = errors.New("the model has no such version")
 )
 
+// UnknownError is one of the two with a message of its own: what there is
+// instead.
+type UnknownError struct {
+	Err     error  // ErrModelNotFound or ErrVersionNotFound
+	Message string // for clients; names no path of the machine
+}
+
+func (e *UnknownError) Error() string { return e.Message }
+
+// Unwrap returns what is not found.
+func (e *UnknownError) Unwrap() error { return e.Err }
+
 // NotReadyError says that a version cannot answer yet, or not at all.
 type NotReadyError struct {
 	Model   string
@@ -141,8 +153,12 @@ func faultOf(err error) (f *fault, message string, details []byte) {
 	if errors.As(err, &f) {
 		return f, f.message, nil
 	}
+	var unknown *UnknownError
 	for _, c := range causes {
 		if errors.Is(err, c.err) {
+			if errors.As(err, &unknown) {
+				return c.fault, unknown.Message, nil
+			}
 			return c.fault, c.fault.message, nil
 		}
 	}

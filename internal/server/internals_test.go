@@ -151,6 +151,10 @@ func TestFaults(t *testing.T) {
 	f(faultOrigin, faultOrigin)
 	f(explain(faultHeaders, "more"), faultHeaders)
 	f(ErrModelNotFound, faultModel)
+	f(&UnknownError{ErrVersionNotFound, "there are: a, b"}, faultVersion)
+	if _, message, _ := faultOf(fmt.Errorf("resolve: %w", &UnknownError{ErrModelNotFound, "there are: a, b"})); message != "there are: a, b" {
+		t.Errorf("what there is instead is not told: %s", message)
+	}
 	f(ErrVersionNotFound, faultVersion)
 	f(&NotReadyError{}, faultNotReady)
 	f(serving.ErrQueueFull, faultOverloaded)
