@@ -196,6 +196,8 @@ func TestSuggest(t *testing.T) {
 		"cnn.3.weight", []int{4, 2, 3, 3}, "linear.0.weight", []int{6, 16}, "q.weight", []int{2, 6},
 	), []int{graph.Batch, 1, 6, 6},
 		"[{conv: cnn.0}, {batch_norm: cnn.1}, relu, {conv: cnn.3, groups: 2}, relu, flatten, {linear: linear.0}, relu, {linear: q}]", 2)
+	f(zeros("trunk.0.weight", []int{4, 3}, "trunk.2.weight", []int{4, 4}, "critic_linear.weight", []int{1, 4}, "heads.actor.weight", []int{2, 4}), nil,
+		"[{linear: trunk.0}, relu, {linear: trunk.2}, relu, {linear: heads.actor}]", 2)
 	if s, _ := architecture.Suggest(zeros("log_std", []int{3})); s != nil {
 		t.Errorf("a spec of no layers: %s", s)
 	}

@@ -145,11 +145,32 @@ next:
 				continue next
 			}
 		}
-		if p.op == "linear" || p.op == "conv" {
+		if p.op != "linear" && p.op != "conv" {
+			continue
+		}
+		if b := branch(all, p); b != nil {
+			all = append(all, b)
+		} else {
 			all = append(all, chain{p})
 		}
 	}
 	return all
+}
+
+// branch is a second head on the trunk of a chain, which ends in another: the
+// trunk with the layer; nil where it fits on none.
+func branch(all []chain, p part) chain {
+	if len(all) == 0 || p.index == 0 && p.in == all[0][0].in {
+		return nil
+	}
+	for _, c := range all {
+		for k := len(c) - 1; k > 0; k-- {
+			if trunk := c[:k]; trunk.follows(p) && trunk[k-1].parent != p.parent {
+				return append(slices.Clone(trunk), p)
+			}
+		}
+	}
+	return nil
 }
 
 // score prefers long chains, and those of an actor to those of a critic.
