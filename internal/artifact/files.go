@@ -111,18 +111,18 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	// blocking on a FIFO; the one after opening is the one that counts.
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
-		return nil, fileError(fsys, name, err)
+		return nil, FileError(fsys, name, err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, notRegular(info.Mode())
 	}
 	f, err := fsys.Open(name)
 	if err != nil {
-		return nil, fileError(fsys, name, err)
+		return nil, FileError(fsys, name, err)
 	}
 	defer f.Close()
 	if info, err = f.Stat(); err != nil {
-		return nil, fileError(fsys, name, err)
+		return nil, FileError(fsys, name, err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, notRegular(info.Mode())
@@ -137,7 +137,7 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	buf := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
 	n, err := io.Copy(buf, io.LimitReader(f, size+1))
 	if err != nil {
-		return nil, fileError(fsys, name, err)
+		return nil, FileError(fsys, name, err)
 	}
 	if n != size {
 		return nil, fmt.Errorf("changed while it was read: %d bytes, then %d", size, n)
@@ -162,9 +162,10 @@ func notRegular(m fs.FileMode) error {
 	return fmt.Errorf("%w but %s", ErrNotRegular, what)
 }
 
-// fileError turns an error of the file system into one that names no path of
-// the machine.
-func fileError(fsys fs.FS, name string, err error) error {
+// FileError turns an error of the file system about a name into one that names
+// no path of the machine. It wraps ErrEscape for a link that leads out of the
+// root, and ErrMissing for one that leads nowhere.
+func FileError(fsys fs.FS, name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		if linkTarget(fsys, name) {
 			return fmt.Errorf("%w: it is a link to a file that is not there", ErrMissing)
@@ -175,7 +176,7 @@ func fileError(fsys fs.FS, name string, err error) error {
 		return errors.New("may not be read by this user")
 	}
 	if strings.Contains(err.Error(), "path escapes from parent") {
-		return fmt.Errorf("%w: it is a link to a place outside", ErrEscape)
+		return fmt.Errorf("%w: it is a link that leads out of the artifact root", ErrEscape)
 	}
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err

@@ -50,12 +50,12 @@ func open(fsys fs.FS, dir string, l Limits) (*Artifact, []Problem) {
 	info, err := fs.Stat(fsys, dir)
 	switch {
 	case err != nil:
-		return nil, []Problem{{File: path.Base(dir), Err: fileError(fsys, dir, err)}}
+		return nil, []Problem{{File: path.Base(dir), Err: FileError(fsys, dir, err)}}
 	case !info.IsDir():
 		return nil, []Problem{{File: path.Base(dir), Err: errors.New("is not a folder")}}
 	}
 	if o.names, err = ReadNames(fsys, dir, l.MaxFiles); err != nil {
-		return nil, []Problem{{File: path.Base(dir), Err: fileError(fsys, dir, err)}}
+		return nil, []Problem{{File: path.Base(dir), Err: FileError(fsys, dir, err)}}
 	}
 	cardFails := o.card()
 	o.members()

@@ -47,6 +47,7 @@ type found struct {
 	layout  Layout
 	models  []string // in the order of the root
 	sources map[string][]*source
+	outside []string // names of links that lead out of the root
 	notes   []string
 	root    io.Closer
 }
@@ -150,6 +151,9 @@ func (f *found) scanFolder(fsys fs.FS, o Options) error {
 			f.scanFlat(fsys, ".", modelName("", o.Root), o)
 		}
 	}
+	if len(f.models) == 0 && len(f.outside) > 0 {
+		return fmt.Errorf("artifact root %s: %w: %s: the link leads out of the root, and is not followed: put the folder itself there, or make the root a folder above both", o.Root, ErrEmpty, list(f.outside, func(s string) string { return s }))
+	}
 	if len(f.models) == 0 {
 		return fmt.Errorf("artifact root %s: %w: want model_card.yaml with a model file, folders such as v0.1.0/, or folders <model>/<version>/", o.Root, ErrEmpty)
 	}
@@ -165,7 +169,13 @@ func (f *found) folders(fsys fs.FS, dir string, names []string) []string {
 			continue
 		}
 		info, err := fs.Stat(fsys, path.Join(dir, name))
-		if err != nil || !info.IsDir() {
+		if err != nil {
+			if f.link(path.Join(dir, name), artifact.FileError(fsys, path.Join(dir, name), err)) {
+				out = append(out, name)
+			}
+			continue
+		}
+		if !info.IsDir() {
 			continue
 		}
 		if !artifact.ValidVersion(name) {
@@ -175,6 +185,20 @@ func (f *found) folders(fsys fs.FS, dir string, names []string) []string {
 		out = append(out, name)
 	}
 	return out
+}
+
+// link tells of a link that cannot be followed. It reports whether it is to be
+// a version all the same: one that is there, refused and says why.
+func (f *found) link(name string, why error) bool {
+	if !errors.Is(why, artifact.ErrEscape) {
+		return false
+	}
+	if _, err := artifact.ParseVersion(path.Base(name)); err == nil {
+		return true
+	}
+	f.outside = append(f.outside, name)
+	f.note("The link %s is not used: it leads out of the artifact root.", name)
+	return false
 }
 
 // versionedName takes the name of the one model of a versioned root from its

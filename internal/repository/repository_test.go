@@ -675,6 +675,35 @@ func TestLinksBetweenVersions(t *testing.T) {
 	}
 }
 
+// TestLinksOutOfTheRoot are not followed, and are called what they are: a
+// version is there and refused, a model is not there.
+func TestLinksOutOfTheRoot(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "model_card.yaml"), []byte(card("carla-ppo", "v0.1.0")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "v0.1.0")); err != nil {
+		t.Logf("links cannot be made here, 2 cases are not run: %v", err)
+		return
+	}
+	r := open(t, repository.Options{Root: dir, ModelVersion: "v0.1.0"})
+	err := r.Readiness()
+	if err == nil || !strings.Contains(err.Error(), "v0.1.0") || !strings.Contains(err.Error(), "it is a link that leads out of the artifact root") || strings.Contains(err.Error(), outside) {
+		t.Errorf("got %v", err)
+	}
+
+	if err := os.Rename(filepath.Join(dir, "v0.1.0"), filepath.Join(dir, "highway")); err != nil {
+		t.Fatal(err)
+	}
+	r, err = repository.Open(t.Context(), repository.Options{Root: dir, Open: openFake})
+	if err == nil {
+		r.Close()
+	}
+	if !errors.Is(err, repository.ErrEmpty) || !strings.Contains(err.Error(), "highway: the link leads out of the root") || strings.Contains(err.Error(), outside) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestRealPolicy opens the demo policy by policy.Open in two layouts.
 func TestRealPolicy(t *testing.T) {
 	sub, err := fs.Sub(demo.FS, demo.Dir)
