@@ -47,7 +47,37 @@ func (c *predictCmd) act(q *question) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(appendActions([]byte(`{"actions":`), contract, len(rows), actions), `,"outputs":{}}`...), nil
+	answer := appendActions([]byte(`{"actions":`), contract, len(rows), actions)
+	names, outs, err := c.outputs(p, len(rows), in)
+	if err != nil {
+		return nil, err
+	}
+	return append(object(append(answer, `,"outputs":`...), names, outs), '}'), nil
+}
+
+// outputs computes what the network of the policy gives beside the action: its
+// mean, its value, ..., of the deterministic form.
+func (c *predictCmd) outputs(p *policy.Policy, rows int, in [][]float32) ([]string, []values, error) {
+	g := p.Detailed()
+	if g == nil {
+		return nil, nil, nil
+	}
+	tensors := make([]*tensor, len(in))
+	for i, data := range in {
+		tensors[i] = &tensor{shape: []int{rows, p.Contract().Inputs[i].Width}, data: make([]float64, len(data))}
+		for j, v := range data {
+			tensors[i].data[j] = float64(v)
+		}
+	}
+	outs, err := evaluate(g, c.Engine, rows, tensors, graph.Noise{})
+	if err != nil {
+		return nil, nil, err
+	}
+	var names []string
+	for _, o := range g.Outputs[1:] {
+		names = append(names, o.Name)
+	}
+	return names, outs[1:], nil
 }
 
 // actions runs the policy on the engine that was asked for.

@@ -149,6 +149,9 @@ func (c *Contract) build(src *sources, network *graph.Graph) (variant, error) {
 	}
 
 	v := variant{composed: g}
+	if v.detailed, err = withOutputs(g, network, outs); err != nil {
+		return variant{}, err
+	}
 	if v.optimized, err = g.Clone(); err != nil {
 		return variant{}, err
 	}
@@ -157,6 +160,22 @@ func (c *Contract) build(src *sources, network *graph.Graph) (variant, error) {
 	}
 	v.plan, err = plan.Compile(v.optimized, plan.Options{})
 	return v, err
+}
+
+// withOutputs returns g with the network's other outputs (a value, a mean)
+// beside the action, or nil where the network has none. outs are all outputs
+// of the network in g.
+func withOutputs(g, network *graph.Graph, outs []*graph.Value) (*graph.Graph, error) {
+	if len(outs) < 2 {
+		return nil, nil
+	}
+	action := g.Outputs
+	for i, v := range outs[1:] {
+		g.Output(network.Outputs[i+1].Name, v)
+	}
+	detailed, err := g.Clone()
+	g.Outputs = action
+	return detailed, err
 }
 
 // adapt gives the flat row x the shape and type that the network's input has.

@@ -35,6 +35,7 @@ type Policy struct {
 // passes left it, and its plan.
 type variant struct {
 	composed  *graph.Graph
+	detailed  *graph.Graph // composed with all outputs of the network; nil where it has one
 	optimized *graph.Graph
 	plan      *plan.Plan
 }
@@ -115,6 +116,10 @@ func (p *Policy) Notes() []string { return p.notes }
 // Composed returns the graph of the whole policy as it was composed, before
 // the optimizing passes; it is the reference for what the plan computes.
 func (p *Policy) Composed() *graph.Graph { return p.deterministic.composed }
+
+// Detailed returns the graph of the policy with all outputs of its network
+// beside the action, for people and tests; nil where the network has no other.
+func (p *Policy) Detailed() *graph.Graph { return p.deterministic.detailed }
 
 // Optimized returns the graph from which the plan was made.
 func (p *Policy) Optimized() *graph.Graph { return p.deterministic.optimized }
