@@ -12,6 +12,7 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/format"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/repository"
 )
 
 // opened is what a path turned out to be: exactly one of policy, network,
@@ -121,47 +122,23 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// foldersMax is how many entries of a folder are looked at for versions.
-const foldersMax = 4096
-
 // artifactFolder returns the folder of the artifact that a path means: itself,
-// or, where it only holds versions (v0.1.0/, v0.2.0/), the newest stable one,
-// with a note that says so.
+// or, where it holds versions or models, that of the version that a server
+// would answer with, with a note that says so.
 func artifactFolder(path string) (dir, note string, err error) {
 	if !isFolder(path) {
 		return path, "", nil
 	}
-	root, err := artifact.OpenRoot(path)
-	if err != nil {
+	at, err := repository.Locate(repository.Options{Root: path})
+	switch {
+	case errors.Is(err, repository.ErrEmpty) && !errors.Is(err, artifact.ErrEscape):
+		return path, "", nil // What opens it says what is missing.
+	case err != nil:
 		return "", "", err
+	case at.Path != path:
+		note = fmt.Sprintf("The folder holds %d version(s); this is %s.", at.Versions, at.Version)
 	}
-	defer root.Close()
-	names, err := artifact.ReadNames(root, ".", foldersMax)
-	if err != nil {
-		return "", "", err
-	}
-	var found []artifact.Candidate
-	var folders []string
-	for _, name := range names {
-		if name == artifact.CardName || artifact.IsModelFile(name) {
-			return path, "", nil
-		}
-		v, err := artifact.ParseVersion(name)
-		if err != nil || !isFolder(filepath.Join(path, name)) {
-			continue
-		}
-		found = append(found, artifact.Candidate{Version: v})
-		folders = append(folders, name)
-	}
-	if len(found) == 0 {
-		return path, "", nil
-	}
-	choice, err := artifact.Choose(found, artifact.Selection{Strategy: artifact.StrategyStable, Fallback: true})
-	if err != nil {
-		return "", "", err
-	}
-	name := folders[choice.Index]
-	return filepath.Join(path, name), fmt.Sprintf("The folder holds %d version(s); this is %s.", len(found), name), nil
+	return at.Path, note, nil
 }
 
 // openWith opens a model file together with a preprocessor or VecNormalize
