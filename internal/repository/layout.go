@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ const unversioned = "unversioned"
 type source struct {
 	model string
 	name  string
-	where string // for messages: a folder or "the root"
+	dir   string // below the root, in slashes; "" is the root itself
 	// semver is nil for a version that is not a semantic one.
 	semver *artifact.Version
 	// fromFolder tells that the folder named the version, with which the card
@@ -49,8 +50,12 @@ type found struct {
 	sources map[string][]*source
 	outside []string // names of links that lead out of the root
 	notes   []string
+	fsys    fs.FS // nil where the root is a file
 	root    io.Closer
 }
+
+// where names the folder of a source, for messages.
+func (s *source) where() string { return cmp.Or(s.dir, "the root") }
 
 func (f *found) note(format string, args ...any) {
 	f.notes = append(f.notes, fmt.Sprintf(format, args...))
@@ -85,6 +90,7 @@ func scan(o Options) (*found, error) {
 		}
 		fsys, f.root = root, root
 	}
+	f.fsys = fsys
 	if err := f.scanFolder(fsys, o); err != nil {
 		if f.root != nil {
 			err = errors.Join(err, f.root.Close())
@@ -152,7 +158,8 @@ func (f *found) scanFolder(fsys fs.FS, o Options) error {
 		}
 	}
 	if len(f.models) == 0 && len(f.outside) > 0 {
-		return fmt.Errorf("artifact root %s: %w: %s: the link leads out of the root, and is not followed: put the folder itself there, or make the root a folder above both", o.Root, ErrEmpty, list(f.outside, func(s string) string { return s }))
+		return fmt.Errorf("artifact root %s: %w: %s: %w: a link out of the root is not followed (put the folder itself there, or take a root above both)",
+			o.Root, ErrEmpty, list(f.outside, func(s string) string { return s }), artifact.ErrEscape)
 	}
 	if len(f.models) == 0 {
 		return fmt.Errorf("artifact root %s: %w: want model_card.yaml with a model file, folders such as v0.1.0/, or folders <model>/<version>/", o.Root, ErrEmpty)
@@ -226,7 +233,7 @@ func (f *found) scanVersions(fsys fs.FS, dir string, versions []string, model st
 	for _, version := range versions {
 		at := path.Join(dir, version)
 		f.add(&source{
-			model: model, name: version, where: at, fromFolder: true,
+			model: model, name: version, dir: at, fromFolder: true,
 			open: func(l artifact.Limits) (*artifact.Artifact, error) {
 				l.RequireCard = true
 				return artifact.Open(fsys, at, l)
@@ -246,12 +253,12 @@ func (f *found) scanFlat(fsys fs.FS, dir, model string, o Options) {
 			version = strings.TrimSpace(o.ModelVersion)
 		}
 	}
-	where := dir
+	below := dir
 	if dir == "." {
-		where = "the root"
+		below = ""
 	}
 	f.add(&source{
-		model: model, name: version, where: where,
+		model: model, name: version, dir: below,
 		open: func(l artifact.Limits) (*artifact.Artifact, error) { return artifact.Open(fsys, dir, l) },
 	})
 }

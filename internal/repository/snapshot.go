@@ -52,7 +52,7 @@ func newModelSet(model string, sources []*source, current, limit int) *modelSet 
 		if a.name == b.name || a.semver != nil && b.semver != nil && a.semver.Equal(*b.semver) {
 			for _, v := range m.versions[i-1 : i+1] {
 				v.State = StateFailed
-				v.Reason = fmt.Sprintf("%s and %s hold the same version %s: keep one of them", a.where, b.where, b.name)
+				v.Reason = fmt.Sprintf("%s and %s hold the same version %s: keep one of them", a.where(), b.where(), b.name)
 			}
 		}
 	}
