@@ -1,8 +1,9 @@
 #!/bin/sh
 # Write the corpus again: testdata/torch with five versions of PyTorch,
 # testdata/preprocess, and internal/format/sb3/testdata with two versions of
-# Stable-Baselines3. "run.sh torch 2.8.0" writes one version, "run.sh
-# preprocess" the preprocessors alone, "run.sh sb3" the agents alone.
+# Stable-Baselines3. "run.sh torch 2.8.0" writes one version, "run.sh modules"
+# testdata/modules alone, "run.sh preprocess" the preprocessors alone, "run.sh
+# sb3" the agents alone.
 #
 # TorchScript files name the source files of the network. The packages and
 # these scripts are therefore reached through links in a neutral folder, and
@@ -31,15 +32,32 @@ write() { # MODULE OUT; from the root folder, so that no name of this one gets i
     (cd / && PYTHONPATH=$stage/gen:$stage/site-packages "$python" -W ignore -c "import $1; $1.main()" "$2")
 }
 
-write_torch() {
+torch_environment() {
     if [ "$1" = 2.15.0 ]; then
         environment training ../../training/requirements.txt
     else
         environment "torch-$1" "requirements-torch-$1.txt"
     fi
+}
+
+# The library of safetensors lies beside the packages of the newest version.
+write_modules() {
+    torch_environment "$1"
+    rm -rf "$out/modules/$1"
+    more=
+    if [ "$1" = 2.15.0 ]; then
+        more=$($venv safetensors requirements-safetensors.txt)
+        more=:$("$more" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    fi
+    (cd / && PYTHONPATH=$stage/gen:$stage/site-packages$more "$python" -W ignore -c "import make_modules; make_modules.main()" "$out/modules")
+}
+
+write_torch() {
+    torch_environment "$1"
     rm -rf "$out/torch/$1" "$out/torch_ops/$1"
     write make_torch "$out/torch"
     write make_ops "$out/torch_ops"
+    write_modules "$1"
 }
 
 write_preprocess() {
@@ -66,6 +84,10 @@ torch)
     shift
     for version in ${*:-$versions}; do write_torch "$version"; done
     ;;
+modules)
+    shift
+    for version in ${*:-$versions}; do write_modules "$version"; done
+    ;;
 preprocess) write_preprocess ;;
 sb3) write_sb3 ;;
 all)
@@ -74,7 +96,7 @@ all)
     write_sb3
     ;;
 *)
-    echo "usage: run.sh [torch [VERSION...] | preprocess | sb3]" >&2
+    echo "usage: run.sh [torch [VERSION...] | modules [VERSION...] | preprocess | sb3]" >&2
     exit 2
     ;;
 esac
