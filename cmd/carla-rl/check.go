@@ -23,6 +23,9 @@ type checkConfigCmd struct {
 
 // Run prints every mistake in the file.
 func (c *checkConfigCmd) Run(s stdio) error {
+	if err := present(c.File); err != nil {
+		return err
+	}
 	problems, notes := config.Check(c.File, config.Options{})
 	for _, p := range problems {
 		fmt.Fprintln(s.out, oneLine(p.String()))
@@ -61,6 +64,9 @@ every problem. It does not decode the model: carla-rl inspect does that too.`
 
 // Run prints every problem of the folder.
 func (c *checkArtifactCmd) Run(s stdio) error {
+	if err := present(c.Dir); err != nil {
+		return err
+	}
 	dir, note, err := artifactFolder(c.Dir)
 	if err != nil {
 		return err
@@ -82,11 +88,16 @@ func (c *checkArtifactCmd) Run(s stdio) error {
 	return nil
 }
 
-// refused counts what was listed on standard output.
-func refused(what, name string, problems int) error {
+// present refuses a name that is not there, before there is more to say of it.
+func present(name string) error {
 	if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s: there is no such file or folder", name)
 	}
+	return nil
+}
+
+// refused counts what was listed on standard output.
+func refused(what, name string, problems int) error {
 	if problems == 1 {
 		return fmt.Errorf("%s %s has 1 problem", what, name)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format"
@@ -59,11 +60,9 @@ func (c *predictCmd) step(inputs ordered) ([]string, []values, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	given := make(map[string]*tensor, len(inputs))
-	for _, name := range slices.Sorted(maps.Keys(inputs)) {
-		if given[name], err = parseTensor(inputs[name]); err != nil {
-			return nil, nil, fmt.Errorf("input %s: %w", name, err)
-		}
+	given, err := parseTensors(inputs)
+	if err != nil {
+		return nil, nil, err
 	}
 	d := n.Describe()
 	if len(d.Inputs) == 1 && len(given) == 1 {
@@ -97,6 +96,41 @@ func (c *predictCmd) step(inputs ordered) ([]string, []values, error) {
 		return nil, nil, fmt.Errorf("input %s: the network takes %s", name, inputNames(g))
 	}
 	return c.run(g, in)
+}
+
+// parseTensors reads tensors by name. A network that takes a dict has an input
+// for each key of it: an object is taken for the inputs that its members are.
+func parseTensors(inputs ordered) (map[string]*tensor, error) {
+	given := make(map[string]*tensor, len(inputs))
+	put := func(name string, v jsontext.Value) error {
+		if given[name] != nil {
+			return fmt.Errorf("input %s: it is given twice", name)
+		}
+		t, err := parseTensor(v)
+		if err != nil {
+			return fmt.Errorf("input %s: %w", name, err)
+		}
+		given[name] = t
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		if inputs[name].Kind() != '{' {
+			if err := put(name, inputs[name]); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		var members ordered
+		if err := json.Unmarshal(inputs[name], &members); err != nil {
+			return nil, fmt.Errorf("input %s: %w", name, err)
+		}
+		for _, member := range slices.Sorted(maps.Keys(members)) {
+			if err := put(member, members[member]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return given, nil
 }
 
 // run evaluates a graph on tensors that are in the order of its inputs.

@@ -108,7 +108,7 @@ func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metric
 	if tracer != nil {
 		o.Tracer = tracer
 	}
-	keys, err := apiKeys(cfg)
+	keys, err := cfg.APIKeys()
 	if err != nil {
 		return o, usage(err)
 	}
@@ -118,56 +118,6 @@ func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metric
 		}
 	}
 	return o, nil
-}
-
-// keyFileMax is more than any set of keys needs.
-const keyFileMax = 64 << 10
-
-// apiKeys returns the keys of the configuration: API_KEY and the lines of
-// API_KEY_FILE.
-func apiKeys(cfg *config.Config) ([]string, error) {
-	var keys []string
-	if key := cfg.Security.APIKey.Reveal(); key != "" {
-		keys = append(keys, key)
-	}
-	if cfg.Security.APIKeyFile == "" {
-		return keys, nil
-	}
-	data, err := readSmall(cfg.Security.APIKeyFile, keyFileMax)
-	if err != nil {
-		return nil, fmt.Errorf("security.api_key_file: %w", err)
-	}
-	inFile := 0
-	for line := range strings.Lines(string(data)) {
-		if line = strings.TrimSpace(line); line != "" {
-			keys = append(keys, line)
-			inFile++
-		}
-	}
-	if inFile == 0 {
-		return nil, fmt.Errorf("security.api_key_file: %s holds no key", cfg.Security.APIKeyFile)
-	}
-	return keys, nil
-}
-
-func readSmall(name string, limit int64) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("%s has more than %d bytes", name, limit)
-	}
-	return data, err
 }
 
 // ownMetricsPort is the port of /metrics where it is not the server's, else 0.

@@ -49,6 +49,22 @@ func TestParseTensorRefuses(t *testing.T) {
 	f(strings.Repeat("[", 40)+"1"+strings.Repeat("]", 40), "more than 16 dimensions")
 }
 
+func TestParseTensorsTakesADictApart(t *testing.T) {
+	got, err := parseTensors(ordered{"obs": jsontext.Value(`{"state": [[1, 2]], "goal": [[3]]}`), "x": jsontext.Value(`[4]`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 3 || got["state"] == nil || got["goal"] == nil || got["x"] == nil {
+		t.Errorf("got %v, want state, goal and x", got)
+	}
+	if _, err := parseTensors(ordered{"obs": jsontext.Value(`{"x": [1]}`), "x": jsontext.Value(`[4]`)}); err == nil || !strings.Contains(err.Error(), "given twice") {
+		t.Errorf("got %v, want an error for x given twice", err)
+	}
+	if _, err := parseTensors(ordered{"obs": jsontext.Value(`{"a": {"b": [1]}}`)}); err == nil || !strings.Contains(err.Error(), "expected a number, got an object") {
+		t.Errorf("got %v, want an error for a dict of dicts", err)
+	}
+}
+
 func TestValuesAppend(t *testing.T) {
 	f := func(v values, want string) {
 		t.Helper()

@@ -55,12 +55,14 @@ func readCase(t *testing.T, dir string, v any) {
 	}
 }
 
-// TestNetworksAnswerAsTorch runs `predict` on TorchScript files in every form
-// and compares with what torch answered.
+// TestNetworksAnswerAsTorch runs `predict` on TorchScript and torch.export
+// files in every form and compares with what torch answered.
 func TestNetworksAnswerAsTorch(t *testing.T) {
 	networks := []string{
 		"torch/carla_mlp", "torch/seq_mlp_tanh", "torch/act_method", "torch/gaussian_head", "torch/shared_weights",
-		"torch/mlp_float64", "torch/mlp_bf16", "torch/multi_input", "torch/rsl_rl_mlp_export",
+		"torch/mlp_float64", "torch/mlp_bf16", "torch/multi_input", "torch/rsl_rl_mlp_export", "torch/argmax_policy",
+		"torch/dict_in", "torch/layers_loop", "torch/lstm_2layer", "torch/mha", "torch/old_weight_norm", "torch/one_hot",
+		"torch/transformer", "torch/weight_spectral_norm",
 		"rsl_rl/mlp_beta", "rsl_rl/mlp_hetero",
 	}
 	dir, ok := corpus(t, len(networks))
@@ -70,7 +72,7 @@ func TestNetworksAnswerAsTorch(t *testing.T) {
 	for _, network := range networks {
 		var c networkCase
 		readCase(t, filepath.Join(dir, network), &c)
-		for _, form := range []string{"trace", "script", "frozen"} {
+		for _, form := range []string{"trace", "script", "frozen", "pt2"} {
 			file, ok := c.Files[form]
 			if !ok {
 				continue
