@@ -114,14 +114,16 @@ func version(v *string) func() error {
 }
 
 func secretText(v *Secret) func() error {
-	return func() error {
-		for _, c := range v.text {
-			if c < 0x21 || c > 0x7e {
-				return errors.New("want printable ASCII without blanks: it has to fit in a header")
-			}
+	return func() error { return headerText(v.text) }
+}
+
+func headerText(s string) error {
+	for _, c := range s {
+		if c < 0x21 || c > 0x7e {
+			return errors.New("want printable ASCII without blanks: it has to fit in a header")
 		}
-		return nil
 	}
+	return nil
 }
 
 func hostname(v *string) func() error {

@@ -27,6 +27,10 @@ type Options struct {
 	Flags map[string]string
 	// GPU and ONNXRuntime say which engines the program was built with.
 	GPU, ONNXRuntime bool
+
+	// alone tells that the file itself is what is asked about, not a setting
+	// that names it.
+	alone bool
 }
 
 // Problem is one mistake in a configuration.
@@ -103,7 +107,7 @@ func Load(o Options) (*Config, []string, error) {
 // Check reads one file as if it were the only source and returns everything
 // that is wrong with it.
 func Check(file string, o Options) ([]Problem, []string) {
-	o.File, o.Environ, o.Flags = file, nil, nil
+	o.File, o.Environ, o.Flags, o.alone = file, nil, nil, true
 	_, notes, err := Load(o)
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Problems, nil
@@ -117,6 +121,7 @@ type loader struct {
 	env      map[string]string
 	settings []setting
 	problems []Problem
+	shortKey bool // whether a key can be guessed
 }
 
 func environ(list []string) map[string]string {
@@ -148,16 +153,24 @@ func (l *loader) set(s *setting, src Source, text string) {
 		l.fail(src, s.key, err)
 		return
 	}
+	if text != "" && strings.TrimSpace(text) == "" && guards(s.key) {
+		l.fail(src, s.key, errBlank)
+		return
+	}
 	l.c.sources[s.key] = src
 }
 
-// environment reads the variables of the table. An empty variable says
-// nothing, as templates often leave one.
+// environment reads the variables of the table. An empty or blank variable says
+// nothing, as templates often leave one; but a blank one that should hold a key
+// is refused, because the server would be open without it.
 func (l *loader) environment() {
 	for i := range l.settings {
 		s := &l.settings[i]
-		if text := l.env[s.env]; strings.TrimSpace(text) != "" {
+		switch text := l.env[s.env]; {
+		case strings.TrimSpace(text) != "":
 			l.set(s, Source{Kind: "environment", Name: s.env}, text)
+		case text != "" && guards(s.key):
+			l.fail(Source{Kind: "environment", Name: s.env}, s.key, errBlank)
 		}
 	}
 }
@@ -198,6 +211,7 @@ func (l *loader) check() {
 		}
 		l.fail(c.Source(key), key, errors.New("TLS needs both server.tls_cert_file and server.tls_key_file"))
 	}
+	l.checkFiles()
 	if c.Model.UseGPU && !l.o.GPU {
 		l.fail(c.Source("model.use_gpu"), "model.use_gpu",
 			errors.New("this build has no GPU engine: set it to 0, or use the build with ONNX Runtime (image tag :ort)"))
@@ -225,6 +239,9 @@ func (l *loader) notes() []string {
 	}
 	if l.c.Exposed() && !l.c.HasKey() {
 		notes = append(notes, fmt.Sprintf("The server listens on %s without an API key: whoever reaches the port may use the policy. Set API_KEY_FILE, or server.host to 127.0.0.1.", l.c.Server.Host))
+	}
+	if l.shortKey {
+		notes = append(notes, fmt.Sprintf("An API key is shorter than %d characters and can be guessed: `openssl rand -hex 16` makes a better one.", shortestKey))
 	}
 	if l.env["RELOAD"] != "" {
 		notes = append(notes, "RELOAD is an option of the Python server and has no meaning here.")
@@ -270,7 +287,7 @@ func (l *loader) file() {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !required:
 		return
-	case err != nil && required:
+	case err != nil && required && !l.o.alone:
 		l.fail(why, "", fmt.Errorf("%s: %w", name, reason(err)))
 		return
 	case err != nil:

@@ -1,0 +1,81 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// shortestKey is the number of characters below which an API key is no secret
+// for long.
+const shortestKey = 8
+
+// errBlank refuses a key, or the name of its file, that was surely meant to be
+// one: without it the server is open to all.
+var errBlank = errors.New("is blank: want a key, or nothing at all for a server without one")
+
+// guards reports whether a setting, when it is lost, leaves the server open.
+func guards(key string) bool { return key == "security.api_key" || key == "security.api_key_file" }
+
+// APIKeys returns the keys of the configuration: security.api_key, and each
+// line of security.api_key_file, which is read anew.
+func (c *Config) APIKeys() ([]string, error) {
+	var keys []string
+	if key := c.Security.APIKey.Reveal(); key != "" {
+		keys = append(keys, key)
+	}
+	name := c.Security.APIKeyFile
+	if name == "" {
+		return keys, nil
+	}
+	data, err := readFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, reason(err))
+	}
+	before := len(keys)
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		if err := headerText(line); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		keys = append(keys, line)
+	}
+	if len(keys) == before {
+		return nil, fmt.Errorf("%s holds no key", name)
+	}
+	return keys, nil
+}
+
+// checkFiles looks at the files that settings name and the server reads when
+// it starts.
+func (l *loader) checkFiles() {
+	c := l.c
+	keys, err := c.APIKeys()
+	if err != nil {
+		l.fail(c.Source("security.api_key_file"), "security.api_key_file", err)
+	}
+	l.shortKey = slices.ContainsFunc(keys, func(k string) bool { return len(k) < shortestKey })
+
+	cert, key := c.Server.TLSCertFile, c.Server.TLSKeyFile
+	ok := cert != "" && key != ""
+	for _, f := range []struct{ key, name string }{{"server.tls_cert_file", cert}, {"server.tls_key_file", key}} {
+		if f.name == "" {
+			continue
+		}
+		if _, err := readFile(f.name); err != nil {
+			l.fail(c.Source(f.key), f.key, fmt.Errorf("%s: %w", f.name, reason(err)))
+			ok = false
+		}
+	}
+	if !ok {
+		return
+	}
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		l.fail(c.Source("server.tls_cert_file"), "server.tls_cert_file", fmt.Errorf("with server.tls_key_file: %s", strings.TrimPrefix(err.Error(), "tls: ")))
+	}
+}
