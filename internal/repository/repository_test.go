@@ -527,6 +527,30 @@ func TestLoadedIsToldOfEach(t *testing.T) {
 	}
 }
 
+// TestBytesAreReleased holds that the files of a version that was tried, well
+// or badly, are not kept in memory.
+func TestBytesAreReleased(t *testing.T) {
+	var mu sync.Mutex
+	var artifacts []*artifact.Artifact
+	open(t, repository.Options{
+		FS: files(map[string]string{"v0.1.0/": "x", "v0.2.0/": "bad", "v0.3.0/": "panic"}),
+		Open: func(a *artifact.Artifact) (*policy.Policy, error) {
+			mu.Lock()
+			artifacts = append(artifacts, a)
+			mu.Unlock()
+			return openFake(a)
+		},
+	})
+	if len(artifacts) != 3 {
+		t.Errorf("%d were opened", len(artifacts))
+	}
+	for _, a := range artifacts {
+		if data, err := a.Read(artifact.RoleModel); err == nil {
+			t.Errorf("version %s still holds %d bytes", a.Card.Version, len(data))
+		}
+	}
+}
+
 func TestCloseStopsLoading(t *testing.T) {
 	begun, gate := make(chan struct{}), make(chan struct{})
 	var once sync.Once
