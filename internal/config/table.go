@@ -68,7 +68,7 @@ func (c *Config) settings() []setting {
 		{key: "model.artifact_dir", env: "ARTIFACT_DIR", flag: "PATH", dst: &m.ArtifactDir,
 			doc: "Folder of an artifact, of versions or of models, or one model file. Empty serves the demo policy inside the program."},
 		{key: "model.version", env: "MODEL_VERSION", flag: "model-version", dst: &m.Version, check: version(&m.Version),
-			doc: "Version that answers: one such as v0.1.0, latest, stable, or a constraint such as ^0.1.0. Empty is the latest stable one. The server does not start with a version that is not there."},
+			doc: "Version that answers: one such as v0.1.0, latest, stable, or a constraint such as ^0.1.0. Empty is the latest stable one. The server does not start with a version that is not there. Of several models it is the version of the default one, or of each where there is no default."},
 		{key: "model.default", env: "CARLA_RL_DEFAULT_MODEL", dst: &m.Default,
 			doc: "Model that answers /predict where there are several."},
 		{key: "model.use_gpu", env: "USE_GPU", dst: &m.UseGPU,
