@@ -8,12 +8,15 @@
 package torchexport
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
@@ -24,6 +27,8 @@ import (
 const (
 	maxModelBytes  = 16 << 20 // of models/model.json
 	maxConfigBytes = 4 << 20  // of the list of the weights
+	maxObjects     = 150_000  // of one member; a node takes about 30
+	maxTokens      = 1_500_000
 	maxNodes       = 20_000
 	maxWeights     = 10_000
 	maxName        = 1024
@@ -119,8 +124,33 @@ func (d *decoder) read(name string, most int, v any) error {
 	if len(b) > most {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrLimit, len(b), most)
 	}
+	if err := countValues(b); err != nil {
+		return err
+	}
 	// Names that are there twice, and text that is no UTF-8, are refused.
 	return json.Unmarshal(b, v)
+}
+
+// countValues holds a member to the number of values that it may have, before
+// memory is taken for them.
+func countValues(b []byte) error {
+	d := jsontext.NewDecoder(bytes.NewBuffer(b))
+	objects, tokens := 0, 0
+	for {
+		t, err := d.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if t.Kind() == '{' {
+			objects++
+		}
+		if tokens++; objects > maxObjects || tokens > maxTokens {
+			return fmt.Errorf("%w: more than %d objects or %d values", ErrLimit, maxObjects, maxTokens)
+		}
+	}
 }
 
 // The versions of the schema that are read: the first of torch 2.5, the other
@@ -211,8 +241,9 @@ func (d *decoder) input(p *Program, g *graphJSON, s inputSpec) error {
 		return tensor(from, s.Buffer.Arg.Name, s.Buffer.Name)
 	case s.Constant != nil:
 		return tensor(d.constants, s.Constant.Arg.Name, s.Constant.Name)
-	case s.User != nil && s.User.Arg.Tensor != nil:
-		in := Input{Name: s.User.Arg.Tensor.Name, value: s.User.Arg.Tensor.Name}
+	case s.User != nil && s.User.Arg.is("as_tensor"):
+		name, _ := s.User.Arg.tensorName()
+		in := Input{Name: name, value: name}
 		if in.Name == "" || len(in.Name) > maxName {
 			return errors.New("an input without a name")
 		}
@@ -230,7 +261,7 @@ func (d *decoder) input(p *Program, g *graphJSON, s inputSpec) error {
 		}
 		p.Inputs = append(p.Inputs, in)
 		return nil
-	case s.User != nil && s.User.Arg.None != nil, s.ConstantInput != nil:
+	case s.User != nil && s.User.Arg.is("as_none"), s.ConstantInput != nil:
 		return nil // the value was put into the graph when it was exported
 	}
 	return unsupportedf("an input that is no tensor")
@@ -242,7 +273,7 @@ func (p *Program) HasSampling() bool { return slices.ContainsFunc(p.nodes, draws
 
 func draws(n nodeJSON) bool {
 	for _, in := range n.Inputs {
-		if in.Arg.Graph != nil && slices.ContainsFunc(in.Arg.Graph.Graph.Nodes, draws) {
+		if g, ok := in.Arg.value.(graphOperand); ok && slices.ContainsFunc(g.Graph.Nodes, draws) {
 			return true
 		}
 	}

@@ -179,13 +179,17 @@ const maxBlocks = 16
 // block puts the nodes of a graph within the graph in its place: its arguments
 // are a flag, the graph, and what the graph takes.
 func (l *lowering) block(n *nodeJSON) error {
-	if len(n.Inputs) < 2 || n.Inputs[1].Arg.Graph == nil {
+	if len(n.Inputs) < 2 {
+		return errors.New("the graph within the graph is missing")
+	}
+	operand, ok := n.Inputs[1].Arg.value.(graphOperand)
+	if !ok {
 		return errors.New("the graph within the graph is missing")
 	}
 	if l.depth >= maxBlocks {
 		return fmt.Errorf("%w: graphs within graphs, deeper than %d", ErrLimit, maxBlocks)
 	}
-	g := &n.Inputs[1].Arg.Graph.Graph
+	g := &operand.Graph
 	given := n.Inputs[2:]
 	if len(g.Inputs) != len(given) {
 		return fmt.Errorf("%d values for a graph that takes %d", len(given), len(g.Inputs))
@@ -256,36 +260,37 @@ func (l *lowering) bind(outputs []argument, v torchscript.Value) error {
 		l.values[name] = v
 		return nil
 	}
-	switch o := outputs[0]; {
-	case o.Tensor != nil:
+	switch o := outputs[0].value.(type) {
+	case named:
 		if list, ok := v.([]torchscript.Value); ok {
 			if len(list) == 0 {
 				return errors.New("there is no result")
 			}
 			v = list[0]
 		}
-		return set(o.Tensor.Name, v)
-	case o.Tensors != nil:
+		return set(o.Name, v)
+	case []named:
 		list, ok := v.([]torchscript.Value)
-		if !ok || len(list) != len(o.Tensors) {
-			return fmt.Errorf("%d results are named that are not there", len(o.Tensors))
+		if !ok || len(list) != len(o) {
+			return fmt.Errorf("%d results are named that are not there", len(o))
 		}
-		for i, t := range o.Tensors {
+		for i, t := range o {
 			if err := set(t.Name, list[i]); err != nil {
 				return err
 			}
 		}
 		return nil
-	case o.SymInt != nil && o.SymInt.Name != nil:
-		return set(*o.SymInt.Name, v)
-	case o.SymBool != nil && o.SymBool.Name != nil:
-		return set(*o.SymBool.Name, v)
-	case o.SymFloat != nil && o.SymFloat.Name != nil:
-		return set(*o.SymFloat.Name, v)
-	case o.None != nil:
+	case symbol:
+		if o.Name != nil {
+			return set(*o.Name, v)
+		}
+	case optional:
+		if o.Tensor != nil {
+			return set(o.Tensor.Name, v)
+		}
+	}
+	if outputs[0].is("as_none") {
 		return nil
-	case o.OptionalTensor != nil && o.OptionalTensor.Tensor != nil:
-		return set(o.OptionalTensor.Tensor.Name, v)
 	}
 	l.c.Unsupported("a result that is no tensor and no number")
 	return nil
@@ -293,49 +298,43 @@ func (l *lowering) bind(outputs []argument, v torchscript.Value) error {
 
 // arg turns an argument of the JSON into one of a call.
 func (l *lowering) arg(a argument) (torchscript.Value, error) {
-	switch {
-	case a.None != nil, a.MemoryFormat != nil, a.Layout != nil, a.Device != nil:
+	switch a.kind {
+	case "as_none", "as_memory_format", "as_layout", "as_device":
 		return nil, nil
-	case a.Tensor != nil:
-		return l.tensor(a.Tensor.Name)
-	case a.Tensors != nil:
-		return list(a.Tensors, func(n named) (torchscript.Value, error) { return l.tensor(n.Name) })
-	case a.Int != nil:
-		return *a.Int, nil
-	case a.Ints != nil:
-		return list(a.Ints, func(n int64) (torchscript.Value, error) { return n, nil })
-	case a.Float != nil:
-		return float64(*a.Float), nil
-	case a.Floats != nil:
-		return list(a.Floats, func(f float) (torchscript.Value, error) { return float64(f), nil })
-	case a.String != nil:
-		return *a.String, nil
-	case a.Bool != nil:
-		return *a.Bool, nil
-	case a.Bools != nil:
-		return list(a.Bools, func(b bool) (torchscript.Value, error) { return b, nil })
-	case a.SymInt != nil:
-		return l.symbol(*a.SymInt)
-	case a.SymInts != nil:
-		return list(a.SymInts, l.symbol)
-	case a.SymBool != nil:
-		return l.symbol(*a.SymBool)
-	case a.SymFloat != nil:
-		return l.symbol(*a.SymFloat)
-	case a.ScalarType != nil:
-		dt, err := dtype(*a.ScalarType)
+	case "as_scalar_type":
+		dt, err := dtype(a.value.(int64))
 		if err != nil {
 			return nil, err
 		}
 		return scalarTypes[dt], nil
-	case a.OptionalTensor != nil:
-		return l.optional(*a.OptionalTensor)
-	case a.OptionalTensors != nil:
-		return list(a.OptionalTensors, l.optional)
-	case a.Graph != nil:
+	}
+	switch v := a.value.(type) {
+	case int64, string, bool:
+		return v, nil
+	case float:
+		return float64(v), nil
+	case named:
+		return l.tensor(v.Name)
+	case []named:
+		return list(v, func(n named) (torchscript.Value, error) { return l.tensor(n.Name) })
+	case []int64:
+		return list(v, func(n int64) (torchscript.Value, error) { return n, nil })
+	case []float:
+		return list(v, func(f float) (torchscript.Value, error) { return float64(f), nil })
+	case []bool:
+		return list(v, func(b bool) (torchscript.Value, error) { return b, nil })
+	case symbol:
+		return l.symbol(v)
+	case []symbol:
+		return list(v, l.symbol)
+	case optional:
+		return l.optional(v)
+	case []optional:
+		return list(v, l.optional)
+	case graphOperand:
 		return nil, unsupportedf("a graph within the graph: control flow that depends on data")
 	}
-	return nil, unsupportedf("an argument of a kind that is not known")
+	return nil, unsupportedf("an argument of the kind %.40q", a.kind)
 }
 
 func list[T any](items []T, f func(T) (torchscript.Value, error)) (torchscript.Value, error) {

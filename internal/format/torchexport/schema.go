@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -51,32 +52,88 @@ type named struct {
 	Name string `json:"name"`
 }
 
-// argument is one of its fields.
+// argument is a value of one of many kinds. It is kept as the one that it is:
+// a struct with a field for each would make a large thing of an empty object.
 type argument struct {
-	None            jsontext.Value `json:"as_none"` // true, or an empty list in older files
-	Tensor          *named         `json:"as_tensor"`
-	Tensors         []named        `json:"as_tensors"`
-	Int             *int64         `json:"as_int"`
-	Ints            []int64        `json:"as_ints"`
-	Float           *float         `json:"as_float"`
-	Floats          []float        `json:"as_floats"`
-	String          *string        `json:"as_string"`
-	Strings         []string       `json:"as_strings"`
-	Bool            *bool          `json:"as_bool"`
-	Bools           []bool         `json:"as_bools"`
-	SymInt          *symbol        `json:"as_sym_int"`
-	SymInts         []symbol       `json:"as_sym_ints"`
-	SymBool         *symbol        `json:"as_sym_bool"`
-	SymFloat        *symbol        `json:"as_sym_float"`
-	ScalarType      *int64         `json:"as_scalar_type"`
-	MemoryFormat    *int64         `json:"as_memory_format"`
-	Layout          *int64         `json:"as_layout"`
-	Device          *struct{}      `json:"as_device"`
-	OptionalTensor  *optional      `json:"as_optional_tensor"`
-	OptionalTensors []optional     `json:"as_optional_tensors"`
-	Graph           *graphOperand  `json:"as_graph"`
-	Operator        *string        `json:"as_operator"`
-	CustomObject    *named         `json:"as_custom_obj"`
+	kind  string // as_tensor
+	value any    // nil for the kinds whose value does not matter
+}
+
+// is reports whether the argument is of a kind.
+func (a argument) is(kind string) bool { return a.kind == kind }
+
+// tensorName returns the name of a tensor, false for another kind.
+func (a argument) tensorName() (string, bool) {
+	n, ok := a.value.(named)
+	return n.Name, ok && a.kind == "as_tensor"
+}
+
+// UnmarshalJSONFrom reads an object of one member.
+func (a *argument) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	t, err := d.ReadToken()
+	if err != nil {
+		return err
+	}
+	if t.Kind() != '{' {
+		return fmt.Errorf("%.40s, an object was wanted", t.String())
+	}
+	for d.PeekKind() == '"' {
+		if t, err = d.ReadToken(); err != nil {
+			return err
+		}
+		if a.kind != "" {
+			return fmt.Errorf("an argument of two kinds, %.40q and %.40q", a.kind, t.String())
+		}
+		a.kind = t.String()
+		if err := a.read(d); err != nil {
+			return err
+		}
+	}
+	_, err = d.ReadToken()
+	return err
+}
+
+// read reads the value of the kind.
+func (a *argument) read(d *jsontext.Decoder) (err error) {
+	switch a.kind {
+	case "as_tensor":
+		a.value, err = readAs[named](d)
+	case "as_tensors":
+		a.value, err = readAs[[]named](d)
+	case "as_int", "as_scalar_type":
+		a.value, err = readAs[int64](d)
+	case "as_ints":
+		a.value, err = readAs[[]int64](d)
+	case "as_float":
+		a.value, err = readAs[float](d)
+	case "as_floats":
+		a.value, err = readAs[[]float](d)
+	case "as_string":
+		a.value, err = readAs[string](d)
+	case "as_bool":
+		a.value, err = readAs[bool](d)
+	case "as_bools":
+		a.value, err = readAs[[]bool](d)
+	case "as_sym_int", "as_sym_bool", "as_sym_float":
+		a.value, err = readAs[symbol](d)
+	case "as_sym_ints":
+		a.value, err = readAs[[]symbol](d)
+	case "as_optional_tensor":
+		a.value, err = readAs[optional](d)
+	case "as_optional_tensors":
+		a.value, err = readAs[[]optional](d)
+	case "as_graph":
+		a.value, err = readAs[graphOperand](d)
+	default:
+		err = d.SkipValue()
+	}
+	return err
+}
+
+func readAs[T any](d *jsontext.Decoder) (T, error) {
+	var v T
+	err := json.UnmarshalDecode(d, &v)
+	return v, err
 }
 
 // graphOperand is a graph within a graph, as the operators of control flow
