@@ -218,11 +218,12 @@ func (r *inspection) print(b *strings.Builder) {
 		fmt.Fprintf(b, "  after passes   %s\n", counts(r.Graph.Optimized))
 	}
 	if r.Model != nil && r.Model.WeightsOnly {
-		b.WriteString("\nThe file holds weights and no computation: to serve the policy, export it as\nTorchScript.\n")
-	}
-	if r.Architecture != "" {
-		b.WriteString("A card can describe the computation from a later release on, beginning with\n")
-		fmt.Fprintf(b, "  architecture: %s\n", r.Architecture)
+		b.WriteString("\nThe file holds weights and no computation. To serve the policy, export it as\nTorchScript, or say in the model card how the weights are used")
+		if r.Architecture == "" {
+			b.WriteString(" (architecture).\n")
+		} else {
+			fmt.Fprintf(b, ". This fits\nthem, with activations that are a guess:\n\n  architecture: %s\n", r.Architecture)
+		}
 	}
 	if len(r.Notes) > 0 {
 		b.WriteString("\nNotes\n")

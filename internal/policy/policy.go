@@ -12,6 +12,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
+	"github.com/carla-rl/carla-rl-serving/internal/format/architecture"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/plan"
@@ -81,6 +82,15 @@ func readSources(a *artifact.Artifact) (*sources, error) {
 	name := a.Member(artifact.RoleModel).Name
 	if src.network, err = format.Decode(name, data); err != nil {
 		return nil, err // It names the file already.
+	}
+	if node := src.card.Architecture; node != nil {
+		spec, err := architecture.Parse(node)
+		if err != nil {
+			return nil, fmt.Errorf("model_card.yaml: %w", err)
+		}
+		if src.network, err = format.WithArchitecture(src.network, spec); err != nil {
+			return nil, fmt.Errorf("%s: model_card.yaml: %w", name, err)
+		}
 	}
 	for _, role := range []artifact.Role{artifact.RolePreprocessor, artifact.RoleVecNormalize} {
 		m := a.Member(role)
