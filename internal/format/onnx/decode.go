@@ -102,7 +102,7 @@ func Is(data []byte) bool {
 
 // Decode reads a model. Tensors whose data is in another file are read with
 // external, which gets a plain name without separators; nil refuses them.
-// Errors are *FormatError.
+// Errors are *FormatError, or match errors.ErrUnsupported.
 func Decode(data []byte, external func(name string) ([]byte, error)) (*Model, error) {
 	d := &decoder{external: external, files: map[string][]byte{}}
 	m, err := d.model(data)
@@ -111,7 +111,14 @@ func Decode(data []byte, external func(name string) ([]byte, error)) (*Model, er
 		err = d.check(m)
 	}
 	if err != nil {
-		return nil, &FormatError{Format: "onnx", Offset: int64(d.at), Path: strings.Join(d.path, "."), Err: err}
+		var refused *unsupportedError
+		if errors.As(err, &refused) && len(d.path) > 0 {
+			return nil, unsupportedf("%s in %s", refused.what, strings.Join(d.path, "."))
+		}
+		if refused != nil {
+			return nil, err
+		}
+		return nil, &FormatError{Offset: d.at, Path: strings.Join(d.path, "."), Err: err}
 	}
 	return m, nil
 }

@@ -64,7 +64,10 @@ func (m *Model) lower(shapes map[string][]int, widened bool) (*graph.Graph, erro
 		l := &lowering{c: c, m: m, values: map[string]value{}, widened: widened}
 		return l.run(shapes)
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errors.ErrUnsupported): // its message is complete
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("onnx: %w", err)
 	}
 	return g, nil

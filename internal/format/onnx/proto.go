@@ -10,7 +10,27 @@ import (
 )
 
 // FormatError says what is wrong with a file and where.
-type FormatError = pickle.FormatError
+type FormatError struct {
+	Offset int    // position in the bytes; negative where there is none
+	Path   string // graph.node[3].attribute["alpha"]; may be empty
+	Err    error
+}
+
+// Error returns the message with the position: `onnx: graph.node[3]: at byte
+// 0x1f: ...`.
+func (e *FormatError) Error() string {
+	s := "onnx: "
+	if e.Path != "" {
+		s += e.Path + ": "
+	}
+	if e.Offset >= 0 {
+		s += fmt.Sprintf("at byte 0x%x: ", e.Offset)
+	}
+	return s + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *FormatError) Unwrap() error { return e.Err }
 
 // ErrLimit is the refusal of a file that goes beyond a maximum.
 var ErrLimit = pickle.ErrLimit
