@@ -32,7 +32,6 @@ var law = map[string][]string{
 	"internal/format/torchexport":  {"internal/format/torchscript", "internal/format/torch", "internal/format/pickle", "internal/graph"},
 	"internal/format/torchmodule":  {"internal/format/torchscript", "internal/format/torch", "internal/format/pickle", "internal/graph"},
 	"internal/format/onnx":         {"internal/format/torchscript", "internal/format/torch", "internal/format/pickle", "internal/graph"},
-	"internal/format/onnx":         {"internal/format/torchscript", "internal/format/pickle", "internal/graph"},
 	"internal/format":              {"internal/format/*", "internal/graph"},
 
 	"internal/spelling":   {},
@@ -72,7 +71,6 @@ var engine = map[string][]string{
 	"internal/format/architecture": {"go.yaml.in/yaml/v3"},
 	"internal/format/torchexport":  {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
 	"internal/format/torchmodule":  {},
-	"internal/format/onnx":         {},
 	"internal/format/onnx":         {},
 	"internal/format/sb3":          {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
 	"internal/artifact":            {"go.yaml.in/yaml/v3"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/carla-rl/carla-rl-serving/internal/format/onnx"
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 	"github.com/carla-rl/carla-rl-serving/internal/format/safetensors"
 	"github.com/carla-rl/carla-rl-serving/internal/format/sb3"
@@ -21,8 +22,13 @@ import (
 //
 // The error wraps [ErrFormat] for bytes that are no model file, and
 // [ErrUnsupported] for a format that this release does not read.
-func Decode(name string, data []byte) (Network, error) {
-	n, err := decode(data)
+func Decode(name string, data []byte) (Network, error) { return DecodeBeside(name, data, nil) }
+
+// DecodeBeside is Decode for a file that may keep tensors in files beside it,
+// as ONNX does. The function gets a plain name without separators and must
+// stay within the artifact.
+func DecodeBeside(name string, data []byte, beside func(name string) ([]byte, error)) (Network, error) {
+	n, err := decode(data, beside)
 	if err != nil {
 		if name == "" {
 			return nil, err
@@ -32,7 +38,7 @@ func Decode(name string, data []byte) (Network, error) {
 	return n, nil
 }
 
-func decode(data []byte) (Network, error) {
+func decode(data []byte, beside func(name string) ([]byte, error)) (Network, error) {
 	switch {
 	case len(data) == 0:
 		return nil, fmt.Errorf("%w: it has no bytes", ErrFormat)
@@ -42,19 +48,14 @@ func decode(data []byte) (Network, error) {
 		return decodeWeights(func() (*torch.File, error) { return torch.Decode(data) })
 	case safetensors.Is(data):
 		return wrap(safetensorsWeights(data))
-	case isONNX(data):
-		return nil, later("ONNX", "export TorchScript instead (torch.jit.trace(model, example).save(...))")
+	case onnx.Is(data):
+		return decodeONNX(data, beside)
 	case bytes.HasPrefix(data, []byte("version https://git-lfs")):
 		return nil, fmt.Errorf("%w: it is a Git LFS pointer; fetch the file itself with `git lfs pull`", ErrFormat)
 	case data[0] == 0x80 || bytes.HasPrefix(data, []byte("(d")) || bytes.HasPrefix(data, []byte("ccopy_reg")):
 		return nil, fmt.Errorf("%w: it is a pickle; a model is saved with torch.jit.save or torch.save", ErrFormat)
 	}
 	return nil, fmt.Errorf("%w: it begins with %s, which no known format does", ErrFormat, hexPrefix(data))
-}
-
-// later is the refusal of a format that is known but not read yet.
-func later(format, instead string) error {
-	return &unsupportedError{fmt.Sprintf("unsupported: %s files are not read by this release: %s", format, instead)}
 }
 
 // unsupportedError is a refusal that matches ErrUnsupported and whose message
@@ -127,19 +128,6 @@ func decodeWeights(read func() (*torch.File, error)) (Network, error) {
 		return nil, err
 	}
 	return wrap(torchWeights(f))
-}
-
-// isONNX reports whether data begins as a ModelProto does: its first field is
-// the version of the IR, a small number, and another known field follows.
-func isONNX(data []byte) bool {
-	if len(data) < 4 || data[0] != 0x08 || data[1] == 0 || data[1] > 0x40 {
-		return false
-	}
-	switch data[2] {
-	case 0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42, 0x72:
-		return true
-	}
-	return false
 }
 
 func hexPrefix(data []byte) string { return fmt.Sprintf("% x", data[:min(len(data), 8)]) }

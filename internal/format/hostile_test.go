@@ -28,6 +28,7 @@ var hostileKinds = map[string]string{
 	"zip/":         "torch/carla_mlp/state_dict.pth",
 	"safetensors/": "torch/carla_mlp/model.safetensors",
 	"pt2/":         "torch/carla_mlp/model.pt2",
+	"onnx/":        "torch/carla_mlp/model.onnx",
 }
 
 // open decodes a file and lowers it, as far as it comes.
@@ -152,7 +153,7 @@ func TestDecodeRefusesOtherFormats(t *testing.T) {
 	refused("hello", "no known format", format.ErrFormat)
 	refused("\x80\x04K\x01.", "pickle", format.ErrFormat)
 	refused("version https://git-lfs.github.com/spec/v1\n", "git lfs pull", format.ErrFormat)
-	refused("\x08\x08\x12\x07pytorch", "unsupported: ONNX", format.ErrUnsupported)
+	refused("\x08\x08\x12\x07pytorch", "onnx: at byte 0x4: there is no graph", nil)
 	refused("\x02\x00\x00\x00\x00\x00\x00\x00{}", "safetensors: the file holds no tensors", nil)
 	refused(zipOf(t, "archive/data.json", "{}"), "without data.pkl", format.ErrFormat)
 	refused(zipOf(t, "m/models/model.json", "{}", "m/archive_format", "pt2"), "unsupported: schema version", format.ErrUnsupported)

@@ -3,6 +3,7 @@ package onnx
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -61,7 +62,7 @@ func (m *Model) widened(o Options) (map[string][]int, bool) {
 
 func (m *Model) lower(shapes map[string][]int, widened bool) (*graph.Graph, error) {
 	g, err := torchscript.Build("model", torchscript.LowerOptions{}, func(c *torchscript.Calls) error {
-		l := &lowering{c: c, m: m, values: map[string]value{}, widened: widened}
+		l := &lowering{c: c, m: m, values: map[string]value{}, widened: widened, derived: map[derivation]*graph.Tensor{}}
 		return l.run(shapes)
 	})
 	switch {
@@ -95,6 +96,25 @@ type lowering struct {
 	n    *node
 	in   []value
 	used map[string]bool // values that some node or output takes
+
+	derived map[derivation]*graph.Tensor
+}
+
+// derivation names a constant that is made of an initializer. Nodes that share
+// the initializer share it too, so that a small file cannot make many of them.
+type derivation struct {
+	from *graph.Tensor
+	what string
+}
+
+// derive returns the constant that f makes of an initializer.
+func (l *lowering) derive(from *graph.Tensor, what string, f func() *graph.Tensor) torchscript.Value {
+	t, ok := l.derived[derivation{from, what}]
+	if !ok {
+		t = f()
+		l.derived[derivation{from, what}] = t
+	}
+	return l.c.Parameter("", t)
 }
 
 func (l *lowering) run(shapes map[string][]int) error {
@@ -146,9 +166,7 @@ var operators = map[string]lowerFunc{}
 
 func init() {
 	for _, group := range []map[string]lowerFunc{mathOps, activationOps, linearOps, shapeOps, reduceOps, normOps, convOps, recurrentOps} {
-		for name, f := range group {
-			operators[name] = f
-		}
+		maps.Copy(operators, group)
 	}
 }
 
@@ -217,12 +235,17 @@ func (l *lowering) tensorOf(v value) torchscript.Value {
 // has reports whether operand k is there.
 func (l *lowering) has(k int) bool { return k < len(l.in) && !l.in[k].absent() }
 
-// x is operand k as a tensor.
-func (l *lowering) x(k int) torchscript.Value {
+// operand is operand k, which must be there.
+func (l *lowering) operand(k int) value {
 	if !l.has(k) {
 		l.c.Errorf("operand %d is missing", k+1)
 	}
-	return l.tensorOf(l.in[k])
+	return l.in[k]
+}
+
+// x is operand k as a tensor.
+func (l *lowering) x(k int) torchscript.Value {
+	return l.tensorOf(l.operand(k))
 }
 
 // maybe is operand k as a tensor, nil where it is absent.
@@ -259,10 +282,7 @@ func (l *lowering) constOf(v value) *graph.Tensor {
 
 // constant is operand k, which must not depend on the inputs.
 func (l *lowering) constant(k int) *graph.Tensor {
-	if !l.has(k) {
-		l.c.Errorf("operand %d is missing", k+1)
-	}
-	t := l.constOf(l.in[k])
+	t := l.constOf(l.operand(k))
 	if t == nil {
 		l.c.Unsupported("operand %d that depends on data", k+1)
 	}

@@ -24,7 +24,7 @@ func gemm(l *lowering) []torchscript.Value {
 	if alpha != 1 {
 		a = l.op(graph.OpMul, nil, a, alpha)
 	}
-	w := l.weight(l.in[1], l.attrInt("transB", 0) != 0)
+	w := l.weight(l.operand(1), l.attrInt("transB", 0) != 0)
 	var y torchscript.Value
 	if b := l.bias(w, beta); b != nil {
 		return one(l.op(graph.OpLinear, nil, a, w, b))
@@ -53,7 +53,7 @@ func (l *lowering) weight(v value, transposed bool) torchscript.Value {
 	case transposed:
 		return l.tensorOf(v)
 	case v.c != nil && len(v.c.Shape) == 2:
-		return l.c.Parameter("", transpose(v.c))
+		return l.transposed(v.c)
 	}
 	w := l.tensorOf(v)
 	if len(l.shape(w)) != 2 {
@@ -72,11 +72,17 @@ func (l *lowering) bias(w torchscript.Value, beta float64) torchscript.Value {
 		return l.tensorOf(l.in[2])
 	}
 	if len(c.Shape) == 2 && c.Shape[0] == 1 && c.Shape[1] == outs {
-		flat := *c
-		flat.Shape = graph.Shape{outs}
-		return l.c.Parameter("", &flat)
+		return l.derive(c, "flat", func() *graph.Tensor {
+			flat := *c
+			flat.Shape = graph.Shape{outs}
+			return &flat
+		})
 	}
 	return nil
+}
+
+func (l *lowering) transposed(t *graph.Tensor) torchscript.Value {
+	return l.derive(t, "transposed", func() *graph.Tensor { return transpose(t) })
 }
 
 // transpose is a matrix of constants the other way round.
@@ -106,8 +112,8 @@ func transposed[T any](x []T, rows, cols int) []T {
 
 func matMul(l *lowering) []torchscript.Value {
 	x := l.x(0)
-	if b := l.in[1].c; b != nil && len(b.Shape) == 2 && len(l.shape(x)) >= 2 && b.DType.IsFloat() {
-		return one(l.op(graph.OpLinear, nil, x, l.c.Parameter("", transpose(b))))
+	if b := l.operand(1).c; b != nil && len(b.Shape) == 2 && len(l.shape(x)) >= 2 && b.DType.IsFloat() {
+		return one(l.op(graph.OpLinear, nil, x, l.transposed(b)))
 	}
 	return one(l.call("matmul", x, l.x(1)))
 }

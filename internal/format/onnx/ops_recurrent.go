@@ -1,6 +1,8 @@
 package onnx
 
 import (
+	"fmt"
+
 	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
@@ -35,10 +37,9 @@ func recurrent(name string, gates []int) lowerFunc {
 				params = append(params, l.gates(3, d, hidden, 0, gates), l.gates(3, d, hidden, 1, gates))
 			}
 		}
-		state := []torchscript.Value{l.initial(x, 5, directions, hidden)}
-		var given torchscript.Value = state[0]
+		given := l.initial(x, 5, directions, hidden)
 		if name == "lstm" {
-			given = append(state, l.initial(x, 6, directions, hidden))
+			given = []torchscript.Value{given, l.initial(x, 6, directions, hidden)}
 		}
 		result, ok := l.call(name, x, given, params, l.has(3), int64(1), 0.0, false, directions == 2, false).([]torchscript.Value)
 		if !ok || len(result) < 2 {
@@ -83,6 +84,13 @@ func (l *lowering) gates(k, direction, hidden, half int, order []int) torchscrip
 	case k != 3:
 		width = t.Shape[2]
 	}
+	what := fmt.Sprintf("gates %d %d %d %v", k, direction, half, order)
+	return l.derive(t, what, func() *graph.Tensor { return reorder(t, k, direction, hidden, half, width, order) })
+}
+
+// reorder copies the rows of a parameter in another order of the gates.
+func reorder(t *graph.Tensor, k, direction, hidden, half, width int, order []int) *graph.Tensor {
+	rows := len(order) * hidden
 	out := &graph.Tensor{DType: t.DType, Shape: graph.Shape{rows, width}}
 	if k == 3 {
 		out.Shape = graph.Shape{rows}
@@ -97,7 +105,7 @@ func (l *lowering) gates(k, direction, hidden, half int, order []int) torchscrip
 			out.F64 = append(out.F64, t.F64[from:from+hidden*width]...)
 		}
 	}
-	return l.c.Parameter("", out)
+	return out
 }
 
 // initial is the state at the beginning, zeros where it is absent.

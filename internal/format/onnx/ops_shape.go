@@ -20,10 +20,7 @@ var shapeOps = map[string]lowerFunc{
 func nothing(l *lowering) []torchscript.Value { l.c.Errorf("%d results", len(l.n.out)); return nil }
 
 func identity(l *lowering) []torchscript.Value {
-	if !l.has(0) {
-		l.c.Errorf("operand 1 is missing")
-	}
-	return one(l.in[0])
+	return one(l.operand(0))
 }
 
 func dropout(l *lowering) []torchscript.Value {
@@ -209,7 +206,7 @@ func split(l *lowering) []torchscript.Value {
 	}
 	sizes, given := l.intsOf("split", 1)
 	if !given {
-		count := len(l.n.out)
+		count := max(len(l.n.out), 1)
 		each := (n + count - 1) / count
 		for i := range count {
 			sizes = append(sizes, min(each, max(n-i*each, 0)))
@@ -311,6 +308,9 @@ func gather(l *lowering) []torchscript.Value {
 	return one(l.reshape(y, to))
 }
 
+// maxIndices bounds the indices of a gatherND.
+const maxIndices = 1 << 14
+
 // gatherND takes elements by constant indices into the first dimensions.
 func gatherND(l *lowering) []torchscript.Value {
 	x, at := l.x(0), l.constant(1)
@@ -321,6 +321,9 @@ func gatherND(l *lowering) []torchscript.Value {
 	k := at.Shape[len(at.Shape)-1]
 	if k < 1 || k > len(shape) || !shape[:k].Fixed() {
 		l.c.Unsupported("indices into %d dimensions of %v", k, shape)
+	}
+	if at.Len() > maxIndices {
+		l.c.Unsupported("an index of %d numbers", at.Len())
 	}
 	flat := make([]int64, at.Len()/k)
 	for i := range flat {

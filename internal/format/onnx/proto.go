@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
@@ -237,9 +238,9 @@ func (f field) fixed(to []byte, wire int) ([]byte, error) {
 			return nil, fmt.Errorf("%d bytes of numbers of %d", len(f.b), width)
 		}
 		if to == nil {
-			return f.b, nil
+			return slices.Clip(f.b), nil // what is appended later goes elsewhere
 		}
-		return append(to[:len(to):len(to)], f.b...), nil
+		return append(to, f.b...), nil
 	}
 	return nil, f.mistyped("numbers of fixed width")
 }

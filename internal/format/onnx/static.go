@@ -71,8 +71,8 @@ func (l *lowering) fold() (*static, bool) {
 }
 
 func (l *lowering) foldShape() *static {
-	shape := graph.Shape{}
-	switch v := l.in[0]; {
+	var shape graph.Shape
+	switch v := l.operand(0); {
 	case v.c != nil:
 		shape = v.c.Shape
 	case v.s != nil:
@@ -116,7 +116,7 @@ func (l *lowering) foldStatic(in []*static) *static {
 		}
 		return &static{nums: first.nums, scalar: first.scalar, dtype: dt}
 	case "Unsqueeze":
-		if !first.scalar {
+		if axes, _ := l.intsOf("axes", 1); !first.scalar || len(axes) != 1 {
 			return nil
 		}
 		return &static{nums: first.nums, dtype: first.dtype}
@@ -300,10 +300,7 @@ func (l *lowering) foldFilled(shape *static) *static {
 // dims is operand k as dimensions, the number of rows as graph.Batch. A -1 of
 // the file is told apart by open.
 func (l *lowering) dims(k int) (dims []int, open []bool) {
-	if !l.has(k) {
-		l.c.Errorf("operand %d is missing", k+1)
-	}
-	s := staticOf(l.in[k])
+	s := staticOf(l.operand(k))
 	if s == nil || s.dtype == graph.Bool {
 		l.c.Unsupported("a shape that depends on data")
 	}

@@ -1,0 +1,50 @@
+package format
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format/onnx"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// onnxNetwork is an ONNX model.
+type onnxNetwork struct{ m *onnx.Model }
+
+func decodeONNX(data []byte, beside func(name string) ([]byte, error)) (Network, error) {
+	m, err := onnx.Decode(data, beside)
+	if err != nil {
+		return nil, err
+	}
+	return &onnxNetwork{m}, nil
+}
+
+// Lower makes the graph of the model.
+func (n *onnxNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
+	if o.Method != "" && o.Method != "forward" {
+		return nil, fmt.Errorf("method %q: an ONNX model has only forward", o.Method)
+	}
+	return n.m.Lower(onnx.Options{InputShapes: o.InputShapes})
+}
+
+// Describe tells what the file holds.
+func (n *onnxNetwork) Describe() Description {
+	d := Description{
+		Format:      "onnx",
+		Producer:    n.m.Producer,
+		Methods:     []string{"forward"},
+		HasSampling: slices.Contains(n.m.Ops, "RandomNormalLike"),
+		Layers:      n.m.Ops,
+		Notes:       []string{fmt.Sprintf("The operators are those of set %d.", n.m.Opset)},
+	}
+	for _, in := range n.m.Inputs {
+		d.Inputs = append(d.Inputs, InputDescription{in.Name, in.DType, in.Shape})
+	}
+	tensors := make([]torch.NamedTensor, 0, len(n.m.Tensors))
+	for _, t := range n.m.Tensors {
+		tensors = append(tensors, torch.NamedTensor(t))
+	}
+	describeTensors(&d, tensors)
+	return d
+}
