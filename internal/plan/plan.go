@@ -37,14 +37,10 @@ var (
 	ErrArguments = errors.New("wrong arguments")
 )
 
-const (
-	// chunkRows is the most rows that go through all steps together. What is
-	// between two layers then stays in the near caches, and the arena stays
-	// small; it is the block of a matrix product as well.
-	chunkRows = 96
-	// maxArenaFloats bounds the arena of a plan that cannot be run in chunks.
-	maxArenaFloats = 1 << 30
-)
+// chunkRows is the most rows that go through all steps together. What is
+// between two layers then stays in the near caches, and the arena stays small;
+// it is the block of a matrix product as well.
+const chunkRows = 96
 
 // Plan is a compiled graph.
 type Plan struct {
@@ -71,7 +67,8 @@ type port struct {
 }
 
 // Compile makes a plan of a graph, which must verify and must not change
-// afterwards. The error wraps ErrUnsupported, or is one of package graph.
+// afterwards. The error wraps ErrUnsupported or ErrLimit, or is one of package
+// graph.
 func Compile(g *graph.Graph, o Options) (*Plan, error) {
 	if err := g.Verify(); err != nil {
 		return nil, err
@@ -84,6 +81,9 @@ func Compile(g *graph.Graph, o Options) (*Plan, error) {
 		return nil, err
 	}
 	c.plan.assign()
+	if err := c.plan.checkBudget(); err != nil {
+		return nil, err
+	}
 	return c.plan, nil
 }
 
@@ -114,7 +114,7 @@ func (p *Plan) ConstantBytes() int {
 // given number of rows.
 func (p *Plan) ArenaBytes(rows int) int {
 	if p.chunked {
-		rows = min(rows, chunkRows)
+		rows = min(rows, p.chunk())
 	}
 	return 4 * (p.fixedFloats + rows*p.rowFloats)
 }

@@ -52,8 +52,9 @@ func (r *Runner) Run(rows int, in, out [][]float32, noise Noise) error {
 		r.run(0, rows, key)
 		return nil
 	}
-	for base := 0; base < rows; base += chunkRows {
-		n := min(chunkRows, rows-base)
+	chunk := r.plan.chunk()
+	for base := 0; base < rows; base += chunk {
+		n := min(chunk, rows-base)
 		r.bind(base, n, in, out)
 		r.run(base, n, key)
 	}
@@ -76,7 +77,7 @@ func (r *Runner) check(rows int, in, out [][]float32) error {
 		}
 	}
 	if !p.chunked && p.rowFloats > 0 && rows > maxArenaFloats/p.rowFloats {
-		return fmt.Errorf("plan: %w: %d rows take more than %d floats", ErrArguments, rows, maxArenaFloats)
+		return fmt.Errorf("plan: %w: %d rows take more than %d floats together", ErrArguments, rows, maxArenaFloats)
 	}
 	return nil
 }

@@ -268,7 +268,7 @@ func checkParameters(g *graph.Graph) error {
 				continue
 			}
 			for i := range v.Const.Len() {
-				f := v.Const.At(i)
+				f := float64(float32(v.Const.At(i))) // as the plan computes
 				weights := n.Op == graph.OpLinear || n.Op == graph.OpMatMul || n.Op == graph.OpConv
 				if math.IsNaN(f) || weights && math.IsInf(f, 0) {
 					name := v.Name

@@ -317,6 +317,34 @@ func TestActDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestUnscaleReachesItsBounds saturates actions between random bounds: what
+// rounding carries past a bound is the bound, not an error.
+func TestUnscaleReachesItsBounds(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	snapped := 0
+	for range 200 {
+		low := float64(float32(random.Float64()*10 - 10))
+		high := float64(float32(random.Float64() * 10))
+		card := &artifact.Card{Present: true, ModelName: "m", Postprocess: "unscale", Action: []artifact.ActionSpec{{Name: "a", Low: &low, High: &high}}}
+		p := mustCompose(t, &sources{card: card, network: built(t, 1, 1, 1)})
+		for _, saturated := range []float64{-1, 1} {
+			got, err := act(p, []any{saturated})
+			if err != nil {
+				t.Fatalf("%v between %v and %v: %v", saturated, low, high, err)
+			}
+			if want := map[float64]float64{-1: low, 1: high}[saturated]; math.Abs(float64(got[0])-want) > 1e-5 || float64(got[0]) < low || float64(got[0]) > high {
+				t.Fatalf("%v between %v and %v = %v", saturated, low, high, got[0])
+			}
+			if float64(got[0]) == high {
+				snapped++
+			}
+		}
+	}
+	if snapped == 0 {
+		t.Error("no action reached its bound; the test shows nothing")
+	}
+}
+
 func TestProbeRefusesWhatNeverAnswers(t *testing.T) {
 	negativeOnly := &artifact.Card{
 		Present: true, ModelName: "m",
@@ -355,6 +383,7 @@ func TestDrawStaysInRange(t *testing.T) {
 	f(5, math.Inf(1))
 	f(math.Inf(-1), -5)
 	f(0.25, 0.25)
+	f(-math.MaxFloat32, math.MaxFloat32)
 }
 
 // TestOpenNamesTheFileOnce holds that the message of a file that is refused

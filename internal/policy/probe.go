@@ -3,14 +3,23 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
+	"time"
 )
 
-// probes is the number of observations that a policy is tried on before it
-// may be served. A policy that fails on all of them is broken; one that fails
-// on some may be fed observations that its trainer never saw.
-const probes = 64
+const (
+	// probes is the number of observations that a policy is tried on before
+	// it may be served. A policy that fails on all of them is broken; one that
+	// fails on some may be fed observations that its trainer never saw.
+	probes = 64
+	// probeTime bounds the trial of a policy so large that it would delay the
+	// start; one observation is tried in any case.
+	probeTime = 100 * time.Millisecond
+	// probeRange is the magnitude from which a bound is no more than the end
+	// of a number type, as gymnasium writes it, and tells nothing of the
+	// feature.
+	probeRange = 1e6
+)
 
 // probe acts on observations drawn from the contract's ranges, the same for
 // every load, and refuses a policy that has no usable action for any of them.
@@ -32,8 +41,9 @@ func (p *Policy) probe() error {
 	actions := make([]float32, c.ActionWidth())
 	row := make([][]float32, len(in))
 	var first error
-	failed := 0
-	for i := range probes {
+	tried, failed := 0, 0
+	for start := time.Now(); tried < probes && (tried == 0 || time.Since(start) < probeTime); tried++ {
+		i := tried
 		for j := range in {
 			w := c.Inputs[j].Width
 			row[j] = in[j][i*w:][:w]
@@ -49,10 +59,10 @@ func (p *Policy) probe() error {
 	}
 	switch failed {
 	case 0:
-	case probes:
-		return fmt.Errorf("no usable action for any of %d observations drawn from the contract: %w", probes, first)
+	case tried:
+		return fmt.Errorf("no usable action for any of %d observations drawn from the contract: %w", tried, first)
 	default:
-		p.notes = append(p.notes, fmt.Sprintf("probe: no usable action for %d of %d observations drawn from the contract; such requests are answered with an error (%v)", failed, probes, first))
+		p.notes = append(p.notes, fmt.Sprintf("probe: no usable action for %d of %d observations drawn from the contract; such requests are answered with an error (%v)", failed, tried, first))
 	}
 	return nil
 }
@@ -60,8 +70,11 @@ func (p *Policy) probe() error {
 // draw returns a value of the feature's range; of -1 to 1 where it has none.
 func (f *Feature) draw(random *rand.Rand) float32 {
 	low, high := f.Low, f.High
-	if math.IsInf(low, 0) || math.IsInf(high, 0) {
-		low, high = max(low, min(high, 1)-2), min(high, max(low, -1)+2)
+	if low < -probeRange {
+		low = min(high, 1) - 2
+	}
+	if high > probeRange {
+		high = max(low, -1) + 2
 	}
 	v := float32(low + random.Float64()*(high-low))
 	return min(max(v, float32(f.Low)), float32(f.High))

@@ -58,7 +58,7 @@ func (p *Policy) newRunner() *Runner {
 }
 
 // warm runs both plans on a row of zeros, whose result is of no interest:
-// zeros may lie outside the contract.
+// zeros may lie outside the contract. A plan that compiled runs one row.
 func (r *Runner) warm() {
 	in := make([][]float32, len(r.contract.Inputs))
 	for i := range in {
@@ -89,14 +89,37 @@ func (r *Runner) Act(rows int, in [][]float32, actions []float32, deterministic 
 		return err
 	}
 	for row := range rows {
-		for i, v := range r.out[0][row*r.width:][:r.width] {
+		action := r.out[0][row*r.width:][:r.width]
+		for i, v := range action {
 			// Written so that a NaN, which compares false, is refused.
-			if !(v >= r.low[i] && v <= r.high[i] && v-v == 0) {
+			if v >= r.low[i] && v <= r.high[i] && v-v == 0 {
+				continue
+			}
+			bound, ok := r.snap(i, v)
+			if !ok {
 				return r.refuse(row, i, v)
 			}
+			action[i] = bound
 		}
 	}
 	return nil
+}
+
+// snap returns the bound of action value i that v has passed by no more than
+// rounding: an action that is unscaled, low + (a+1)/2·(high-low), may end some
+// units in the last place beyond its bound where a is 1 or -1.
+func (r *Runner) snap(i int, v float32) (float32, bool) {
+	const ulps = 4 * 0x1p-23 // of the larger bound
+	low, high := r.low[i], r.high[i]
+	slack := ulps * max(-low, low, -high, high)
+	switch {
+	case slack-slack != 0: // a side without a bound
+	case v > high && v <= high+slack:
+		return high, true
+	case v < low && v >= low-slack:
+		return low, true
+	}
+	return 0, false
 }
 
 func (r *Runner) refuse(row, i int, v float32) error {
