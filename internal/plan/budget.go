@@ -1,0 +1,63 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrLimit is a plan that would take more memory or time than a policy may.
+var ErrLimit = errors.New("limit exceeded")
+
+const (
+	// maxArenaFloats bounds what a Runner holds between the steps: 64 MiB.
+	// The largest policy of the corpora takes 2 MiB.
+	maxArenaFloats = 16 << 20
+	// maxRowWork bounds the multiplications and elements of one row, which is
+	// some seconds of the plain Go kernels. A Nature CNN takes 2^24.
+	maxRowWork = 1 << 32
+)
+
+// checkBudget refuses a plan that a small file could have made large: sizes
+// are taken from shapes, and an expand or a window costs no bytes in a file.
+func (p *Plan) checkBudget() error {
+	if n := p.fixedFloats + p.rowFloats; n > maxArenaFloats {
+		return fmt.Errorf("plan: %w: a row takes %d floats between the steps, of at most %d", ErrLimit, n, maxArenaFloats)
+	}
+	if w := p.rowWork(); w > maxRowWork {
+		return fmt.Errorf("plan: %w: a row takes %.0f multiplications, of at most %d", ErrLimit, w, int64(maxRowWork))
+	}
+	return nil
+}
+
+// rowWork counts the multiplications and elements of one row, as a float so
+// that it cannot overflow.
+func (p *Plan) rowWork() float64 {
+	work := 0.0
+	for i := range p.steps {
+		s := &p.steps[i]
+		out := float64(p.slots[s.out].size.n)
+		switch s.op {
+		case stepLinear:
+			work += float64(s.count.n) * float64(s.matrix.In()) * float64(s.matrix.Out())
+		case stepMatMul:
+			work += float64(s.count.n) * float64(s.m.n) * float64(s.n) * float64(s.cols.n)
+		case stepConv:
+			c := s.conv
+			taps := float64(c.Kernel[0]) * float64(c.Kernel[1]) * float64(c.Kernel[2])
+			work += out * taps * float64(c.Channels/c.Groups)
+		case stepSum, stepAmax, stepAmin, stepArgmax:
+			work += out * float64(s.n)
+		default:
+			work += out
+		}
+	}
+	return work
+}
+
+// chunk is the number of rows that go through all steps together.
+func (p *Plan) chunk() int {
+	if p.rowFloats == 0 {
+		return chunkRows
+	}
+	return max(1, min(chunkRows, maxArenaFloats/p.rowFloats))
+}
