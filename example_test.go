@@ -13,6 +13,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	for _, feature := range policy.Features() {
+		fmt.Printf("%s: %v to %v\n", feature.Name, feature.Low, feature.High)
+	}
 	action, err := policy.Act(carlarl.Observation{
 		"speed":    25.5,
 		"steering": 0.1,
@@ -25,6 +28,9 @@ func Example() {
 		fmt.Printf("%s %.2f\n", name, action.Value(name))
 	}
 	// Output:
+	// speed: 0 to 200
+	// steering: -1 to 1
+	// sensors: 0 to 1
 	// throttle 0.00
 	// brake 0.13
 	// steer -0.85

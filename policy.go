@@ -2,9 +2,9 @@
 // inside a Go program and without Python.
 //
 // A policy is opened as its trainer left it: a folder with model.pt,
-// preprocessor.pkl and model_card.yaml, or a single TorchScript file. Nothing
-// in it is executed. What it computes is proven against the golden vectors of
-// its card before Open returns.
+// preprocessor.pkl and model_card.yaml, or a single model file of any format
+// that docs/formats.md lists. Nothing in it is executed. What it computes is
+// proven against the golden vectors of its card before Open returns.
 //
 //	policy, err := carlarl.Open("artifacts")
 //	action, err := policy.Act(carlarl.Observation{"speed": 25.5, "steering": 0.1, "sensors": []float64{0.8, 0.2, 0.5, 0.9, 0.1}})
@@ -65,6 +65,7 @@ func OpenFS(fsys fs.FS, dir string) (*Policy, error) {
 }
 
 func open(a *artifact.Artifact) (*Policy, error) {
+	defer a.Release()
 	p, err := policy.Open(a)
 	if err != nil {
 		return nil, fmt.Errorf("open policy: %w", err)
