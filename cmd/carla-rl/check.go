@@ -7,9 +7,10 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
-// checkCmd holds the checks. They look at files and compute nothing.
+// checkCmd holds the checks of files before a server reads them.
 type checkCmd struct {
 	Config   checkConfigCmd   `cmd:"" help:"Say everything that is wrong with a configuration file."`
 	Artifact checkArtifactCmd `cmd:"" help:"Say everything that is wrong with an artifact folder."`
@@ -49,8 +50,8 @@ func (c *checkConfigCmd) Run(s stdio) error {
 	return nil
 }
 
-// checkArtifactCmd looks at an artifact as the server would before it reads
-// the model.
+// checkArtifactCmd looks at an artifact as the server would: at its files and,
+// where nothing is wrong with them, at the policy in them.
 type checkArtifactCmd struct {
 	Dir           string `arg:"" help:"The folder, or a single file."`
 	RequireHashes bool   `help:"Also demand a SHA-256 for each file, as model.require_hashes does."`
@@ -59,7 +60,9 @@ type checkArtifactCmd struct {
 // Help tells what is looked at.
 func (c *checkArtifactCmd) Help() string {
 	return `Reads the card, finds the files, compares their SHA-256 with the card's, and lists
-every problem. It does not decode the model: carla-rl inspect does that too.`
+every problem. Where there is none it opens the policy as the server would, which
+decodes the model and the preprocessor, holds their shapes against the card and
+replays the golden vectors.`
 }
 
 // Run prints every problem of the folder.
@@ -84,8 +87,23 @@ func (c *checkArtifactCmd) Run(s stdio) error {
 	if len(problems) > 0 {
 		return refused("artifact", c.Dir, len(problems))
 	}
+	if err := openable(dir, artifact.Limits{RequireHashes: c.RequireHashes}); err != nil {
+		fmt.Fprintln(s.out, oneLine(err.Error()))
+		return refused("artifact", c.Dir, 1)
+	}
 	fmt.Fprintf(s.out, "%s: the artifact is valid\n", c.Dir)
 	return nil
+}
+
+// openable opens the policy of an artifact and lets go of it.
+func openable(dir string, l artifact.Limits) error {
+	a, err := artifact.OpenPath(dir, l)
+	if err != nil {
+		return err
+	}
+	defer a.Release()
+	_, err = policy.Open(a)
+	return err
 }
 
 // present refuses a name that is not there, before there is more to say of it.

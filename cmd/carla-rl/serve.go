@@ -186,6 +186,9 @@ func loaded(v *repository.Version, metrics *telemetry.Metrics, log *slog.Logger)
 	if !ready {
 		metrics.ModelLoaded(v.Model, v.Name, v.Took, errors.New(v.Reason))
 		l.Error("version is not ready", "event_type", "model_loading_error", "state", v.State.String(), "reason", v.Reason)
+		if len(v.Stack) > 0 {
+			l.Error("the load panicked", "event_type", "model_loading_error", "stack", string(v.Stack))
+		}
 		return
 	}
 	metrics.ModelLoaded(v.Model, v.Name, v.Took, nil)

@@ -80,6 +80,7 @@ func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metric
 		Commit:  info.Commit,
 		Limits: server.Limits{
 			MaxBodyBytes:    int64(cfg.Security.MaxRequestSize),
+			MaxBufferBytes:  int64(cfg.Server.MaxBufferedBytes),
 			MaxHeaderBytes:  int(cfg.Server.MaxHeaderSize),
 			MaxHeaderFields: cfg.Server.MaxHeaderFields,
 			MaxRows:         cfg.Server.MaxRows,
@@ -91,8 +92,10 @@ func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metric
 			WriteTimeout:    cfg.Server.WriteTimeout,
 			RequestTimeout:  cfg.Server.RequestTimeout,
 			DrainUnready:    cfg.Server.DrainDelay,
+			DrainAccept:     cfg.Server.DrainAccept,
 		},
 		AllowedHosts: cfg.Security.AllowedHosts,
+		LoopbackOnly: !cfg.Exposed(),
 		CORSOrigins:  cfg.Security.CORSOrigins,
 		Metrics:      metrics,
 		Logger:       log,
