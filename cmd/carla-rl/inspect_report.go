@@ -44,6 +44,10 @@ type cardReport struct {
 	Type             string             `json:"model_type"`
 	Description      string             `json:"description,omitempty"`
 	FrameworkVersion string             `json:"framework_version,omitempty"`
+	InputShape       []int              `json:"input_shape,omitempty"`
+	OutputShape      []int              `json:"output_shape,omitempty"`
+	Postprocess      string             `json:"postprocess,omitempty"`
+	Hashes           map[string]string  `json:"artifact_hashes,omitempty"`
 	Metrics          map[string]float64 `json:"performance_metrics,omitempty"`
 	Golden           int                `json:"golden_vectors"`
 }
@@ -125,7 +129,14 @@ func newReport(o *opened, st *stages) *inspection {
 
 func newCardReport(c *artifact.Card) *cardReport {
 	r := &cardReport{Name: c.ModelName, Version: c.Version, Type: c.ModelType, Description: c.Description,
-		FrameworkVersion: c.FrameworkVersion, Metrics: c.PerformanceMetrics}
+		FrameworkVersion: c.FrameworkVersion, Metrics: c.PerformanceMetrics,
+		InputShape: c.InputShape, OutputShape: c.OutputShape, Postprocess: c.Postprocess}
+	for _, h := range c.ArtifactHashes {
+		if r.Hashes == nil {
+			r.Hashes = map[string]string{}
+		}
+		r.Hashes[h.Name] = h.SHA256
+	}
 	if c.Golden != nil {
 		r.Golden = len(c.Golden.Vectors)
 	}
@@ -244,6 +255,18 @@ func (r *inspection) printCard(b *strings.Builder) {
 	}
 	if c.FrameworkVersion != "" {
 		fmt.Fprintf(b, "  framework_version %s\n", c.FrameworkVersion)
+	}
+	if c.InputShape != nil {
+		fmt.Fprintf(b, "  input_shape %v\n", c.InputShape)
+	}
+	if c.OutputShape != nil {
+		fmt.Fprintf(b, "  output_shape %v\n", c.OutputShape)
+	}
+	if c.Postprocess != "" {
+		fmt.Fprintf(b, "  postprocess %s\n", c.Postprocess)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Hashes)) {
+		fmt.Fprintf(b, "  sha256 of %s %s\n", name, c.Hashes[name])
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Metrics)) {
 		fmt.Fprintf(b, "  %s %v\n", k, c.Metrics[k])

@@ -72,7 +72,7 @@ func run(args []string, s stdio) int {
 	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(s.err, "carla-rl: %v\nTry: carla-rl --help\n", err)
+		fmt.Fprintf(s.err, "carla-rl: %v (see carla-rl --help)\n", err)
 		return exitUsage
 	}
 	if err := ctx.Run(); err != nil {

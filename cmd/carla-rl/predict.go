@@ -97,7 +97,7 @@ func (c *predictCmd) read(stdin io.Reader) (*question, error) {
 	}
 	var q question
 	if err := json.Unmarshal(data, &q, json.RejectUnknownMembers(true)); err != nil {
-		return nil, err
+		return nil, plainJSON(err)
 	}
 	asked := 0
 	for _, given := range []bool{q.Observations != nil, q.Inputs != nil, q.Sequence != nil, q.Transform != nil} {
@@ -115,6 +115,23 @@ func (c *predictCmd) read(stdin io.Reader) (*question, error) {
 		q.Seed = &c.Seed
 	}
 	return &q, nil
+}
+
+// plainJSON tells of an error of the JSON library without its Go types.
+func plainJSON(err error) error {
+	var semantic *json.SemanticError
+	if !errors.As(err, &semantic) {
+		return err
+	}
+	where := "the input"
+	if semantic.JSONPointer != "" {
+		where = string(semantic.JSONPointer)
+	}
+	if semantic.Err != nil {
+		return fmt.Errorf("%s: %w", where, semantic.Err)
+	}
+	got := map[jsontext.Kind]string{'{': "an object", '[': "an array", '"': "a string", '0': "a number", 'n': "null", 't': "true", 'f': "false"}[semantic.JSONKind]
+	return fmt.Errorf("%s: %s is not what is expected there", where, got)
 }
 
 // object appends a JSON object of named values in their order.

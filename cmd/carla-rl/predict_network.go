@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -212,6 +213,15 @@ func (c *predictCmd) preprocessor() (*preprocess.Preprocessor, error) {
 	o, err := openPath(path)
 	if err != nil {
 		return nil, err
+	}
+	if o.preprocessor == nil {
+		// torch.save keeps statistics in the container of weights; only the
+		// question tells which of the two a file is.
+		if data, err := os.ReadFile(path); err == nil {
+			if p, err := preprocess.Decode(data); err == nil {
+				return p, nil
+			}
+		}
 	}
 	if o.preprocessor == nil {
 		return nil, fmt.Errorf("%s is %s, not a preprocessor", o.name, o.what())
