@@ -76,7 +76,7 @@ func openPath(path string) (*opened, error) {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 	default:
-		o.network, err = format.Decode(name, data)
+		o.network, err = format.DecodeBeside(name, data, a.Beside)
 	}
 	return o, err
 }

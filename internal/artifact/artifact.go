@@ -34,7 +34,8 @@ const (
 	RoleModel        Role = "model"
 	RolePreprocessor Role = "preprocessor"
 	RoleVecNormalize Role = "vecnormalize"
-	RoleOther        Role = "other" // named in artifact_hashes, verified, not used
+	RoleModelData    Role = "model data" // <model>.data: tensors that ONNX keeps beside the model
+	RoleOther        Role = "other"      // named in artifact_hashes, verified, not used
 )
 
 // Member is one file of an artifact.
@@ -204,6 +205,15 @@ func (a *Artifact) Read(role Role) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the artifact has no %s", ErrMissing, role)
 	}
 	return data, nil
+}
+
+// Beside returns the bytes of the file that holds tensors of the model, if
+// that is its name. No other file of the folder can be had by its name.
+func (a *Artifact) Beside(name string) ([]byte, error) {
+	if m := a.Member(RoleModelData); m != nil && m.Name == name {
+		return a.Read(RoleModelData)
+	}
+	return nil, fmt.Errorf("%w: the artifact has no file %s beside the model", ErrMissing, quote(name))
 }
 
 // Member returns the member with the role, or nil. It must not be changed.

@@ -115,6 +115,7 @@ func (o *opener) members() {
 	c := o.a.Card
 	if model := o.modelName(); model != "" {
 		o.load(RoleModel, model, o.l.MaxModelBytes, "")
+		o.modelData(model)
 	}
 	if c.PreprocessorFilename != "" {
 		role := RolePreprocessor
@@ -136,6 +137,14 @@ func (o *opener) members() {
 		}
 	}
 	o.hashed()
+}
+
+// modelData loads the tensors beside a model, under the name that the
+// exporters of ONNX give the file.
+func (o *opener) modelData(model string) {
+	if name := model + ".data"; slices.Contains(o.names, name) {
+		o.load(RoleModelData, name, o.l.MaxModelBytes, "")
+	}
 }
 
 // modelName returns the name of the model file, or "" after it told why there
@@ -266,6 +275,9 @@ func openFile(fsys fs.FS, name string, l Limits) (*Artifact, []Problem) {
 		o.problem(Problem{File: CardName, Err: ErrMissing})
 	}
 	o.load(RoleModel, path.Base(name), l.MaxModelBytes, "")
+	if _, err := fs.Stat(fsys, name+".data"); err == nil {
+		o.load(RoleModelData, path.Base(name)+".data", l.MaxModelBytes, "")
+	}
 	o.hashed()
 	if len(o.problems) > 0 {
 		return nil, o.problems

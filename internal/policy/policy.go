@@ -80,7 +80,7 @@ func readSources(a *artifact.Artifact) (*sources, error) {
 		return nil, err
 	}
 	name := a.Member(artifact.RoleModel).Name
-	if src.network, err = format.Decode(name, data); err != nil {
+	if src.network, err = format.DecodeBeside(name, data, a.Beside); err != nil {
 		return nil, err // It names the file already.
 	}
 	if node := src.card.Architecture; node != nil {

@@ -42,7 +42,7 @@ func (m *Model) Lower(o Options) (*graph.Graph, error) {
 
 // widened gives inputs of one row the batch axis. The state of a recurrent
 // network, h_in and c_in of rsl_rl, has it behind the layers. It reports false
-// where some shape is open or given, or some input has not one row.
+// where some shape is open, or given as another, or some input has not one row.
 func (m *Model) widened(o Options) (map[string][]int, bool) {
 	shapes := map[string][]int{}
 	for _, in := range m.Inputs {
@@ -51,10 +51,13 @@ func (m *Model) widened(o Options) (map[string][]int, bool) {
 		if in.Name == "h_in" || in.Name == "c_in" {
 			axis = 1
 		}
-		if _, given := o.InputShapes[in.Name]; given || len(s) <= axis || s[axis] != 1 || !graph.Shape(s).Fixed() {
+		if len(s) <= axis || s[axis] != 1 || !graph.Shape(s).Fixed() {
 			return nil, false
 		}
 		s[axis] = graph.Batch
+		if given, ok := o.InputShapes[in.Name]; ok && !slices.Equal(given, s) {
+			return nil, false
+		}
 		shapes[in.Name] = s
 	}
 	return shapes, len(shapes) > 0

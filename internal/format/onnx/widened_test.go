@@ -28,6 +28,13 @@ func TestWidened(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			shapes := map[string][]int{}
+			for _, in := range g.Inputs {
+				shapes[in.Name] = in.Shape
+			}
+			if told, err := m.Lower(onnx.Options{InputShapes: shapes}); err != nil || told.String() != g.String() {
+				t.Errorf("the same shapes said by the caller: %v, or another graph", err)
+			}
 			const rows = 3
 			// Value e of row r is that of both runs, wherever its axis lies.
 			value := func(r, e int) float32 { return float32(math.Sin(float64(7*r + 3*e))) }
