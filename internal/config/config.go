@@ -40,6 +40,7 @@ type Server struct {
 	MaxConnections      int
 	MaxConnectionsPerIP int // 0 is no limit
 	MaxHeaderSize       Size
+	MaxBufferedBytes    Size
 	MaxHeaderFields     int
 	MaxRows             int
 	MaxQueue            int
@@ -49,6 +50,7 @@ type Server struct {
 	WriteTimeout        time.Duration
 	RequestTimeout      time.Duration
 	DrainDelay          time.Duration
+	DrainAccept         time.Duration
 	DrainTimeout        time.Duration
 }
 
@@ -115,21 +117,23 @@ type Build struct {
 func Default() *Config {
 	return &Config{
 		Server: Server{
-			Host:            "127.0.0.1",
-			Port:            8080,
-			LogLevel:        "info",
-			MaxConnections:  4096,
-			MaxHeaderSize:   32 << 10,
-			MaxHeaderFields: 100,
-			MaxRows:         1000,
-			MaxQueue:        1024,
-			HeaderTimeout:   5 * time.Second,
-			BodyTimeout:     30 * time.Second,
-			IdleTimeout:     60 * time.Second,
-			WriteTimeout:    3 * time.Second,
-			RequestTimeout:  100 * time.Millisecond,
-			DrainDelay:      0,
-			DrainTimeout:    30 * time.Second,
+			Host:             "127.0.0.1",
+			Port:             8080,
+			LogLevel:         "info",
+			MaxConnections:   4096,
+			MaxHeaderSize:    32 << 10,
+			MaxBufferedBytes: 64 << 20,
+			MaxHeaderFields:  100,
+			MaxRows:          1000,
+			MaxQueue:         1024,
+			HeaderTimeout:    5 * time.Second,
+			BodyTimeout:      30 * time.Second,
+			IdleTimeout:      60 * time.Second,
+			WriteTimeout:     3 * time.Second,
+			RequestTimeout:   100 * time.Millisecond,
+			DrainDelay:       0,
+			DrainAccept:      300 * time.Millisecond,
+			DrainTimeout:     30 * time.Second,
 		},
 		Model: Model{
 			Engine:              "native",

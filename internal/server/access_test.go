@@ -1,8 +1,13 @@
 package server_test
 
 import (
+	"io"
+	"net"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/server"
 )
@@ -122,6 +127,104 @@ func TestHosts(t *testing.T) {
 	f("[::1]", "[0:0:0:0:0:0:0:1]", true)
 	f("::1", "[::2]", false)
 	f("localhost", "10.0.0.7:8080", false)
+}
+
+// TestLoopbackHosts holds that a server of this machine only does not answer
+// for a name that leads to it, while it has no list.
+func TestLoopbackHosts(t *testing.T) {
+	f := func(list, host string, ok bool) {
+		t.Helper()
+		s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), AllowedHosts: strings.Fields(list), LoopbackOnly: true, MetricsHandler: emptyMetrics})
+		for _, p := range paths {
+			want := 200
+			if !ok && !p.open {
+				want = 421
+			}
+			if r := s.do(p.method, p.path, p.body, "Host", host); r.status != want {
+				t.Errorf("allowed %q, Host %q: %s %s: %d, want %d", list, host, p.method, p.path, r.status, want)
+			}
+		}
+	}
+	f("", "localhost", true)
+	f("", "LocalHost.:8080", true)
+	f("", "app.localhost:80", true)
+	f("", "127.0.0.1:8080", true)
+	f("", "127.1.2.3", true)
+	f("", "[::1]:8080", true)
+	f("", "[::ffff:127.0.0.1]", true)
+	f("", "evil.example", false)
+	f("", "localhost.evil.example", false)
+	f("", "evillocalhost", false)
+	f("", "127.0.0.1.evil.example", false)
+	f("", "0.0.0.0:8080", false)
+	f("", "10.0.0.7", false)
+	f("*", "evil.example", true)
+	f("a.example", "a.example", true)
+	f("a.example", "localhost", false)
+}
+
+func TestLoopbackHostsOverUnixSocket(t *testing.T) {
+	s, err := server.New(&fakeBackend{contract: driving()}, server.Options{Limits: fast(), LoopbackOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ln) }()
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /metadata HTTP/1.1\r\nHost: any.example\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answers, _ := readAnswers(t, c, 5*time.Second); len(answers) != 1 || answers[0].status != 200 {
+		t.Errorf("%+v", answers)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKeysReplacedWhileMatched is for the race detector too: the set of keys
+// grows and shrinks under requests that show one which is always there.
+func TestKeysReplacedWhileMatched(t *testing.T) {
+	many := []string{"one-key", "two-key", "three-key", "four-key", "always"}
+	keys, err := server.NewKeys(many...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), Keys: keys})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := keys.Replace(many[i%len(many):]...); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 300 {
+		if r := s.do("GET", "/metadata", "", "X-API-Key", "always"); r.status != 200 {
+			t.Errorf("%d %s", r.status, r.body)
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
 }
 
 func TestHostsRefused(t *testing.T) {

@@ -45,8 +45,8 @@ func (k *Keys) Replace(keys ...string) error {
 func (k *Keys) match(sent []byte) bool {
 	h := sha256.Sum256(sent)
 	ok := 0
-	for i := range *k.hashes.Load() {
-		ok |= subtle.ConstantTimeCompare(h[:], (*k.hashes.Load())[i][:])
+	for _, known := range *k.hashes.Load() {
+		ok |= subtle.ConstantTimeCompare(h[:], known[:])
 	}
 	return ok == 1
 }

@@ -19,7 +19,8 @@ type Backend interface {
 	// Act answers the request, whose rows fit the target's contract. The
 	// context carries the deadline of the request and a nil Done channel.
 	Act(ctx context.Context, t *Target, req *serving.Request) error
-	// Warmup runs every version that is ready once more.
+	// Warmup runs the version that answers for each model once more, where it
+	// is ready.
 	Warmup(ctx context.Context) error
 	// Readiness tells why the server should be sent no requests; nil says
 	// that it should.

@@ -97,6 +97,7 @@ var (
 	faultDraining      = &fault{status: 503, code: "SHUTTING_DOWN", message: "the server is shutting down", retryAfter: 1}
 	faultConnections   = &fault{status: 503, code: "TOO_MANY_CONNECTIONS", message: "too many connections are open", retryAfter: 1, reason: "connections"}
 	faultMemory        = &fault{status: 503, code: "TOO_MANY_LARGE_BODIES", message: "too many large bodies are being read", retryAfter: 1, reason: "body_memory"}
+	faultScrapes       = &fault{status: 503, code: "TOO_MANY_SCRAPES", message: "too many scrapes of the metrics run already", retryAfter: 1, reason: "scrapes"}
 	faultDeadline      = &fault{status: 504, code: "DEADLINE_EXCEEDED", message: "no action could be computed before the deadline", retryAfter: 1, reason: "deadline"}
 	faultHTTPVersion   = &fault{status: 505, code: "HTTP_VERSION_NOT_SUPPORTED", message: "only HTTP/1.0 and HTTP/1.1 are spoken here", reason: "framing"}
 	faultHeaderTooMany = &fault{status: 431, code: "HEADERS_TOO_LARGE", message: "the request has too many header fields", reason: "header_fields"}
@@ -107,7 +108,7 @@ var faults = []*fault{
 	faultFraming, faultMalformed, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
 	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
 	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,
-	faultNotReady, faultDraining, faultConnections, faultMemory, faultDeadline, faultHTTPVersion,
+	faultNotReady, faultDraining, faultConnections, faultMemory, faultScrapes, faultDeadline, faultHTTPVersion,
 }
 
 // causes says which fault an error of the packages below is.

@@ -4,8 +4,8 @@ import "bytes"
 
 // gate follows the framing of the messages on one connection, ahead of the
 // HTTP parser, and stops at the first that two parsers could read differently.
-// It holds the strict part of RFC 9112: each line ends in CRLF and holds no
-// other line end, names are tokens with no blank before the colon, there is no
+// It holds the strict part of RFC 9112: each line ends in CRLF and holds
+// neither another CR or LF nor a NUL, names are tokens with no blank before the colon, there is no
 // obs-fold, the target has one of three forms, there is one Content-Length of
 // digits only, and no Transfer-Encoding at all. Chunked bodies are therefore
 // never parsed here.
@@ -168,6 +168,9 @@ func (g *gate) field(line []byte) *fault {
 	}
 	// A blank at the start is obs-fold, one before the colon a second name.
 	if colon == 0 || colon == len(line) || line[colon] != ':' {
+		return faultFraming
+	}
+	if value := line[colon+1:]; bytes.IndexByte(value, '\r') >= 0 || bytes.IndexByte(value, 0) >= 0 {
 		return faultFraming
 	}
 	switch name := line[:colon]; colon {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"runtime/debug"
 	"time"
 
@@ -26,9 +27,12 @@ type exchange struct {
 	endpoint *endpoint
 	model    []byte // of the path
 	version  []byte // of the path
-	id       []byte
-	idSpace  [maxRequestIDLen]byte
-	code     string // of the error that was answered
+
+	modelName, versionName nameText
+
+	id      []byte
+	idSpace [maxRequestIDLen]byte
+	code    string // of the error that was answered
 
 	span    trace.Span // nil unless this request is traced
 	spanCtx context.Context
@@ -90,8 +94,8 @@ func (x *exchange) serve() error {
 	}
 	x.endpoint, x.model, x.version = s.routes.find(path)
 	e := x.endpoint
-	if !e.open && !s.hosts.allow(host) {
-		return faultHost
+	if !e.open && !s.hosts.allow(host) && !(s.hosts.loopback && x.local()) {
+		return x.hostFault()
 	}
 	if origin := header.PeekCanonical(peekOrigin); len(origin) > 0 && !e.open {
 		if err := s.cors.admit(x.ctx, origin, host); err != nil {
@@ -113,10 +117,24 @@ func (x *exchange) serve() error {
 		x.ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 		return faultUnauthorized
 	}
-	if s.o.Tracer != nil {
+	if s.o.Tracer != nil && !e.open { // probes would drown the rest
 		x.startSpan()
 	}
 	return h(x)
+}
+
+// local reports whether the request came over a Unix socket, which no page can
+// reach under a name.
+func (x *exchange) local() bool {
+	_, ok := x.ctx.LocalAddr().(*net.UnixAddr)
+	return ok
+}
+
+func (x *exchange) hostFault() error {
+	if x.s.hosts.loopback {
+		return explain(faultHost, "the server listens on this machine only and answers for localhost; ALLOWED_HOSTS lists other names to answer for")
+	}
+	return faultHost
 }
 
 // originForm turns a target in absolute form into what follows its authority,

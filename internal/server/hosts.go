@@ -8,9 +8,10 @@ import (
 )
 
 // hostList are the hosts that the server answers for; without patterns it is
-// every host.
+// every host, or every name of this machine alone.
 type hostList struct {
 	patterns []hostPattern
+	loopback bool // without patterns: loopback addresses and localhost
 	// last is the Host header that was last allowed, which mostly is the next
 	// one too.
 	last atomic.Pointer[string]
@@ -43,7 +44,7 @@ func parseHosts(list []string) ([]hostPattern, error) {
 // allow reports whether a Host header names a host of the list. Ports do not
 // count, nor does case, nor the dot that ends a full name.
 func (l *hostList) allow(header []byte) bool {
-	if len(l.patterns) == 0 {
+	if len(l.patterns) == 0 && !l.loopback {
 		return true
 	}
 	if last := l.last.Load(); last != nil && *last == string(header) {
@@ -54,13 +55,23 @@ func (l *hostList) allow(header []byte) bool {
 	if name == "" {
 		return false
 	}
+	ok := l.loopback && loopbackName(name)
 	for _, p := range l.patterns {
-		if p.match(name) {
-			l.last.Store(&given)
-			return true
-		}
+		ok = ok || p.match(name)
 	}
-	return false
+	if ok {
+		l.last.Store(&given)
+	}
+	return ok
+}
+
+// loopbackName reports whether a normal host can only be this machine: a
+// loopback address, or localhost and what is below it (RFC 6761).
+func loopbackName(name string) bool {
+	if a, err := netip.ParseAddr(name); err == nil {
+		return a.IsLoopback()
+	}
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
 func (p hostPattern) match(name string) bool {

@@ -124,7 +124,7 @@ func shapeOf(s []int) []int {
 	return s
 }
 
-// warmup runs the versions once more. They have been warm since they became
+// warmup runs the versions that answer once more. They have been warm since they became
 // ready; the route is there because the ancestor's clients call it.
 func (x *exchange) warmup() error {
 	if err := x.s.backend.Readiness(); err != nil {

@@ -13,7 +13,7 @@ func (x *exchange) predict() error {
 		return err
 	}
 	var err error
-	if x.target, err = x.s.backend.Resolve(string(x.model), string(x.version)); err != nil {
+	if x.target, err = x.s.backend.Resolve(x.modelName.of(x.model), x.versionName.of(x.version)); err != nil {
 		return err
 	}
 	span := x.child("decode")
@@ -26,7 +26,7 @@ func (x *exchange) predict() error {
 		x.req.Seed = rand.Uint64()
 	}
 	span = x.child("infer")
-	err = x.s.backend.Act(x.until(x.s.limits.RequestTimeout), &x.target, &x.req)
+	err = x.s.backend.Act(x.until(time.Now().Add(x.s.limits.RequestTimeout)), &x.target, &x.req)
 	endChild(span)
 	x.s.observeInference(&x.target, &x.req, err)
 	if err != nil {
@@ -38,6 +38,17 @@ func (x *exchange) predict() error {
 	}
 	x.json(200, x.out)
 	return nil
+}
+
+// nameText is the string of a name in a path. It is made anew only when the
+// name is not that of the request before.
+type nameText string
+
+func (n *nameText) of(b []byte) string {
+	if string(*n) != string(b) {
+		*n = nameText(b)
+	}
+	return string(*n)
 }
 
 // mediaType holds the body to plain JSON: application/json, with charset UTF-8
@@ -82,8 +93,8 @@ type requestContext struct {
 
 // until returns the request's context. It is valid until the exchange is
 // released.
-func (x *exchange) until(timeout time.Duration) context.Context {
-	x.deadline = requestContext{parent: x.spanCtx, end: x.start.Add(timeout)}
+func (x *exchange) until(end time.Time) context.Context {
+	x.deadline = requestContext{parent: x.spanCtx, end: end}
 	return &x.deadline
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"testing"
@@ -45,13 +46,14 @@ func TestStrings(t *testing.T) {
 
 func TestRequestContext(t *testing.T) {
 	type key struct{}
-	x := &exchange{start: time.Now(), spanCtx: context.WithValue(t.Context(), key{}, "v")}
-	ctx := x.until(time.Hour)
-	if end, ok := ctx.Deadline(); !ok || !end.Equal(x.start.Add(time.Hour)) || ctx.Err() != nil || ctx.Done() != nil || ctx.Value(key{}) != "v" {
-		t.Errorf("deadline %v %v, error %v, done %v, value %v", end, ok, ctx.Err(), ctx.Done(), ctx.Value(key{}))
+	x := &exchange{spanCtx: context.WithValue(t.Context(), key{}, "v")}
+	end := time.Now().Add(time.Hour)
+	ctx := x.until(end)
+	if got, ok := ctx.Deadline(); !ok || !got.Equal(end) || ctx.Err() != nil || ctx.Done() != nil || ctx.Value(key{}) != "v" {
+		t.Errorf("the deadline is %v; error %v, done %v, value %v", end, ctx.Err(), ctx.Done(), ctx.Value(key{}))
 	}
 	x.spanCtx = nil
-	if ctx = x.until(-time.Second); !errors.Is(ctx.Err(), context.DeadlineExceeded) || ctx.Value(key{}) != nil {
+	if ctx = x.until(time.Now().Add(-time.Second)); !errors.Is(ctx.Err(), context.DeadlineExceeded) || ctx.Value(key{}) != nil {
 		t.Errorf("after the deadline: %v", ctx.Err())
 	}
 }
@@ -211,5 +213,54 @@ func TestObserverTable(t *testing.T) {
 	o(1, true, false, 0, 0)
 	if calls != 1 {
 		t.Errorf("%d calls", calls)
+	}
+}
+
+// TestBodyMemory holds that one address, and one network of IPv6, has at most
+// half of the memory for large bodies, and that a client without an address
+// has all of it.
+func TestBodyMemory(t *testing.T) {
+	var m bodyMemory
+	m.init(100, 30)
+	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	f := func(addr netip.Addr, n int64, want bool) {
+		t.Helper()
+		if got := m.take(addr, n); got != want {
+			t.Errorf("%v takes %d: %v, %d are taken", addr, n, got, m.total)
+		}
+	}
+	f(a, 30, true)
+	f(a, 30, false)
+	f(a, 20, true)
+	f(b, 50, true)
+	f(netip.Addr{}, 1, false)
+	m.give(a, 30)
+	f(b, 1, false)
+	f(netip.Addr{}, 30, true)
+	m.give(netip.Addr{}, 30)
+	m.give(a, 20)
+	m.give(b, 50)
+	f(netip.MustParseAddr("2001:db8::1"), 30, true)
+	f(netip.MustParseAddr("2001:db8::ffff:2"), 30, false)
+	f(netip.MustParseAddr("2001:db8:0:1::1"), 30, true)
+	m.give(netip.MustParseAddr("2001:db8::3"), 30)
+	m.give(netip.MustParseAddr("2001:db8:0:1::1"), 30)
+	f(netip.Addr{}, 100, true)
+	m.give(netip.Addr{}, 100)
+	if m.total != 0 || len(m.perAddr) != 0 {
+		t.Errorf("%d bytes and %d addresses are left", m.total, len(m.perAddr))
+	}
+	m.init(100, 80)
+	f(a, 80, true) // one body of the largest size always fits
+}
+
+func TestNamesAreKept(t *testing.T) {
+	var n nameText
+	first, second := []byte("carla-ppo"), []byte("carla-sac")
+	if n.of(first) != "carla-ppo" || n.of(second) != "carla-sac" || n.of(nil) != "" || n.of(first) != "carla-ppo" {
+		t.Error("another name")
+	}
+	if allocs := testing.AllocsPerRun(100, func() { n.of(first) }); allocs != 0 {
+		t.Errorf("%v allocations", allocs)
 	}
 }

@@ -56,11 +56,17 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// refuse answers a connection that is not to be served. The answer fits the
-// socket's empty buffer, so that this does not wait for the client.
+// refuse ends a connection that is not to be served, while nothing else is
+// accepted: it must not wait for the client. The answer fits the empty buffer
+// of a plain socket. Over TLS it would take a handshake first, and so there is
+// none.
 func (s *Server) refuse(c net.Conn, f *fault) {
 	s.reject.count(f)
-	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	if secure, ok := c.(interface{ NetConn() net.Conn }); ok {
+		_ = secure.NetConn().Close()
+		return
+	}
+	_ = c.SetDeadline(time.Now().Add(10 * time.Millisecond))
 	_, _ = c.Write(appendRefusal(nil, f, time.Now()))
 	_ = c.Close()
 }
@@ -173,8 +179,7 @@ func newGatedConn(c net.Conn, addr netip.Addr, s *Server) *gatedConn {
 // together. Without that, a body of the largest size on every connection would
 // be more than the machine has, and a Content-Length is enough to claim it.
 func (c *gatedConn) claim(n int64) bool {
-	if c.s.large.Add(n) > c.s.limits.MaxBufferBytes {
-		c.s.large.Add(-n)
+	if !c.s.large.take(c.addr, n) {
 		return false
 	}
 	c.large.Add(n)
@@ -190,7 +195,7 @@ func (c *gatedConn) unclaim(n int64) {
 			return
 		}
 		if c.large.CompareAndSwap(have, have-n) {
-			c.s.large.Add(-n)
+			c.s.large.give(c.addr, n)
 			return
 		}
 	}

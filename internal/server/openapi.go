@@ -67,11 +67,11 @@ var descriptions = map[string]told{
 	"get /livez":        {"livez", "Whether requests are read and answered.", "health", "Status", nil},
 	"get /readyz":       {"readyz", "Whether requests should be sent here.", "health", "Status", []*fault{faultNotReady}},
 	"get /startupz":     {"startupz", "Whether the first attempt to load the models has ended.", "health", "Status", []*fault{faultNotReady}},
-	"get /metrics":      {"metrics", "Metrics in the Prometheus text format.", "health", "", nil},
+	"get /metrics":      {"metrics", "Metrics in the Prometheus text format.", "health", "", []*fault{faultScrapes}},
 	"get /metadata":     {"metadata", "The contract of the policy that answers /predict.", "models", "Metadata", []*fault{faultNotReady}},
 	"get /versions":     {"versions", "Every model and version, and its state.", "models", "Versions", nil},
 	"get /openapi.json": {"openapi", "This description.", "models", "Any", nil},
-	"post /warmup":      {"warmup", "Run every version once more. They are warm already.", "models", "Warmup", []*fault{faultNotReady}},
+	"post /warmup":      {"warmup", "Run the version that answers for each model once more. It is warm already.", "models", "Warmup", []*fault{faultNotReady}},
 	"post /predict":     {"predict", "Actions for observations, by the default model.", "predict", "Prediction", predictFaults},
 	"post /v1/models/{model}/predict": {
 		"predictModel", "Actions by the default version of a model.", "predict", "Prediction", append([]*fault{faultModel}, predictFaults...)},

@@ -2,9 +2,11 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 )
 
@@ -79,12 +81,26 @@ func newRoutes(s *Server) *routes {
 		metrics := fasthttpadaptor.NewFastHTTPHandler(s.o.MetricsHandler)
 		add(&endpoint{template: "/metrics", open: true, get: func(x *exchange) error {
 			metrics(x.ctx)
-			return nil
+			return metricsFault(&x.ctx.Response)
 		}})
 	}
 	r.anything = &endpoint{template: "*", allow: "GET, HEAD, POST, OPTIONS"}
 	r.notFound = &endpoint{template: "other"}
 	return r
+}
+
+// metricsFault gives the errors of the handler of metrics the form of all
+// others. It refuses scrapes beyond a few at once with 503.
+func metricsFault(r *fasthttp.Response) error {
+	status := r.StatusCode()
+	if status < fasthttp.StatusBadRequest {
+		return nil
+	}
+	r.Header.Del(fasthttp.HeaderContentEncoding)
+	if status == fasthttp.StatusServiceUnavailable {
+		return faultScrapes
+	}
+	return fmt.Errorf("the handler of metrics answered %d", status)
 }
 
 // find returns the endpoint of a path, and the model and version that the path

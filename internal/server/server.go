@@ -43,6 +43,11 @@ type Options struct {
 	// AllowedHosts are the names that a Host header may carry: "a.example",
 	// "*.example" for what is below it, "*" or an empty list for all.
 	AllowedHosts []string
+	// LoopbackOnly says that the server listens on this machine only. With no
+	// AllowedHosts it then answers over TCP for loopback addresses, localhost
+	// and names below it alone, or a page whose name was made to lead here
+	// could read what it answers.
+	LoopbackOnly bool
 	// CORSOrigins are the origins whose pages may call the server, or "*".
 	CORSOrigins []string
 
@@ -55,7 +60,8 @@ type Options struct {
 	Tracer trace.Tracer
 	// Logger takes what an operator should know; nil discards it.
 	Logger *slog.Logger
-	// AccessLog writes one line for each request.
+	// AccessLog writes one line for each request; those of open routes only at
+	// level debug.
 	AccessLog bool
 }
 
@@ -138,7 +144,7 @@ type Server struct {
 
 	http  *fasthttp.Server
 	limit connLimit
-	large atomic.Int64 // bytes claimed for large bodies
+	large bodyMemory
 	phase atomic.Int32 // phaseServing and those after it
 	pool  sync.Pool    // of *exchange
 
@@ -164,8 +170,10 @@ func New(b Backend, o Options) (*Server, error) {
 	if s.cors, err = parseCORS(o.CORSOrigins); err != nil {
 		return nil, err
 	}
+	s.hosts.loopback = o.LoopbackOnly && len(o.AllowedHosts) == 0
 	s.reject = newRejections(s.metrics)
 	s.limit.init(s.limits.MaxConns, s.limits.MaxConnsPerIP)
+	s.large.init(s.limits.MaxBufferBytes, s.limits.MaxBodyBytes)
 	s.metrics.Connections(s.limit.open)
 	s.routes = newRoutes(s)
 	s.pool.New = func() any { return &exchange{s: s} }

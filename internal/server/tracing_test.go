@@ -56,6 +56,21 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// TestProbesAreNotTraced holds that probes and scrapes make no spans.
+func TestProbesAreNotTraced(t *testing.T) {
+	recorder := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
+	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), Tracer: provider.Tracer("test"), MetricsHandler: emptyMetrics})
+	for _, p := range paths {
+		s.do(p.method, p.path, p.body)
+		spans := len(recorder.Ended())
+		recorder.Reset()
+		if p.open != (spans == 0) {
+			t.Errorf("%s %s: %d spans", p.method, p.path, spans)
+		}
+	}
+}
+
 func TestSpansOfErrors(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
@@ -127,4 +142,27 @@ func TestMetricsRoute(t *testing.T) {
 	if r := without.do("GET", "/metrics", ""); r.status != 404 {
 		t.Errorf("without metrics: %d", r.status)
 	}
+}
+
+// TestMetricsRouteFails holds that what the handler of metrics refuses is
+// answered in the form of all errors.
+func TestMetricsRouteFails(t *testing.T) {
+	f := func(status, want int, code string) {
+		t.Helper()
+		h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(status)
+			w.Write([]byte("private words"))
+		})
+		s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), MetricsHandler: h})
+		r := s.do("GET", "/metrics", "")
+		if r.status != want || r.code(t) != code || r.header.Get("Content-Type") != "application/json" || r.header.Get("Content-Encoding") != "" {
+			t.Errorf("%d: %d %v %q", status, r.status, r.header, r.body)
+		}
+		if later := r.header.Get("Retry-After"); (later != "") != (want == 503) {
+			t.Errorf("%d: Retry-After %q", status, later)
+		}
+	}
+	f(503, 503, "TOO_MANY_SCRAPES")
+	f(500, 500, "INTERNAL_ERROR")
 }

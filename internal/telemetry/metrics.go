@@ -45,7 +45,6 @@ type Metrics struct {
 	modelWarm      *prometheus.GaugeVec
 	modelHashed    *prometheus.GaugeVec
 	modelLoading   prometheus.Summary
-	modelWarming   prometheus.Summary
 	modelLoadFails *prometheus.CounterVec
 }
 
@@ -90,10 +89,9 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.modelWarm = gauges(m, "carla_rl_model_warmed_up", "1 where the version has been run since it was loaded.", "model", "version")
 	m.modelHashed = gauges(m, "carla_rl_model_hashed", "1 where the version's card carries the hashes of its files.", "model", "version")
 	m.modelLoading = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_loading_duration_seconds", Help: "Time to read, verify and compile a version."})
-	m.modelWarming = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_warmup_duration_seconds", Help: "Time to warm up a version."})
 	m.modelLoadFails = counters(m, "carla_rl_model_load_failures_total", "Attempts to load a version that failed.", "model", "version")
 
-	m.registry.MustRegister(m.httpDuration, m.inferenceDuration, m.batchSize, m.queueDuration, m.panics, m.modelLoading, m.modelWarming,
+	m.registry.MustRegister(m.httpDuration, m.inferenceDuration, m.batchSize, m.queueDuration, m.panics, m.modelLoading,
 		ancestorNames{requests: m.httpRequests, duration: m.httpDuration},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carla_rl_service_uptime_seconds", Help: "Time since the process started."},
@@ -215,13 +213,6 @@ func (m *Metrics) ModelState(model, version string, ready, warm, hashed bool) {
 	m.modelHashed.WithLabelValues(model, version).Set(number(hashed))
 }
 
-// ModelGone forgets a version that is no longer there.
-func (m *Metrics) ModelGone(model, version string) {
-	for _, v := range []*prometheus.GaugeVec{m.modelLoaded, m.modelWarm, m.modelHashed} {
-		v.DeleteLabelValues(model, version)
-	}
-}
-
 // ModelLoaded observes an attempt to load a version.
 func (m *Metrics) ModelLoaded(model, version string, took time.Duration, err error) {
 	if err != nil {
@@ -230,9 +221,6 @@ func (m *Metrics) ModelLoaded(model, version string, took time.Duration, err err
 	}
 	m.modelLoading.Observe(took.Seconds())
 }
-
-// ModelWarmed observes a warm-up.
-func (m *Metrics) ModelWarmed(took time.Duration) { m.modelWarming.Observe(took.Seconds()) }
 
 func number(b bool) float64 {
 	if b {

@@ -60,7 +60,6 @@ func filled() *telemetry.Metrics {
 	m.ModelState("carla-ppo", "v0.0.9", false, false, true)
 	m.ModelLoaded("carla-ppo", "v0.1.0", 20*time.Millisecond, nil)
 	m.ModelLoaded("carla-ppo", "v0.0.9", 0, errors.New("no file"))
-	m.ModelWarmed(time.Millisecond)
 	return m
 }
 
@@ -98,16 +97,11 @@ func TestMetrics(t *testing.T) {
 		`carla_rl_model_hashed{model="carla-ppo",version="v0.0.9"} 1`,
 		`carla_rl_model_load_failures_total{model="carla-ppo",version="v0.0.9"} 1`,
 		`carla_rl_model_loading_duration_seconds_count 1`,
-		`carla_rl_model_warmup_duration_seconds_count 1`,
 	)
 	for _, want := range []string{`carla_rl_build_info{build_date="today",commit="abc",go_version="go`, "carla_rl_service_uptime_seconds ", "carla_rl_service_startup_timestamp_seconds ", "go_goroutines ", "go_memstats_heap_alloc_bytes "} {
 		if !strings.Contains(body, want) {
 			t.Errorf("nothing begins with %q", want)
 		}
-	}
-	m.ModelGone("carla-ppo", "v0.0.9")
-	if body := scrape(t, m, ""); strings.Contains(body, `carla_rl_model_loaded{model="carla-ppo",version="v0.0.9"}`) {
-		t.Error("a version that is gone still has a state")
 	}
 }
 
