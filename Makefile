@@ -108,7 +108,7 @@ e2e: ## End-to-end tests: the built binary over the wire.
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the house configuration.
-	$(GOLANGCI_LINT) run ./...
+	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run make fmt" >&2; exit 1; }
 
 .PHONY: fmt
