@@ -164,7 +164,7 @@ func (d *decoder) build(r *rawTensor) (*graph.Tensor, error) {
 	}
 	t := &graph.Tensor{DType: dt, Shape: shape}
 	if packed {
-		fillRaw(t, raw, n)
+		t.Fill(raw, n)
 		return t, nil
 	}
 	return t, fillInts(t, r.ints)
@@ -218,47 +218,6 @@ func (d *decoder) outside(r *rawTensor, want int) ([]byte, error) {
 
 func float32At(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }
 
-// fillRaw reads n elements in little-endian order.
-func fillRaw(t *graph.Tensor, b []byte, n int) {
-	le := binary.LittleEndian
-	switch t.DType {
-	case graph.Float64:
-		t.F64 = make([]float64, n)
-		for i := range t.F64 {
-			t.F64[i] = math.Float64frombits(le.Uint64(b[8*i:]))
-		}
-		return
-	case graph.Float32, graph.Float16, graph.BFloat16:
-		t.F32 = make([]float32, n)
-		for i := range t.F32 {
-			switch t.DType {
-			case graph.Float32:
-				t.F32[i] = float32At(b[4*i:])
-			default:
-				t.F32[i] = half(t.DType, le.Uint16(b[2*i:]))
-			}
-		}
-		return
-	}
-	t.I64 = make([]int64, n)
-	for i := range t.I64 {
-		switch t.DType {
-		case graph.Int64:
-			t.I64[i] = int64(le.Uint64(b[8*i:]))
-		case graph.Int32:
-			t.I64[i] = int64(int32(le.Uint32(b[4*i:])))
-		case graph.Int16:
-			t.I64[i] = int64(int16(le.Uint16(b[2*i:])))
-		case graph.Int8:
-			t.I64[i] = int64(int8(b[i]))
-		case graph.Bool:
-			t.I64[i] = int64(min(b[i], 1))
-		default:
-			t.I64[i] = int64(b[i])
-		}
-	}
-}
-
 // fillInts reads elements that are held as numbers; those of half precision
 // are their bits.
 func fillInts(t *graph.Tensor, ints []int64) error {
@@ -268,7 +227,7 @@ func fillInts(t *graph.Tensor, ints []int64) error {
 			if x < 0 || x > math.MaxUint16 {
 				return fmt.Errorf("value %d is %d, the bits of a %v were expected", i, x, t.DType)
 			}
-			t.F32[i] = half(t.DType, uint16(x))
+			t.F32[i] = graph.WidenHalf(t.DType, uint16(x))
 		}
 		return nil
 	}
@@ -296,27 +255,6 @@ func integerRange(dt graph.DType) (least, most int64) {
 	}
 	bits := 8 * dt.Bytes()
 	return -1 << (bits - 1), 1<<(bits-1) - 1
-}
-
-// half widens a number of half precision.
-func half(dt graph.DType, h uint16) float32 {
-	if dt == graph.BFloat16 {
-		return math.Float32frombits(uint32(h) << 16)
-	}
-	sign, exp, frac := float32(1), int(h>>10&31), float64(h&1023)
-	if h>>15 == 1 {
-		sign = -1
-	}
-	switch exp {
-	case 0:
-		return sign * float32(math.Ldexp(frac, -24))
-	case 31:
-		if frac != 0 {
-			return float32(math.NaN())
-		}
-		return sign * float32(math.Inf(1))
-	}
-	return sign * float32(math.Ldexp(1024+frac, exp-25))
 }
 
 // port reads a ValueInfoProto: an input or an output of the graph.

@@ -171,6 +171,6 @@ func (e *entry) tensor(b []byte) (*graph.Tensor, error) {
 		return nil, fmt.Errorf("%d bytes, shape %v of %s takes %d", len(b), e.shape, e.dtype, want)
 	}
 	t := &graph.Tensor{DType: dt, Shape: shape}
-	fill(t, b, int(n))
+	t.Fill(b, int(n))
 	return t, nil
 }

@@ -130,40 +130,16 @@ func (s *Storage) fill(t *graph.Tensor, n, offset int, size, stride []int64) {
 	case graph.Float32:
 		t.F32 = make([]float32, n)
 		s.each(n, offset, size, stride, func(i, at int) { t.F32[i] = math.Float32frombits(s.order.Uint32(s.data[4*at:])) })
-	case graph.Float16:
+	case graph.Float16, graph.BFloat16:
 		t.F32 = make([]float32, n)
-		s.each(n, offset, size, stride, func(i, at int) { t.F32[i] = float16(s.order.Uint16(s.data[2*at:])) })
-	case graph.BFloat16:
-		t.F32 = make([]float32, n)
-		s.each(n, offset, size, stride, func(i, at int) {
-			t.F32[i] = math.Float32frombits(uint32(s.order.Uint16(s.data[2*at:])) << 16)
-		})
+		s.each(n, offset, size, stride, func(i, at int) { t.F32[i] = graph.WidenHalf(t.DType, s.order.Uint16(s.data[2*at:])) })
 	case graph.Float64:
 		t.F64 = make([]float64, n)
 		s.each(n, offset, size, stride, func(i, at int) { t.F64[i] = math.Float64frombits(s.order.Uint64(s.data[8*at:])) })
 	default:
 		t.I64 = make([]int64, n)
-		s.each(n, offset, size, stride, func(i, at int) { t.I64[i] = s.integer(at) })
+		s.each(n, offset, size, stride, func(i, at int) { t.I64[i] = graph.IntegerAt(t.DType, s.order, s.data, at) })
 	}
-}
-
-func (s *Storage) integer(at int) int64 {
-	switch s.DType {
-	case graph.Int64:
-		return int64(s.order.Uint64(s.data[8*at:]))
-	case graph.Int32:
-		return int64(int32(s.order.Uint32(s.data[4*at:])))
-	case graph.Int16:
-		return int64(int16(s.order.Uint16(s.data[2*at:])))
-	case graph.Int8:
-		return int64(int8(s.data[at]))
-	case graph.Bool:
-		if s.data[at] != 0 {
-			return 1
-		}
-		return 0
-	}
-	return int64(s.data[at])
 }
 
 // each calls f with the number of an element in row-major order and its
@@ -182,19 +158,6 @@ func (s *Storage) each(n, offset int, size, stride []int64, f func(i, at int)) {
 			index[d] = 0
 		}
 	}
-}
-
-// float16 widens an IEEE 754 half, which is exact.
-func float16(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10)&0x1f, uint32(h)&0x3ff
-	switch exp {
-	case 0x1f: // infinity or NaN
-		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
-	case 0: // zero or denormal: frac * 2^-24
-		f := float32(frac) * (1.0 / (1 << 24))
-		return math.Float32frombits(math.Float32bits(f) | sign)
-	}
-	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
 }
 
 // NonFinite returns the names of the tensors that hold a NaN or an infinity.
