@@ -33,6 +33,23 @@ func NumpyGlobals() []string {
 	}
 }
 
+// NumpyRandomGlobals are the names of the random states that spaces and
+// wrappers carry along. They are read as inert objects and not used.
+func NumpyRandomGlobals() []string {
+	return []string{
+		"numpy.random._pickle.__randomstate_ctor",
+		"numpy.random._pickle.__generator_ctor",
+		"numpy.random._pickle.__bit_generator_ctor",
+		"numpy.random._mt19937.MT19937",
+		"numpy.random._pcg64.PCG64",
+		"numpy.random._pcg64.PCG64DXSM",
+		"numpy.random._philox.Philox",
+		"numpy.random._sfc64.SFC64",
+		"numpy.random.bit_generator.SeedSequence",
+		"numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
+	}
+}
+
 // maxExact is the largest integer below which all have a float64.
 const maxExact = 1 << 53
 

@@ -30,8 +30,8 @@ var (
 	numpyModules = []string{"numpy", "numpy.core._multiarray_umath", "numpy._core._multiarray_umath", "numpy.core.umath", "numpy._core.umath"}
 )
 
-// vecNormalizeGlobals are those of the spaces and the random state that a
-// VecNormalize carries along.
+// vecNormalizeGlobals are those of a VecNormalize and of the spaces that it
+// carries along.
 var vecNormalizeGlobals = []string{
 	"stable_baselines3.common.running_mean_std.RunningMeanStd",
 	"gym.spaces.box.Box", "gymnasium.spaces.box.Box",
@@ -41,20 +41,11 @@ var vecNormalizeGlobals = []string{
 	"gym.spaces.multi_binary.MultiBinary", "gymnasium.spaces.multi_binary.MultiBinary",
 	"gym.spaces.tuple.Tuple", "gymnasium.spaces.tuple.Tuple",
 	"gym.utils.seeding.RandomNumberGenerator",
-	"numpy.random._pickle.__randomstate_ctor",
-	"numpy.random._pickle.__generator_ctor",
-	"numpy.random._pickle.__bit_generator_ctor",
-	"numpy.random._mt19937.MT19937",
-	"numpy.random._pcg64.PCG64",
-	"numpy.random._pcg64.PCG64DXSM",
-	"numpy.random._philox.Philox",
-	"numpy.random._sfc64.SFC64",
-	"numpy.random.bit_generator.SeedSequence",
-	"numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
 }
 
 func init() {
 	globals.Add(pickle.NumpyGlobals()...)
+	globals.Add(pickle.NumpyRandomGlobals()...)
 	globals.Add(vecNormalizeGlobals...)
 	def := func(modules []string, name string, build func(*pickle.Object) (*Preprocessor, error)) {
 		for _, m := range modules {

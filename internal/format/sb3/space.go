@@ -55,20 +55,11 @@ var spaceGlobals = func() pickle.AllowList {
 		}
 		l.Add(lib + ".utils.seeding.RandomNumberGenerator")
 	}
+	l.Add(pickle.NumpyRandomGlobals()...)
 	l.Add(
 		"collections.OrderedDict",
 		"copyreg._reconstructor",
 		"builtins.object",
-		"numpy.random._pickle.__randomstate_ctor",
-		"numpy.random._pickle.__generator_ctor",
-		"numpy.random._pickle.__bit_generator_ctor",
-		"numpy.random._mt19937.MT19937",
-		"numpy.random._pcg64.PCG64",
-		"numpy.random._pcg64.PCG64DXSM",
-		"numpy.random._philox.Philox",
-		"numpy.random._sfc64.SFC64",
-		"numpy.random.bit_generator.SeedSequence",
-		"numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
 		"numpy.float16", "numpy.float32", "numpy.float64",
 		"numpy.int8", "numpy.int16", "numpy.int32", "numpy.int64", "numpy.uint8", "numpy.bool_", "numpy.bool",
 	)

@@ -13,22 +13,14 @@ func weightGlobals() pickle.AllowList {
 		"builtins.set",
 		"builtins.frozenset",
 		"builtins.bytearray",
-		"_codecs.encode",
 		"torch._utils._rebuild_tensor",
 		"torch._utils._rebuild_tensor_v2",
 		"torch._utils._rebuild_parameter",
 		"torch._utils._rebuild_parameter_with_state",
 		"torch.Size",
 		"torch.device",
-		"numpy.dtype",
-		"numpy.ndarray",
-		"numpy.core.multiarray._reconstruct",
-		"numpy.core.multiarray.scalar",
-		"numpy.core.numeric._frombuffer",
-		"numpy._core.multiarray._reconstruct",
-		"numpy._core.multiarray.scalar",
-		"numpy._core.numeric._frombuffer",
 	)
+	l.Add(pickle.NumpyGlobals()...)
 	for name := range storageTypes {
 		l.Add("torch."+name, "torch.cuda."+name)
 	}
