@@ -106,41 +106,7 @@ func (c *Calls) Errorf(format string, args ...any) { c.in.errorf(format, args...
 // nil where they are not known; a shape in the options comes before the one
 // that is given.
 func (c *Calls) Input(name string, dt graph.DType, shape graph.Shape) Value {
-	in := c.in
-	for _, s := range in.slots {
-		if s.name == name {
-			in.unsupported("two inputs of the name %s", name)
-		}
-	}
-	if len(in.slots) >= graph.MaxPorts {
-		in.limit("more than %d inputs", graph.MaxPorts)
-	}
-	s := &slot{name: name, dtype: dt, shape: shape}
-	in.slots = append(in.slots, s)
-	if given, ok := in.o.InputShapes[name]; ok {
-		s.shape = append(graph.Shape{}, given...)
-	}
-	if h, ok := in.hints[name]; ok {
-		if s.shape == nil {
-			s.shape = h.shape
-		}
-		if h.dtype != graph.Invalid {
-			s.dtype = h.dtype
-		}
-	}
-	if s.shape == nil {
-		return &tensor{slot: s, pending: true, memory: &memory{}}
-	}
-	if err := s.shape.Check(); err != nil {
-		in.errorf("shape of input %s: %w", name, err)
-	}
-	if dt = s.dtype; dt == graph.Invalid {
-		dt = graph.Float32
-	}
-	s.v = in.g.Input(name, dt, s.shape)
-	t := newTensor(s.v)
-	t.slot = s
-	return t
+	return c.in.open(&slot{name: name, dtype: dt, shape: shape})
 }
 
 // Parameter returns a tensor of the file, the same for tied weights. A

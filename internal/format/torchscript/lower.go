@@ -179,24 +179,30 @@ func (in *interp) argument(p param, example value) value {
 
 // input makes one input of the graph, pending where its shape is not known.
 func (in *interp) input(name string, example value) *tensor {
-	for _, s := range in.slots {
-		if s.name == name {
-			in.unsupported("two inputs of the name %s", name)
+	s := &slot{name: name}
+	if ex, ok := example.(*graph.Tensor); ok {
+		s.dtype = ex.DType
+		s.shape = exampleShape(ex.Shape, ex.DType, in.tracedRows)
+	}
+	return in.open(s)
+}
+
+// open makes the input of a slot whose type and shape are what the file tells;
+// the options come before it, the hints of an earlier attempt fill in.
+func (in *interp) open(s *slot) *tensor {
+	for _, other := range in.slots {
+		if other.name == s.name {
+			in.unsupported("two inputs of the name %s", s.name)
 		}
 	}
 	if len(in.slots) >= graph.MaxPorts {
 		in.limit("more than %d inputs", graph.MaxPorts)
 	}
-	s := &slot{name: name}
 	in.slots = append(in.slots, s)
-	if ex, ok := example.(*graph.Tensor); ok {
-		s.dtype = ex.DType
-		s.shape = exampleShape(ex.Shape, ex.DType, in.tracedRows)
+	if given, ok := in.o.InputShapes[s.name]; ok {
+		s.shape = append(graph.Shape{}, given...)
 	}
-	if shape, ok := in.o.InputShapes[name]; ok {
-		s.shape = append(graph.Shape{}, shape...)
-	}
-	if h, ok := in.hints[name]; ok {
+	if h, ok := in.hints[s.name]; ok {
 		if s.shape == nil {
 			s.shape = h.shape
 		}
@@ -213,13 +219,13 @@ func (in *interp) input(name string, example value) *tensor {
 		s.shape = s.shape.For(1)
 	}
 	if err := s.shape.Check(); err != nil {
-		in.fail(&RunError{Pos: in.pos, Err: fmt.Errorf("shape of input %s: %w", name, err)})
+		in.errorf("shape of input %s: %w", s.name, err)
 	}
 	dt := s.dtype
 	if dt == graph.Invalid {
 		dt = graph.Float32
 	}
-	s.v = in.g.Input(name, dt, s.shape)
+	s.v = in.g.Input(s.name, dt, s.shape)
 	t := newTensor(s.v)
 	t.slot = s
 	return t
