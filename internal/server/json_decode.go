@@ -179,14 +179,16 @@ func (d *decoder) observations() bool {
 	if d.next() != '[' {
 		return d.wrongKind("body.observations", kindList, "an array of observations", 1)
 	}
+	return d.list("body.observations", nil)
+}
+
+// list reads the rows of an array that has been opened: observations, or where
+// f is given the values of that one feature.
+func (d *decoder) list(field string, f *policy.Feature) bool {
 	rows := 0
 	if !d.empty(']') {
 		for {
-			if d.full() {
-				if !d.skip(2) {
-					return false
-				}
-			} else if !d.observation(rows) {
+			if !d.element(rows, f) {
 				return false
 			}
 			rows++
@@ -200,7 +202,17 @@ func (d *decoder) observations() bool {
 		}
 	}
 	d.rows = rows
-	return d.countRows("body.observations", rows)
+	return d.countRows(field, rows)
+}
+
+func (d *decoder) element(row int, f *policy.Feature) bool {
+	switch {
+	case d.full():
+		return d.skip(2)
+	case f == nil:
+		return d.observation(row)
+	}
+	return d.row(row, d.grow(row), f)
 }
 
 func (d *decoder) countRows(field string, rows int) bool {
@@ -463,28 +475,7 @@ func (d *decoder) nested() bool {
 	if d.next() != '[' {
 		return d.wrongKind("body.obs", kindList, "an array of "+sizeWords(f.Shape)+", or an array of such", 1)
 	}
-	rows := 0
-	if !d.empty(']') {
-		for {
-			if d.full() {
-				if !d.skip(2) {
-					return false
-				}
-			} else if !d.row(rows, d.grow(rows), f) {
-				return false
-			}
-			rows++
-			more, ok := d.more(']')
-			if !ok {
-				return false
-			}
-			if !more {
-				break
-			}
-		}
-	}
-	d.rows = rows
-	return d.countRows("body.obs", rows)
+	return d.list("body.obs", f)
 }
 
 func (d *decoder) row(row, at int, f *policy.Feature) bool {
