@@ -46,7 +46,11 @@ func compose(src *sources) (*Policy, error) {
 	if network, err = lowerNetwork(src, p.description, false); err != nil {
 		return nil, fmt.Errorf("the stochastic form: %w", err)
 	}
-	p.contract.Stochastic = samples(network)
+	if !samples(network) {
+		p.stochastic = p.deterministic
+		return p, nil
+	}
+	p.contract.Stochastic = true
 	if p.stochastic, err = p.contract.build(src, network); err != nil {
 		return nil, fmt.Errorf("the stochastic form: %w", err)
 	}
@@ -200,13 +204,7 @@ func (c *Contract) postprocess(g *graph.Graph, src *sources, a *graph.Value) (*g
 	if err != nil {
 		return nil, err
 	}
-	low, high := make([]float32, 0, width), make([]float32, 0, width)
-	for i := range c.Actions {
-		for range c.Actions[i].Size {
-			low = append(low, float32(c.Actions[i].Low))
-			high = append(high, float32(c.Actions[i].High))
-		}
-	}
+	low, high := c.actionBounds()
 	switch src.postprocess(c) {
 	case "unscale":
 		// low + (a+1)/2·(high-low), as stable-baselines3's

@@ -57,3 +57,14 @@ func (c *Contract) ActionWidth() int {
 	}
 	return n
 }
+
+// actionBounds returns the bounds of each value of an action row.
+func (c *Contract) actionBounds() (low, high []float32) {
+	for i := range c.Actions {
+		for range c.Actions[i].Size {
+			low = append(low, float32(c.Actions[i].Low))
+			high = append(high, float32(c.Actions[i].High))
+		}
+	}
+	return low, high
+}

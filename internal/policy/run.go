@@ -46,13 +46,7 @@ func (p *Policy) newRunner() *Runner {
 	if p.contract.Stochastic {
 		r.stochastic = p.stochastic.plan.NewRunner()
 	}
-	for i := range p.contract.Actions {
-		a := &p.contract.Actions[i]
-		for range a.Size {
-			r.low = append(r.low, float32(a.Low))
-			r.high = append(r.high, float32(a.High))
-		}
-	}
+	r.low, r.high = p.contract.actionBounds()
 	r.warm()
 	return r
 }
