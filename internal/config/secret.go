@@ -8,9 +8,6 @@ type Secret struct{ text string }
 
 const redacted = "(set)"
 
-// NewSecret keeps text.
-func NewSecret(text string) Secret { return Secret{text} }
-
 // Reveal returns the text itself.
 func (s Secret) Reveal() string { return s.text }
 

@@ -173,10 +173,6 @@ func init() {
 	}
 }
 
-// Supported reports whether a node's operator has a lowering; the name is one
-// of Model.Ops.
-func Supported(op string) bool { _, ok := operators[op]; return ok }
-
 func (l *lowering) node(i int) {
 	n := &l.m.nodes[i]
 	l.n = n
