@@ -39,6 +39,16 @@ type LowerOptions struct {
 	// InputShapes gives the shape of inputs by name, with [graph.Batch] for the
 	// batch axis, where the file does not tell it.
 	InputShapes map[string][]int
+	// Rows asks for the computation of exactly that number of rows, with no
+	// batch axis in the graph; 0 is for any number of rows at once. A network
+	// whose rows cannot be told apart (control flow that depends on data, state
+	// in buffers) lowers only with Rows, and otherwise gives an error that wraps
+	// [graph.ErrMixesRows].
+	Rows int
+	// ActionMasks asks for an input "action_masks" after the observation, one
+	// number for each of Description.ActionMasks, 0 where the action may not
+	// be taken.
+	ActionMasks bool
 }
 
 // Description is what a file tells of itself without being run.
@@ -51,6 +61,12 @@ type Description struct {
 	// HasSampling tells whether some method draws random numbers when it is
 	// not deterministic.
 	HasSampling bool
+	// Recurrent tells that the network keeps state between the steps of an
+	// episode: its graph has states.
+	Recurrent bool
+	// ActionMasks is the number of mask values of a row, 0 for a policy that
+	// takes no masks.
+	ActionMasks int
 	// WeightsOnly tells that the file holds tensors and no computation.
 	WeightsOnly bool
 

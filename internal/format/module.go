@@ -16,7 +16,7 @@ func (n *moduleNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 	if o.Method != "" && o.Method != "forward" {
 		return nil, fmt.Errorf("method %q: a pickled module has only forward", o.Method)
 	}
-	return n.m.Lower(torchmodule.Options{InputShapes: o.InputShapes})
+	return n.m.Lower(torchmodule.Options{InputShapes: o.InputShapes, Rows: o.Rows})
 }
 
 // Describe tells what the file holds. The shape of the input is that which
@@ -42,7 +42,7 @@ func (n *programNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 	if o.Method != "" && o.Method != "forward" {
 		return nil, fmt.Errorf("method %q: a program of torch.export has only forward", o.Method)
 	}
-	return n.p.Lower(torchexport.Options{InputShapes: o.InputShapes})
+	return n.p.Lower(torchexport.Options{InputShapes: o.InputShapes, Rows: o.Rows})
 }
 
 // Describe tells what the archive holds.

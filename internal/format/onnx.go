@@ -25,7 +25,7 @@ func (n *onnxNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 	if o.Method != "" && o.Method != "forward" {
 		return nil, fmt.Errorf("method %q: an ONNX model has only forward", o.Method)
 	}
-	return n.m.Lower(onnx.Options{InputShapes: o.InputShapes})
+	return n.m.Lower(onnx.Options{InputShapes: o.InputShapes, Rows: o.Rows})
 }
 
 // Describe tells what the file holds.

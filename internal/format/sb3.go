@@ -21,7 +21,7 @@ func (n *agentNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 	if o.Method != "" && o.Method != "forward" {
 		return nil, fmt.Errorf("method %q: an agent of Stable-Baselines3 has only forward", o.Method)
 	}
-	return n.p.Lower(sb3.LowerOptions{Deterministic: o.Deterministic, InputShapes: o.InputShapes})
+	return n.p.Lower(sb3.LowerOptions{Deterministic: o.Deterministic, InputShapes: o.InputShapes, ActionMasks: o.ActionMasks})
 }
 
 // Describe tells what the zip holds.

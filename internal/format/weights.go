@@ -79,7 +79,7 @@ func (n *assembledNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 	if o.Method != "" && o.Method != "forward" {
 		return nil, fmt.Errorf("method %q: an architecture has only forward", o.Method)
 	}
-	return n.spec.Lower(n.weights.dict, architecture.Options{InputShapes: o.InputShapes})
+	return n.spec.Lower(n.weights.dict, architecture.Options{InputShapes: o.InputShapes, Rows: o.Rows})
 }
 
 // Describe tells what the file and the spec say together.

@@ -18,8 +18,33 @@ type Graph struct {
 	Inputs  []*Value // in the order in which the policy takes them
 	Nodes   []*Node
 	Outputs []Output // in the order in which the policy gives them
+	States  []State  // what is carried from one run to the next, in no order that matters
 
 	nextID int
+}
+
+// State pairs an input with an output: what leaves one run of an episode by
+// the output enters the next by the input, whose type and shape are the same.
+type State struct {
+	Input, Output int // indices into Graph.Inputs and Graph.Outputs
+
+	// Initial is what enters the first run, in the input's type and shape with
+	// the batch axis as 1, the same for every row; nil stands for zeros.
+	Initial *Tensor
+	// Reset is what enters the first run of each later episode, where that is
+	// not Initial; nil stands for Initial.
+	Reset *Tensor
+}
+
+// Batched tells whether some input has a batch axis. A graph without one is of
+// a fixed number of rows, most often one: rows then go through it in turn.
+func (g *Graph) Batched() bool {
+	for _, in := range g.Inputs {
+		if !in.Shape.Fixed() {
+			return true
+		}
+	}
+	return false
 }
 
 // Output is a value that leaves the graph under a name.

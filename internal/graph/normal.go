@@ -29,6 +29,7 @@ import (
 type Noise struct {
 	Seed uint64 // chosen by the caller, once an episode
 	Step uint64 // counts the runs of the episode
+	Row  uint64 // number of the first row of the run, where the rows are part of a larger batch
 }
 
 // NormalKey is the key of one run, which all its draws share.

@@ -16,6 +16,9 @@ type Options struct {
 	// InputShapes gives the shape of inputs by name, with graph.Batch for the
 	// batch axis, in place of what the file says.
 	InputShapes map[string][]int
+	// Rows asks for exactly that number of rows, without a batch axis; 0 is for
+	// any number.
+	Rows int
 }
 
 // Lower makes the graph of the model. A model for one row, as exports without

@@ -15,6 +15,9 @@ type Options struct {
 	// InputShapes gives the shape of inputs by name, with graph.Batch for the
 	// batch axis, where the file does not.
 	InputShapes map[string][]int
+	// Rows asks for exactly that number of rows, without a batch axis; 0 is for
+	// any number.
+	Rows int
 }
 
 // Lower makes the graph of the program.

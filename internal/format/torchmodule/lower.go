@@ -14,6 +14,9 @@ type Options struct {
 	// InputShapes gives the shape of the input by name, with graph.Batch for
 	// the batch axis, where the layers do not tell it.
 	InputShapes map[string][]int
+	// Rows asks for exactly that number of rows, without a batch axis; 0 is for
+	// any number.
+	Rows int
 }
 
 // InputName returns the name of the input: that of forward's parameter.

@@ -20,6 +20,9 @@ type LowerOptions struct {
 	// InputShapes gives the shape of inputs by name, with graph.Batch for the
 	// batch axis, where the file does not tell it.
 	InputShapes map[string][]int
+	// Rows asks for exactly that number of rows, without a batch axis; 0 is for
+	// any number.
+	Rows int
 }
 
 // Lower makes the graph of a method. Inputs whose shape the file does not tell
