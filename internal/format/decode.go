@@ -80,7 +80,7 @@ func decodeZip(data []byte) (Network, error) {
 		return &programNetwork{p}, nil
 	case z.HasRecord("archive_format") && !torch.IsTorchZip(z):
 		return nil, &unsupportedError{"unsupported: a package of torch.export without a program of one model in it: write it with torch.export.save"}
-	case sb3.IsZip(z):
+	case sb3.Is(z):
 		p, err := sb3.Decode(z)
 		if err != nil {
 			return nil, err

@@ -1,7 +1,7 @@
 // Package sb3 reads the zip files of Stable-Baselines3 and sb3-contrib: the
 // spaces, the architecture and the weights of a trained agent.
 //
-// A checked zip archive enters; a [Policy] leaves, which lowers itself into a
+// A checked zip archive, or the folder it was unzipped to, enters; a [Policy] leaves, which lowers itself into a
 // graph from the raw observation of the environment to the action that the
 // library's own predict gives. Of the member `data` only what inference needs
 // is decoded, by the pickle machine and with exact lists of names; code in it is
@@ -71,15 +71,25 @@ type Policy struct {
 	options options
 }
 
-// IsZip reports whether an archive is one that Stable-Baselines3 wrote.
-func IsZip(z *torch.Zip) bool {
+// Archive is where the members of an agent are: a zip, or the folder that it
+// was unzipped to.
+type Archive interface {
+	Has(name string) bool
+	Read(name string) ([]byte, error)
+}
+
+// Members returns the names of all members that [Decode] may read.
+func Members() []string { return []string{dataMember, weightsMember, versionMember, systemMember} }
+
+// Is reports whether an archive is one that Stable-Baselines3 wrote.
+func Is(z Archive) bool {
 	return z.Has(dataMember) && (z.Has(weightsMember) || z.Has(versionMember))
 }
 
 // Decode reads the agent of an archive. The weights are held against the spaces
 // and the architecture, so that a policy that decodes also lowers, but for those
 // whose refusal wraps [ErrUnsupported].
-func Decode(z *torch.Zip) (*Policy, error) {
+func Decode(z Archive) (*Policy, error) {
 	if !z.Has(dataMember) {
 		return nil, fail(dataMember, errors.New("the archive has no such member: not written by Stable-Baselines3"))
 	}
@@ -139,7 +149,7 @@ func (p *Policy) fromData(d *data) error {
 	return nil
 }
 
-func (p *Policy) readVersion(z *torch.Zip) error {
+func (p *Policy) readVersion(z Archive) error {
 	if !z.Has(versionMember) {
 		p.Notes = append(p.Notes, "The file does not say which version of Stable-Baselines3 wrote it.")
 	} else {
@@ -161,7 +171,7 @@ func (p *Policy) readVersion(z *torch.Zip) error {
 
 // readWeights decodes policy.pth, an archive in the archive or, from torch
 // before 1.6, a file of its own form.
-func (p *Policy) readWeights(z *torch.Zip) error {
+func (p *Policy) readWeights(z Archive) error {
 	if !z.Has(weightsMember) {
 		return fail(weightsMember, errors.New("the archive has no such member: it holds no weights"))
 	}
