@@ -11,6 +11,11 @@ const (
 	OpMatMul Op = "matmul" // a[...,M,K] b[...,K,N]
 	OpConv   Op = "conv"   // x[B,C,spatial...] W[O,C/groups,kernel...] b[O]?; stride, padding, dilation []int; groups int
 
+	// OpConvTranspose is the gradient of a convolution, as torch has it:
+	// x[B,C,spatial...] W[C,O/groups,kernel...] b[O]?; stride, padding,
+	// output_padding, dilation []int; groups int.
+	OpConvTranspose Op = "conv_transpose"
+
 	OpAdd     Op = "add"
 	OpSub     Op = "sub"
 	OpMul     Op = "mul"
@@ -18,6 +23,14 @@ const (
 	OpPow     Op = "pow"
 	OpMinimum Op = "minimum"
 	OpMaximum Op = "maximum"
+	OpAtan2   Op = "atan2"
+
+	// Division with remainder. The result of fmod has the sign of a, that of
+	// remainder the sign of b, floor_div is the quotient rounded down; an
+	// integer divided by 0 gives 0.
+	OpFmod      Op = "fmod"
+	OpRemainder Op = "remainder"
+	OpFloorDiv  Op = "floor_div"
 
 	OpEq    Op = "eq"
 	OpNe    Op = "ne"
@@ -60,8 +73,18 @@ const (
 	OpFloor      Op = "floor"
 	OpCeil       Op = "ceil"
 	OpRound      Op = "round" // half to even, as torch and numpy
+	OpTrunc      Op = "trunc"
 	OpSin        Op = "sin"
 	OpCos        Op = "cos"
+	OpTan        Op = "tan"
+	OpAsin       Op = "asin"
+	OpAcos       Op = "acos"
+	OpAtan       Op = "atan"
+	OpSinh       Op = "sinh"
+	OpCosh       Op = "cosh"
+	OpAsinh      Op = "asinh"
+	OpAcosh      Op = "acosh"
+	OpAtanh      Op = "atanh"
 	OpErf        Op = "erf"
 
 	OpCast       Op = "cast"        // dtype DType
@@ -77,6 +100,38 @@ const (
 	OpAmax       Op = "amax"        // axes []int, keepdim bool
 	OpAmin       Op = "amin"        // axes []int, keepdim bool
 	OpArgmax     Op = "argmax"      // axis int, keepdim bool; i64
+	OpProd       Op = "prod"        // axes []int, keepdim bool
+	OpCumsum     Op = "cumsum"      // axis int
+	OpCumprod    Op = "cumprod"     // axis int
+
+	// OpArgsort gives the positions of the elements along an axis in their
+	// order, equal ones in the order in which they stand; NaN is above all.
+	// A sort is its gather, the first k its slice.
+	OpArgsort Op = "argsort" // axis int, descending bool; i64
+
+	// OpTake takes whole parts of x along an axis, as an embedding does:
+	// x[a...,N,b...] index[i...] -> [a...,i...,b...]. OpGather takes single
+	// elements: x and index have the same dimensions but along the axis, and
+	// the result is x at the index along the axis, of the index's shape.
+	//
+	// An index counts from the end where it is negative. One out of range
+	// gives NaN, or the least i64 wrapped to an integer's type: a row that
+	// asks for what is not there spoils itself and no other.
+	OpTake   Op = "take"   // axis int
+	OpGather Op = "gather" // axis int
+
+	// OpIf runs one of two graphs: a condition (bool, one element) and what
+	// the graphs take -> what they give. Both have the captured operands as
+	// inputs, in order, and outputs of the same types and shapes. Nothing in
+	// it may have a batch axis.
+	OpIf Op = "if" // then, else *Graph
+
+	// OpLoop runs a graph again and again: a condition (bool, one element:
+	// whether to run the first time), the carried values, captured ones ->
+	// the carried values at the end. The body takes carried and captured
+	// values and gives the next condition and the next carried values. Nothing
+	// in it may have a batch axis.
+	OpLoop Op = "loop" // body *Graph, carried int, limit int
 
 	// OpNormal draws from the standard normal distribution in the shape and
 	// type of its operand, keyed by (seed, step, row, stream, element): the
