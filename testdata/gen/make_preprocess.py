@@ -260,6 +260,82 @@ def write_vec_normalize(out):
         write(out, name, protocols(env, 2, 4, 5), env.normalize_obs, source, rows)
 
 
+def write_dict_vec_normalize(out):
+    """VecNormalize of dict observations: `expect` and `input` are by key."""
+    import gymnasium
+    import stable_baselines3
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    spaces = gymnasium.spaces
+
+    class Env(gymnasium.Env):
+        """Draws from a generator, a picture among the rest."""
+
+        observation_space = spaces.Dict(
+            {
+                "goal": spaces.Box(-np.inf, np.inf, (2,), np.float32),
+                "image": spaces.Box(0, 255, (4, 4, 3), np.uint8),
+                "lamp": spaces.Discrete(4),
+                "speed": spaces.Box(-5, 5, (3,), np.float32),
+            }
+        )
+        action_space = spaces.Discrete(3)
+
+        def __init__(self):
+            self.random = np.random.RandomState(4)
+
+        def observe(self):
+            r = self.random
+            return {
+                "goal": r.normal([900, -3], [0.5, 20]).astype(np.float32),
+                "image": r.randint(0, 256, (4, 4, 3)).astype(np.uint8),
+                "lamp": int(r.randint(4)),
+                "speed": r.normal([1, 2, 3], [0.1, 1, 10]).astype(np.float32),
+            }
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return self.observe(), {"lap": 0}
+
+        def step(self, action):
+            return self.observe(), 1.0, False, False, {"lap": 1}
+
+    source = f"Stable-Baselines3 {stable_baselines3.__version__}, NumPy {np.__version__}"
+    for name, keys, options in (
+        ("vecnormalize_dict", ["goal", "image", "speed"], {}),
+        ("vecnormalize_dict_some_keys", ["speed"], {"clip_obs": 0.5, "epsilon": 1e-3}),
+        ("vecnormalize_dict_reward_only", ["speed"], {"norm_obs": False}),
+    ):
+        env = VecNormalize(DummyVecEnv([Env]), norm_obs_keys=keys, **options)
+        env.reset()
+        for _ in range(100):
+            env.step(np.zeros(1, np.int64))
+        directory = out / name
+        directory.mkdir(parents=True, exist_ok=True)
+        rows = [Env().observe() for _ in range(ROWS)]
+        rows = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
+        rows["goal"] = rows["goal"] + np.linspace(-3, 300, ROWS, dtype=np.float32)[:, None]
+        rows["speed"] = rows["speed"] * np.linspace(-1, 2, ROWS, dtype=np.float32)[:, None]
+        objects = protocols(env, 2, 4, 5)
+        for file, content in objects.values():
+            (directory / file).write_bytes(content)
+
+        def flat(values):
+            return {key: np.asarray(v, np.float64).reshape(ROWS, -1).tolist() for key, v in values.items()}
+
+        case = {
+            "schema": 1,
+            "name": "preprocess/" + name,
+            "format": "preprocessor",
+            "source": source,
+            "files": {key: file for key, (file, _) in objects.items()},
+            "keys": keys if options.get("norm_obs", True) else [],
+            "input_by_key": flat(rows),
+            "expect_by_key": flat(env.normalize_obs(rows)),
+        }
+        (directory / "cases.json").write_text(json.dumps(case) + "\n", encoding="utf-8")
+
+
 def write_plain(out, name):
     """Plain statistics: arrays, lists, arrays of other layouts."""
     fitted = data()
@@ -349,6 +425,7 @@ def main():
     write_scalers(out)
     write_transformers(out)
     write_vec_normalize(out)
+    write_dict_vec_normalize(out)
     write_features(out)
 
 

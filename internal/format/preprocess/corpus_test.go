@@ -1,7 +1,6 @@
 package preprocess_test
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -53,13 +52,18 @@ func decodeFile(t *testing.T, path string) *preprocess.Preprocessor {
 
 // apply runs rows through a preprocessor by the reference evaluator.
 func apply(p *preprocess.Preprocessor, rows [][]float64) (*graph.Tensor, error) {
-	n := len(rows[0])
 	g := graph.New("preprocess")
-	x := g.Input("obs", graph.Float32, graph.Shape{graph.Batch, n})
+	x := g.Input("obs", graph.Float32, graph.Shape{graph.Batch, len(rows[0])})
 	y, err := p.Lower(g, x)
 	if err != nil {
 		return nil, err
 	}
+	return run(g, y, rows)
+}
+
+// run evaluates a graph whose result is y.
+func run(g *graph.Graph, y *graph.Value, rows [][]float64) (*graph.Tensor, error) {
+	n := len(rows[0])
 	g.Output("features", y)
 	if err := g.Verify(); err != nil {
 		return nil, err
@@ -75,6 +79,29 @@ func apply(p *preprocess.Preprocessor, rows [][]float64) (*graph.Tensor, error) 
 		return nil, err
 	}
 	return out[0], nil
+}
+
+// applyNamed runs rows through what a preprocessor does to one part of an
+// observation.
+func applyNamed(p *preprocess.Preprocessor, key string, rows [][]float64) (*graph.Tensor, error) {
+	g := graph.New("preprocess")
+	x := g.Input("obs", graph.Float32, graph.Shape{graph.Batch, len(rows[0])})
+	y, err := p.LowerNamed(g, key, x)
+	if err != nil {
+		return nil, err
+	}
+	return run(g, y, rows)
+}
+
+func checkNamed(t *testing.T, p *preprocess.Preprocessor, key string, rows, want [][]float64) {
+	t.Helper()
+	got, err := applyNamed(p, key, rows)
+	if err == nil {
+		err = near(got, want)
+	}
+	if err != nil {
+		t.Errorf("%s: %v", key, err)
+	}
 }
 
 // near compares with the tolerance of the corpus.
@@ -173,7 +200,7 @@ func TestCorpusScalers(t *testing.T) {
 }
 
 func TestCorpusVecNormalize(t *testing.T) {
-	const cases = 15
+	const cases = 18
 	root, ok := corpus(t, cases)
 	if !ok {
 		return
@@ -182,6 +209,7 @@ func TestCorpusVecNormalize(t *testing.T) {
 	if err != nil || len(found) < cases {
 		t.Fatalf("%d files, at least %d were wanted: %v", len(found), cases, err)
 	}
+	named := 0
 	for _, path := range found {
 		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
 			var c struct {
@@ -194,18 +222,33 @@ func TestCorpusVecNormalize(t *testing.T) {
 				} `json:"vecnorm"`
 			}
 			readCase(t, filepath.Dir(path), &c)
-			if c.VecNorm.Keys != nil {
-				b, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := preprocess.Decode(b); !errors.Is(err, preprocess.ErrUnsupported) {
-					t.Errorf("dict observations: got %v, want unsupported", err)
-				}
+			p := decodeFile(t, path)
+			if c.VecNorm.Keys == nil {
+				check(t, p, matrix(t, c.Input.Obs), matrix(t, c.Normalized))
 				return
 			}
-			check(t, decodeFile(t, path), matrix(t, c.Input.Obs), matrix(t, c.Normalized))
+			named++
+			obs := c.Input.Obs.(map[string]any)
+			want, ok := c.Normalized.(map[string]any)
+			if !ok { // the goal follows the observation in one row
+				want = make(map[string]any)
+				for _, r := range c.Normalized.([]any) {
+					row, at := r.([]any), 0
+					for _, key := range []string{"observation", "desired_goal"} {
+						n := p.KeyWidth(key)
+						rows, _ := want[key].([]any)
+						want[key] = append(rows, row[at:at+n])
+						at += n
+					}
+				}
+			}
+			for key := range want {
+				checkNamed(t, p, key, matrix(t, obs[key]), matrix(t, want[key]))
+			}
 		})
+	}
+	if named < 3 {
+		t.Errorf("%d cases of dict observations, at least 3 were wanted", named)
 	}
 }
 

@@ -36,6 +36,7 @@ type Preprocessor struct {
 	values   int // numbers that its steps hold
 	features []string
 	steps    []step
+	parts    []part // of an observation that is a dict; there are no steps then
 	notes    []string
 }
 
@@ -73,8 +74,8 @@ func (p *Preprocessor) OutputWidth(n int) int {
 // where the preprocessor does not know them.
 func (p *Preprocessor) Features() []string { return p.features }
 
-// Identity reports whether rows leave as they enter.
-func (p *Preprocessor) Identity() bool { return len(p.steps) == 0 }
+// Identity reports whether observations leave as they enter.
+func (p *Preprocessor) Identity() bool { return len(p.steps) == 0 && len(p.parts) == 0 }
 
 // Describe says in a few lines what is done to an observation.
 func (p *Preprocessor) Describe() []string {
@@ -85,14 +86,23 @@ func (p *Preprocessor) Describe() []string {
 	for _, s := range p.steps {
 		lines = append(lines, s.String())
 	}
+	for _, part := range p.parts {
+		for _, s := range part.steps {
+			lines = append(lines, fmt.Sprintf("%.64q: %s", part.name, s))
+		}
+	}
 	if p.Identity() {
 		lines = append(lines, "leaves observations as they are")
 	}
 	return append(lines, p.notes...)
 }
 
-// Lower adds the operations to a graph. x is a row [B,N] of float32.
+// Lower adds the operations to a graph. x is a row [B,N] of float32. Where the
+// preprocessor has Keys, LowerNamed is the way.
 func (p *Preprocessor) Lower(g *graph.Graph, x *graph.Value) (*graph.Value, error) {
+	if len(p.parts) > 0 {
+		return nil, p.notFlat()
+	}
 	if len(x.Shape) != 2 || x.Shape[0] != graph.Batch || x.DType != graph.Float32 {
 		return nil, fmt.Errorf("preprocessor %s: takes rows [B,N] of f32, got %s of %s", p.kind, x.Shape, x.DType)
 	}

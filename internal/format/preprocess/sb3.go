@@ -1,15 +1,20 @@
 package preprocess
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
 
+// maxKeys bounds the keys of a dict observation.
+const maxKeys = 4096
+
 // vecNormalize reads clip((x - mean) / sqrt(var + epsilon)) of
-// stable-baselines3, as it is at test time: the statistics stand still and
-// rewards do not matter.
+// stable-baselines3, as it is at test time: the statistics stand still,
+// whatever `training` says, and rewards do not matter. An observation that is a
+// dict has statistics for each of its keys in norm_obs_keys.
 func vecNormalize(o *pickle.Object) (*Preprocessor, error) {
 	p := &Preprocessor{kind: o.Class.Name}
 	on, err := boolAttr(o, "norm_obs")
@@ -20,22 +25,6 @@ func vecNormalize(o *pickle.Object) (*Preprocessor, error) {
 		p.notes = append(p.notes, "norm_obs is false: only rewards were normalised")
 		return p, nil
 	}
-	rms, _ := o.Attr("obs_rms")
-	if _, ok := rms.(*pickle.Dict); ok {
-		return nil, fmt.Errorf("%w: VecNormalize of dict observations", ErrUnsupported)
-	}
-	r, ok := rms.(*pickle.Object)
-	if !ok || r.Class.Name != "RunningMeanStd" {
-		return nil, fmt.Errorf("obs_rms is a %s, a RunningMeanStd was wanted", pickle.TypeName(rms))
-	}
-	mean, err := running(r, "mean")
-	if err != nil {
-		return nil, err
-	}
-	variance, err := running(r, "var")
-	if err != nil {
-		return nil, err
-	}
 	epsilon, err := positive(o, "epsilon")
 	if err != nil {
 		return nil, err
@@ -44,35 +33,115 @@ func vecNormalize(o *pickle.Object) (*Preprocessor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(mean.values) != len(variance.values) {
-		return nil, fmt.Errorf("%d means and %d variances", len(mean.values), len(variance.values))
+	v, _ := o.Attr("obs_rms")
+	if rms, ok := v.(*pickle.Dict); ok {
+		return p, p.namedStatistics(o, rms, epsilon, bound)
 	}
-	std := column{"sqrt(obs_rms.var + epsilon)", make([]float64, len(variance.values))}
+	if keys, ok := o.Attr("norm_obs_keys"); ok && keys != (pickle.None{}) {
+		return nil, errors.New("norm_obs_keys is set and obs_rms is not a dict")
+	}
+	p.width, p.steps, err = runningStatistics(v, "obs_rms", epsilon, bound)
+	return p, err
+}
+
+// namedStatistics reads the statistics of the parts of an observation.
+func (p *Preprocessor) namedStatistics(o *pickle.Object, rms *pickle.Dict, epsilon, bound float64) error {
+	keys, err := normalizedKeys(o, rms)
+	if err != nil {
+		return err
+	}
+	seen := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		v, ok := rms.Get(key)
+		switch {
+		case !ok:
+			return fmt.Errorf("norm_obs_keys names %.64q, which obs_rms has no statistics of", key)
+		case seen[key]: // The library would normalise the raw value again, to the same.
+			continue
+		}
+		seen[key] = true
+		width, steps, err := runningStatistics(v, fmt.Sprintf("obs_rms[%.64q]", key), epsilon, bound)
+		if err != nil {
+			return err
+		}
+		p.parts = append(p.parts, part{key, width, steps})
+	}
+	if len(p.parts) == 0 {
+		p.notes = append(p.notes, "norm_obs_keys is empty: no part of the observation was normalised")
+	}
+	return nil
+}
+
+// normalizedKeys returns norm_obs_keys. Before version 1.2 there was no such
+// attribute, and every key was normalised.
+func normalizedKeys(o *pickle.Object, rms *pickle.Dict) ([]string, error) {
+	var items []pickle.Value
+	if v, ok := o.Attr("norm_obs_keys"); ok && v != (pickle.None{}) {
+		if items, ok = pickle.Items(v); !ok {
+			return nil, fmt.Errorf("norm_obs_keys is a %s, a list of names was wanted", pickle.TypeName(v))
+		}
+	} else {
+		for _, e := range rms.Entries {
+			items = append(items, e.Key)
+		}
+	}
+	if len(items) > maxKeys {
+		return nil, fmt.Errorf("%w: %d keys, at most %d are read", pickle.ErrLimit, len(items), maxKeys)
+	}
+	keys := make([]string, len(items))
+	for i, v := range items {
+		key, ok := v.(string)
+		if !ok {
+			return nil, fmt.Errorf("a key of the observation is a %s, a text was wanted", pickle.TypeName(v))
+		}
+		keys[i] = key
+	}
+	return keys, nil
+}
+
+// runningStatistics reads a RunningMeanStd. Statistics of images are those of
+// the row that an image makes.
+func runningStatistics(v pickle.Value, name string, epsilon, bound float64) (int, []step, error) {
+	r, ok := v.(*pickle.Object)
+	if !ok || r.Class.Name != "RunningMeanStd" {
+		return 0, nil, fmt.Errorf("%s is a %s, a RunningMeanStd was wanted", name, pickle.TypeName(v))
+	}
+	mean, err := running(r, name, "mean")
+	if err != nil {
+		return 0, nil, err
+	}
+	variance, err := running(r, name, "var")
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(mean.values) != len(variance.values) {
+		return 0, nil, fmt.Errorf("%s: %d means and %d variances", name, len(mean.values), len(variance.values))
+	}
+	std := column{fmt.Sprintf("sqrt(%s.var + epsilon)", name), make([]float64, len(variance.values))}
 	for i, v := range variance.values {
 		std.values[i] = math.Sqrt(v + epsilon)
 	}
 	if err := std.divisor(); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	if _, err := widthOf(mean); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	p.width = len(mean.values)
-	p.steps = []step{&normalize{mean.values, std.values}}
+	steps := []step{&normalize{mean.values, std.values}}
 	if !math.IsInf(bound, 1) {
-		p.steps = append(p.steps, &clip{-bound, bound})
+		steps = append(steps, &clip{-bound, bound})
 	}
-	return p, nil
+	return len(mean.values), steps, nil
 }
 
 // running reads a statistic of a RunningMeanStd, flattened to a row.
-func running(r *pickle.Object, name string) (column, error) {
-	v, _ := r.Attr(name)
+func running(r *pickle.Object, name, attr string) (column, error) {
+	v, _ := r.Attr(attr)
 	a, err := pickle.Numbers(v)
 	if err != nil {
-		return column{}, fmt.Errorf("obs_rms.%s: %w", name, err)
+		return column{}, fmt.Errorf("%s.%s: %w", name, attr, err)
 	}
-	c := column{"obs_rms." + name, a.Values}
+	c := column{name + "." + attr, a.Values}
 	if err := c.offset(); err != nil {
 		return column{}, err
 	}

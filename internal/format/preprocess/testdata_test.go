@@ -2,6 +2,7 @@ package preprocess_test
 
 import (
 	"path/filepath"
+	"slices"
 	"sort"
 	"testing"
 )
@@ -10,7 +11,7 @@ const testdata = "../../../testdata/preprocess"
 
 // Every preprocessor of the small corpus, in each form it was saved in.
 func TestTestdata(t *testing.T) {
-	const cases = 51
+	const cases = 54
 	found, err := filepath.Glob(filepath.Join(testdata, "*", "cases.json"))
 	if err != nil || len(found) < cases {
 		t.Fatalf("%d cases, at least %d were wanted: %v", len(found), cases, err)
@@ -22,6 +23,10 @@ func TestTestdata(t *testing.T) {
 			Input   [][]float64       `json:"input"`
 			Expect  [][]float64       `json:"expect"`
 			Float32 [][]float64       `json:"expect_float32_input"`
+
+			Keys        []string               `json:"keys"`
+			InputByKey  map[string][][]float64 `json:"input_by_key"`
+			ExpectByKey map[string][][]float64 `json:"expect_by_key"`
 		}
 		readCase(t, dir, &c)
 		var files []string
@@ -32,6 +37,15 @@ func TestTestdata(t *testing.T) {
 		for _, file := range files {
 			t.Run(filepath.Base(dir)+"/"+file, func(t *testing.T) {
 				p := decodeFile(t, filepath.Join(dir, file))
+				if c.InputByKey != nil {
+					if !slices.Equal(p.Keys(), c.Keys) {
+						t.Errorf("keys %q, want %q", p.Keys(), c.Keys)
+					}
+					for key, rows := range c.InputByKey {
+						checkNamed(t, p, key, rows, c.ExpectByKey[key])
+					}
+					return
+				}
 				if c.Float32 != nil {
 					check(t, p, c.Input, c.Float32)
 				}
