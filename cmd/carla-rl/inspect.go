@@ -85,19 +85,7 @@ func newStages(o *opened) (*stages, error) {
 		})
 	case o.preprocessor != nil:
 		st.steps = o.preprocessor.Describe()
-		return st, st.compile(func() (*graph.Graph, error) {
-			width := o.preprocessor.Width()
-			if width == 0 {
-				width = anyWidth
-			}
-			g := graph.New("preprocessor")
-			y, err := o.preprocessor.Lower(g, g.Input("x", graph.Float32, graph.Shape{graph.Batch, width}))
-			if err != nil {
-				return nil, err
-			}
-			g.Output("out", y)
-			return g, nil
-		})
+		return st, st.compile(func() (*graph.Graph, error) { return o.preprocessor.Graph(anyWidth) })
 	}
 	return st, nil
 }
