@@ -21,7 +21,7 @@ func (n *agentNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 	if o.Method != "" && o.Method != "forward" {
 		return nil, fmt.Errorf("method %q: an agent of Stable-Baselines3 has only forward", o.Method)
 	}
-	return n.p.Lower(sb3.LowerOptions{Deterministic: o.Deterministic, InputShapes: o.InputShapes, ActionMasks: o.ActionMasks})
+	return n.p.Lower(sb3.LowerOptions{Deterministic: o.Deterministic, InputShapes: o.InputShapes, ActionMasks: o.ActionMasks, Rows: o.Rows})
 }
 
 // Describe tells what the zip holds.
@@ -33,6 +33,8 @@ func describeAgent(p *sb3.Policy) Description {
 		Producer:    "Stable-Baselines3",
 		Methods:     []string{"forward"},
 		HasSampling: p.HasSampling(),
+		Recurrent:   p.Recurrent,
+		ActionMasks: p.ActionMasks(),
 		Spaces:      &Spaces{Action: spaceDescription("", p.Action), Named: p.Observation.Kind == sb3.Dict},
 	}
 	if p.Version != "" {

@@ -144,7 +144,56 @@ def answers(model, obs, masks=None):
     return out
 
 
-def write(out, name, algorithm, policy, observation, action, seed, masked=False, **kwargs):
+def rows_of(obs, rows):
+    if isinstance(obs, dict):
+        return {key: sub[rows] for key, sub in obs.items()}
+    return obs[rows]
+
+
+def sequence(model, obs, starts):
+    """The answers of a recurrent policy to one observation after the other."""
+    from sb3_contrib.common.recurrent.type_aliases import RNNStates
+
+    policy = model.policy
+    policy.set_training_mode(False)
+    lstm = policy.lstm_actor
+    zeros = th.zeros(lstm.num_layers, 1, lstm.hidden_size)
+    states, predicted = RNNStates((zeros, zeros), (zeros, zeros)), None
+    out = {}
+
+    def keep(name, value):
+        out.setdefault(name, []).extend(floats(value))
+
+    for i, start in enumerate(starts):
+        row, begins = rows_of(obs, slice(i, i + 1)), np.array([start])
+        action, predicted = policy.predict(row, state=predicted, episode_start=begins, deterministic=True)
+        keep("action", action)
+        with th.no_grad():
+            tensor, begin = policy.obs_to_tensor(row)[0], th.tensor(begins, dtype=th.float32)
+            dist, _ = policy.get_distribution(tensor, states.pi, begin)
+            inner = getattr(dist, "distribution", None)
+            if inner is None:
+                inner = dist.distributions
+            if isinstance(inner, list):
+                keep("logits", th.cat([d.logits for d in inner], dim=1))
+            elif hasattr(inner, "logits"):
+                keep("logits", inner.logits)
+            else:
+                keep("mean", inner.mean)
+                keep("std", inner.stddev)
+            _, value, log_prob, states = policy.forward(tensor, states, begin, deterministic=True)
+        keep("value", value.flatten())
+        keep("log_prob", log_prob)
+        for name, state in (("h_pi", states.pi[0]), ("c_pi", states.pi[1])):
+            keep(name, state.transpose(0, 1))
+        if policy.lstm_critic is not None:
+            keep("h_vf", states.vf[0].transpose(0, 1))
+            keep("c_vf", states.vf[1].transpose(0, 1))
+        assert np.allclose(predicted[0], states.pi[0])
+    return out
+
+
+def write(out, name, algorithm, policy, observation, action, seed, masked=False, asked=True, **kwargs):
     directory = out / name
     directory.mkdir(parents=True, exist_ok=True)
     th.manual_seed(seed)
@@ -155,6 +204,8 @@ def write(out, name, algorithm, policy, observation, action, seed, masked=False,
         model = algorithm(policy, World(observation, action), seed=seed, device="cpu", **kwargs)
     perturb(model.policy, seed)
     model.save(directory / "model.zip")
+    if not asked:  # it has no answer
+        return
     obs = sample(observation, seed)
 
     def recorded(x, file):
@@ -176,8 +227,12 @@ def write(out, name, algorithm, policy, observation, action, seed, masked=False,
         "squash_output": bool(model.policy.squash_output),
         "n": ROWS,
         "input": {"obs": recorded(obs, "obs.npy")},
-        "expect": answers(model, obs),
     }
+    if algorithm.__name__ == "RecurrentPPO":
+        starts = [i % 4 == 0 for i in range(ROWS)]
+        case.update(sequence=True, episode_start=starts, expect=sequence(model, obs, starts))
+    else:
+        case["expect"] = answers(model, obs)
     if masked:
         width = len(case["expect"]["logits"][0])
         masks = np.random.RandomState(seed).rand(ROWS, width) < 0.6
@@ -198,7 +253,7 @@ def write_old(out):
 
 
 def write_new(out):
-    from sb3_contrib import ARS, QRDQN, TQC, CrossQ, MaskablePPO
+    from sb3_contrib import ARS, QRDQN, TQC, CrossQ, MaskablePPO, RecurrentPPO
 
     vector, three = box(-2, 2, (5,)), box(np.array([-2, -1, 0], np.float32), np.array([3, 1, 0.5], np.float32), None)
     nn = th.nn
@@ -226,6 +281,15 @@ def write_new(out):
     write(out, "tqc", TQC, "MlpPolicy", vector, three, 24, policy_kwargs={**small, "n_quantiles": 3})
     write(out, "crossq", CrossQ, "MlpPolicy", vector, three, 25, policy_kwargs={"net_arch": {"pi": [8, 6], "qf": [6]}, "batch_norm_eps": 0.01})
     write(out, "ars_squashed", ARS, "MlpPolicy", vector, three, 26, policy_kwargs={"net_arch": [6], "with_bias": False})
+    write(out, "rppo_two_layers", RecurrentPPO, "MlpLstmPolicy", vector, three, 28, n_steps=8,
+          policy_kwargs={**small, "lstm_hidden_size": 4, "n_lstm_layers": 2, "lstm_kwargs": {"dropout": 0.5}})
+    write(out, "rppo_shared", RecurrentPPO, "MlpLstmPolicy", vector, three, 29, n_steps=8, use_sde=True,
+          policy_kwargs={**small, "lstm_hidden_size": 4, "shared_lstm": True, "enable_critic_lstm": False})
+    write(out, "rppo_no_critic", RecurrentPPO, "MultiInputLstmPolicy", spaces.Dict({"b": spaces.Discrete(3), "a": box(-1, 1, (2, 2))}),
+          spaces.MultiBinary(2), 30, n_steps=8,
+          policy_kwargs={"net_arch": [], "lstm_hidden_size": 4, "enable_critic_lstm": False, "lstm_kwargs": {"bias": False}})
+    write(out, "rppo_bidirectional", RecurrentPPO, "MlpLstmPolicy", vector, three, 51, asked=False, n_steps=8,
+          policy_kwargs={**small, "lstm_hidden_size": 2, "lstm_kwargs": {"bidirectional": True}})
 
 
 def write_large(out):

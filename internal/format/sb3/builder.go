@@ -23,7 +23,9 @@ type builder struct {
 	g       *graph.Graph
 	weights map[string]*graph.Tensor
 	used    map[string]bool
+	rows    int // graph.Batch, or the fixed number
 	streams int
+	states  []carried
 	err     error
 }
 
@@ -52,6 +54,16 @@ func (b *builder) add(op graph.Op, attrs graph.Attrs, in ...*graph.Value) *graph
 		return b.fail("%w", err)
 	}
 	return v
+}
+
+// input adds an input.
+func (b *builder) input(name string, dt graph.DType, shape graph.Shape) *graph.Value {
+	for _, in := range b.g.Inputs {
+		if in.Name == name {
+			return b.fail("%w: the observation has a part %s, a name that the policy uses itself", ErrUnsupported, name)
+		}
+	}
+	return b.g.Input(name, dt, shape)
 }
 
 // number is a constant without dimensions.

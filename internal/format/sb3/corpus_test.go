@@ -35,6 +35,7 @@ type agentCase struct {
 	UseSDE       bool            `json:"use_sde"`
 	Squash       bool            `json:"squash_output"`
 	Sequence     bool            `json:"sequence"`
+	EpisodeStart []bool          `json:"episode_start"`
 	Action       json.RawMessage `json:"action_space"`
 }
 
@@ -71,9 +72,6 @@ func decode(b []byte) (*sb3.Policy, error) {
 // refusals are the cases that are refused, with a part of the reason.
 var refusals = map[string]string{
 	"ppo_custom_extractor_byvalue": "__main__.CustomExt",
-	"rppo_cnn_lstm":                "recurrent policies",
-	"rppo_lstm_nocritic":           "recurrent policies",
-	"rppo_mlp_lstm":                "recurrent policies",
 }
 
 // TestCorpus holds every agent against the answers of its own library.
@@ -144,16 +142,20 @@ func (c *agentCase) channelsFirst(p *sb3.Policy) map[string][]int {
 // check evaluates a graph on the recorded observations.
 func (c *agentCase) check(t *testing.T, p *sb3.Policy, g *graph.Graph, expect map[string]any) {
 	t.Helper()
-	outs, err := graph.Evaluate(g, c.N, c.inputs(t, g), graph.Noise{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	outs := c.run(t, g, graph.Noise{})
 	if g.Outputs[0].Name != "action" {
 		t.Fatalf("the first output is %s", g.Outputs[0].Name)
 	}
-	for _, want := range []string{"action", "mean", "std", "log_std", "logits", "q_values", "value", "log_prob", "critic_q"} {
+	for _, want := range []string{
+		"action", "mean", "std", "log_std", "logits", "q_values", "value", "log_prob", "critic_q",
+		"h_pi", "c_pi", "h_vf", "c_vf",
+	} {
 		v, ok := expect[want]
-		i := slices.IndexFunc(g.Outputs, func(o graph.Output) bool { return o.Name == want })
+		name := want
+		if kind, part, state := strings.Cut(want, "_"); state && (part == "pi" || part == "vf") {
+			name = "lstm_" + part + "_" + kind + "_out"
+		}
+		i := slices.IndexFunc(g.Outputs, func(o graph.Output) bool { return o.Name == name })
 		switch {
 		case !ok:
 			continue
@@ -231,15 +233,7 @@ func (c *agentCase) checkSampling(t *testing.T, p *sb3.Policy) {
 	if draws != p.HasSampling() {
 		t.Fatalf("the graph draws: %v, the policy says %v", draws, p.HasSampling())
 	}
-	in := c.inputs(t, g)
-	a, err := graph.Evaluate(g, c.N, in, graph.Noise{Seed: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := graph.Evaluate(g, c.N, in, graph.Noise{Seed: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, b := c.run(t, g, graph.Noise{Seed: 1}), c.run(t, g, graph.Noise{Seed: 1})
 	for i := range a[0].Len() {
 		if a[0].At(i) != b[0].At(i) {
 			t.Fatalf("action %d is %v and %v with the same seed", i, a[0].At(i), b[0].At(i))
@@ -255,7 +249,7 @@ func (c *agentCase) inputs(t *testing.T, g *graph.Graph) []*graph.Tensor {
 		obs = c.Normalized
 	}
 	var out []*graph.Tensor
-	for _, in := range g.Inputs {
+	for _, in := range g.Inputs[:len(g.Inputs)-len(g.States)] {
 		v := obs
 		if m, ok := obs.(map[string]any); ok && m["npy"] == nil {
 			v = m[in.Name]

@@ -78,38 +78,6 @@ func (b *builder) noiseStd(logStd float32) float32 {
 	return float32(math.Log1p(float64(logStd+distributionEps))) + 1
 }
 
-// logits normalises the logits of one Categorical.
-func (b *builder) logits(x *graph.Value) *graph.Value {
-	return b.add(graph.OpLogSoftmax, graph.Attrs{"axis": 1}, x)
-}
-
-// mask makes the actions that are not allowed as good as impossible.
-func (b *builder) mask(logits, allowed *graph.Value) *graph.Value {
-	return b.logits(b.add(graph.OpWhere, nil, allowed, logits, b.number(-1e8)))
-}
-
-// categorical returns the column of the likeliest category, or of a draw: the
-// category whose logit less the logarithm of an exponential draw is greatest.
-// Half the sum of two squared Gaussians is such a draw.
-func (b *builder) categorical(logits *graph.Value, deterministic bool) *graph.Value {
-	if !deterministic {
-		m, n := b.normal(logits), b.normal(logits)
-		e := b.add(graph.OpAdd, nil, b.add(graph.OpMul, nil, m, m), b.add(graph.OpMul, nil, n, n))
-		logits = b.add(graph.OpSub, nil, logits, b.add(graph.OpLog, nil, e))
-	}
-	return b.add(graph.OpArgmax, graph.Attrs{"axis": 1, "keepdim": true}, logits)
-}
-
-// chosen returns the logit of a category, of shape [B].
-func (b *builder) chosen(logits, category *graph.Value) *graph.Value {
-	index := make([]int64, b.width(logits))
-	for i := range index {
-		index[i] = int64(i)
-	}
-	is := b.add(graph.OpEq, nil, category, b.g.Constant("", &graph.Tensor{DType: graph.Int64, Shape: graph.Shape{len(index)}, I64: index}))
-	return b.sum(b.add(graph.OpWhere, nil, is, logits, b.number(0)))
-}
-
 // bernoulli returns rows of 0 and 1: the rounded probabilities, or draws. A
 // draw is 1 where the logit is greater than that of a uniform number, which is
 // the difference of the logarithms of two exponential draws.
@@ -148,5 +116,5 @@ func (b *builder) toSpace(a *graph.Value) *graph.Value {
 		a = b.add(graph.OpMaximum, nil, a, b.row("action_low", s.Low))
 		a = b.add(graph.OpMinimum, nil, a, b.row("action_high", s.High))
 	}
-	return b.reshape(a, append([]int{graph.Batch}, s.Shape...)...)
+	return b.reshape(a, append([]int{b.rows}, s.Shape...)...)
 }

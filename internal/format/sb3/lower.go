@@ -13,9 +13,6 @@ const (
 	maxLogStd = 2.0
 )
 
-// actionMasksInput is the name of the input of masks.
-const actionMasksInput = "action_masks"
-
 // LowerOptions say which computation of a policy is wanted.
 type LowerOptions struct {
 	// Deterministic wants the likeliest action instead of a draw. Policies
@@ -26,8 +23,11 @@ type LowerOptions struct {
 	// takes them so, in all other cases with the channels last.
 	InputShapes map[string][]int
 	// ActionMasks adds the input action_masks to a policy of MaskablePPO: true
-	// for each action that is allowed, the parts of a MultiDiscrete in a row.
+	// for each action that is allowed, [Policy.ActionMasks] of them in a row.
 	ActionMasks bool
+	// Rows asks for exactly that number of rows, without a batch axis; 0 is for
+	// any number.
+	Rows int
 }
 
 // Lower makes the graph of the policy, from the raw observation (after
@@ -43,17 +43,19 @@ type LowerOptions struct {
 //	value        of the observation
 //	log_prob     of the action before clipping
 //	critic_q     of the action, one for each critic
+//
+// A recurrent policy has states: see [Policy.Recurrent].
 func (p *Policy) Lower(o LowerOptions) (*graph.Graph, error) {
-	if p.Recurrent {
-		return nil, fmt.Errorf("%w: recurrent policies (%s of sb3-contrib) are not read by this release: %s", ErrUnsupported, p.class.name.Name, wayOut)
-	}
 	if o.ActionMasks && !p.class.maskable {
 		return nil, fmt.Errorf("%s takes no action masks", p.PolicyClass)
 	}
 	b := newBuilder(p)
+	if b.rows = graph.Batch; o.Rows > 0 {
+		b.rows = o.Rows
+	}
 	obs := b.observe(o.InputShapes)
 	switch p.class.kind {
-	case actorCritic:
+	case actorCritic, recurrent:
 		b.actorCritic(obs, o)
 	case deepQ, quantileQ:
 		b.qNetwork(obs)
@@ -64,6 +66,7 @@ func (p *Policy) Lower(o LowerOptions) (*graph.Graph, error) {
 	case linearSearch:
 		b.linearSearch(obs)
 	}
+	b.carryOn()
 	b.leftOver()
 	if b.err != nil {
 		return nil, fmt.Errorf("%s: %w", p.PolicyClass, b.err)
@@ -80,18 +83,19 @@ func (b *builder) output(name string, v *graph.Value) {
 	}
 }
 
-// actorCritic is the policy of PPO, A2C, TRPO and MaskablePPO. Before version
-// 1.8 its parts could share layers, and before 2.0 the features extractor had
-// one name for both.
+// actorCritic is the policy of PPO, A2C, TRPO, MaskablePPO and RecurrentPPO.
+// Before version 1.8 its parts could share layers, and before 2.0 the features
+// extractor had one name for both.
 func (b *builder) actorCritic(obs []*graph.Value, o LowerOptions) {
 	pi, vf := b.actorCriticFeatures(obs)
+	masks := b.masks(o)
+	if b.p.Recurrent {
+		pi, vf = b.recurrent(pi, vf)
+	}
 	h := &b.p.options.hidden
 	wantPi, wantVf := h.pi, h.vf
 	if b.hasBelow("mlp_extractor.shared_net.") {
-		var shared []int
-		pi, shared = b.mlp(pi, "mlp_extractor.shared_net", false)
-		vf = pi
-		b.agree("mlp_extractor.shared_net", shared, h.shared)
+		pi, vf = b.sharedLayers(pi, vf)
 	} else if h.pi == nil && h.vf == nil {
 		wantPi, wantVf = h.shared, h.shared
 	}
@@ -100,13 +104,25 @@ func (b *builder) actorCritic(obs []*graph.Value, o LowerOptions) {
 	critic, sizes := b.mlp(vf, "mlp_extractor.value_net", false)
 	b.agree("mlp_extractor.value_net", sizes, wantVf)
 
-	logProb := b.distribution(latent, o)
+	logProb := b.distribution(latent, masks, o)
 	if v := b.linear(critic, "value_net"); b.err == nil && b.width(v) != 1 {
 		b.fail("%s: value_net has %d outputs, 1 was wanted", weightsMember, b.width(v))
 	} else {
-		b.output("value", b.reshape(v, graph.Batch))
+		b.output("value", b.reshape(v, b.rows))
 	}
 	b.output("log_prob", logProb)
+}
+
+// sharedLayers applies the layers that actor and critic share, once where they
+// see the same features.
+func (b *builder) sharedLayers(pi, vf *graph.Value) (*graph.Value, *graph.Value) {
+	x, sizes := b.mlp(pi, "mlp_extractor.shared_net", false)
+	b.agree("mlp_extractor.shared_net", sizes, b.p.options.hidden.shared)
+	if vf == pi {
+		return x, x
+	}
+	y, _ := b.mlp(vf, "mlp_extractor.shared_net", false)
+	return x, y
 }
 
 func (b *builder) actorCriticFeatures(obs []*graph.Value) (pi, vf *graph.Value) {
@@ -126,7 +142,7 @@ func (b *builder) actorCriticFeatures(obs []*graph.Value) (pi, vf *graph.Value) 
 
 // distribution adds the outputs of the action and its distribution and returns
 // the log_prob.
-func (b *builder) distribution(latent *graph.Value, o LowerOptions) *graph.Value {
+func (b *builder) distribution(latent, masks *graph.Value, o LowerOptions) *graph.Value {
 	s := b.p.Action
 	switch {
 	case s.Kind == Box && b.p.UseSDE:
@@ -150,7 +166,7 @@ func (b *builder) distribution(latent *graph.Value, o LowerOptions) *graph.Value
 		if b.err == nil && b.width(logStd) != product(s.Shape) {
 			return b.fail("%s: log_std has %d values, %s needs %d", weightsMember, b.width(logStd), s, product(s.Shape))
 		}
-		logStd = b.add(graph.OpExpand, graph.Attrs{"shape": []int{graph.Batch, product(s.Shape)}}, logStd)
+		logStd = b.add(graph.OpExpand, graph.Attrs{"shape": []int{b.rows, product(s.Shape)}}, logStd)
 		std := b.add(graph.OpExp, nil, logStd)
 		a := b.gaussian(mean, std, o.Deterministic)
 		b.output("action", b.toSpace(a))
@@ -161,61 +177,11 @@ func (b *builder) distribution(latent *graph.Value, o LowerOptions) *graph.Value
 	case s.Kind == MultiBinary && !b.p.class.maskable:
 		logits := b.head(latent, "action_net", product(s.Shape))
 		a := b.bernoulli(logits, o.Deterministic)
-		b.output("action", b.reshape(a, append([]int{graph.Batch}, s.Shape...)...))
+		b.output("action", b.reshape(a, append([]int{b.rows}, s.Shape...)...))
 		b.output("logits", logits)
 		return b.bernoulliLogProb(logits, a)
 	}
-	return b.categories(latent, o)
-}
-
-// categories is the distribution of one category or of several.
-func (b *builder) categories(latent *graph.Value, o LowerOptions) *graph.Value {
-	s := b.p.Action
-	parts, shape := s.N, append([]int{graph.Batch}, s.Shape...)
-	if s.Kind == MultiBinary { // two categories for each, with masks
-		parts = make([]int, product(s.Shape))
-		for i := range parts {
-			parts[i] = 2
-		}
-	}
-	total := 0
-	for _, n := range parts {
-		total += n
-	}
-	raw := b.head(latent, "action_net", total)
-	var masks *graph.Value
-	if o.ActionMasks {
-		for _, in := range b.g.Inputs {
-			if in.Name == actionMasksInput {
-				return b.fail("%w: the observation has a key %s of its own", ErrUnsupported, actionMasksInput)
-			}
-		}
-		masks = b.g.Input(actionMasksInput, graph.Bool, graph.Shape{graph.Batch, total})
-	}
-	var actions, logits []*graph.Value
-	var logProb *graph.Value
-	at := 0
-	for _, n := range parts {
-		l := raw
-		if len(parts) > 1 {
-			l = b.slice(raw, at, at+n)
-		}
-		if l = b.logits(l); masks != nil {
-			l = b.mask(l, b.slice(masks, at, at+n))
-		}
-		a := b.categorical(l, o.Deterministic)
-		p := b.chosen(l, a)
-		if logProb == nil {
-			logProb = p
-		} else {
-			logProb = b.add(graph.OpAdd, nil, logProb, p)
-		}
-		actions, logits = append(actions, a), append(logits, l)
-		at += n
-	}
-	b.output("action", b.reshape(b.concat(actions...), shape...))
-	b.output("logits", b.concat(logits...))
-	return logProb
+	return b.categories(latent, masks, o.Deterministic)
 }
 
 // qNetwork is the policy of DQN, and of QR-DQN, whose values are means of
@@ -242,7 +208,7 @@ func (b *builder) qNetwork(obs []*graph.Value) {
 			b.fail("%s: %s has %d outputs, %d quantiles of %d actions need %d", weightsMember, name, b.width(q), quantiles, n, quantiles*n)
 			return
 		}
-		q = b.add(graph.OpMean, graph.Attrs{"axes": []int{1}}, b.reshape(q, graph.Batch, quantiles, n))
+		q = b.add(graph.OpMean, graph.Attrs{"axes": []int{1}}, b.reshape(q, b.rows, quantiles, n))
 	}
 	if b.err == nil && b.width(q) != n {
 		b.fail("%s: %s has %d outputs, %s needs %d", weightsMember, name, b.width(q), b.p.Action, n)

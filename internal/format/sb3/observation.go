@@ -40,7 +40,8 @@ func (b *builder) observe(shapes map[string][]int) []*graph.Value {
 			b.fail("input %s has the shape %v, %v was given", in.Name, in.Shape, want)
 			return nil
 		}
-		x := b.g.Input(in.Name, graph.Float32, in.Shape)
+		shape := append(graph.Shape{b.rows}, in.Shape[1:]...)
+		x := b.input(in.Name, graph.Float32, shape)
 		out = append(out, b.preprocess(x, in.Space))
 	}
 	return out
@@ -51,7 +52,7 @@ func (b *builder) observe(shapes map[string][]int) []*graph.Value {
 func (b *builder) preprocess(x *graph.Value, s *Space) *graph.Value {
 	switch s.Kind {
 	case Discrete:
-		return b.oneHot(b.reshape(x, graph.Batch, 1), s.N[0])
+		return b.oneHot(b.reshape(x, b.rows, 1), s.N[0])
 	case MultiDiscrete:
 		var parts []*graph.Value
 		for i, n := range s.N {
@@ -115,7 +116,7 @@ func (b *builder) isImage(s *Space) bool {
 }
 
 func (b *builder) flatten(x *graph.Value, s *Space) *graph.Value {
-	return b.reshape(x, graph.Batch, s.Width())
+	return b.reshape(x, b.rows, s.Width())
 }
 
 // natureCNN is the network of the DQN paper: three convolutions of strides 4, 2
@@ -133,6 +134,6 @@ func (b *builder) natureCNN(x *graph.Value, s *Space, prefix string) *graph.Valu
 	if b.err != nil {
 		return nil
 	}
-	x = b.reshape(x, graph.Batch, product(x.Shape[1:]))
+	x = b.reshape(x, b.rows, product(x.Shape[1:]))
 	return b.add(graph.OpRelu, nil, b.linear(x, prefix+".linear.0"))
 }

@@ -60,7 +60,11 @@ type Policy struct {
 	NormalizeImages bool
 	UseSDE          bool
 	SquashOutput    bool
-	Recurrent       bool
+	// Recurrent tells that the graph has states: lstm_pi_h and lstm_pi_c of the
+	// actor's LSTM and, where the critic has its own, lstm_vf_h and lstm_vf_c.
+	// Each is a row of all layers' values, and zeros when an episode begins. The
+	// outputs have the same names with _out behind them.
+	Recurrent bool
 
 	Weights torch.StateDict
 	// NonFinite names the tensors that hold a NaN or an infinity.
