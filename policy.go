@@ -26,10 +26,9 @@ import (
 // take turns. Programs that act in parallel open the policy once for each
 // goroutine.
 type Policy struct {
-	mu      sync.Mutex // guards the runner's memory and in
-	policy  *policy.Policy
-	in      [][]float32
-	actions []float32
+	mu     sync.Mutex // guards the runner's memory and call
+	policy *policy.Policy
+	call   policy.Call // of one row; its state is that of the episode
 }
 
 // Observation holds the features of one observation by name: each a float64,
@@ -66,16 +65,27 @@ func OpenFS(fsys fs.FS, dir string) (*Policy, error) {
 
 func open(a *artifact.Artifact) (*Policy, error) {
 	defer a.Release()
-	p, err := policy.Open(a)
+	p, err := policy.Open(a, policy.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("open policy: %w", err)
 	}
 	c := p.Contract()
-	opened := &Policy{policy: p, actions: make([]float32, c.ActionWidth())}
+	opened := &Policy{policy: p, call: policy.Call{Rows: 1, Deterministic: true, Actions: make([]float32, c.ActionWidth()), State: p.NewState(1)}}
 	for _, in := range c.Inputs {
-		opened.in = append(opened.in, make([]float32, in.Width))
+		opened.call.In = append(opened.call.In, make([]float32, in.Width))
 	}
 	return opened, nil
+}
+
+// Recurrent tells whether the policy keeps state between steps. Each call of
+// Act or ActRow is then the next step of one episode, and Reset begins another.
+func (p *Policy) Recurrent() bool { return len(p.call.State) > 0 }
+
+// Reset begins an episode. A policy that keeps no state has nothing to reset.
+func (p *Policy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.policy.ResetState(p.call.State, 0)
 }
 
 // Features returns the features of an observation, in the order of the
@@ -94,14 +104,14 @@ func (p *Policy) Features() []Feature {
 func (p *Policy) Act(obs Observation) (Action, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.policy.Contract().Pack(map[string]any(obs), 0, p.in); err != nil {
+	if err := p.policy.Contract().Pack(map[string]any(obs), 0, p.call.In); err != nil {
 		return Action{}, err
 	}
-	if err := p.act(p.in, p.actions); err != nil {
+	if err := p.act(); err != nil {
 		return Action{}, err
 	}
-	values := make([]float64, len(p.actions))
-	for i, v := range p.actions {
+	values := make([]float64, len(p.call.Actions))
+	for i, v := range p.call.Actions {
 		values[i] = float64(v)
 	}
 	return Action{contract: p.policy.Contract(), values: values}, nil
@@ -112,21 +122,25 @@ func (p *Policy) Act(obs Observation) (Action, error) {
 // all actions. It serves policies that have one input.
 func (p *Policy) ActRow(obs, action []float32) error {
 	c := p.policy.Contract()
-	if len(c.Inputs) != 1 || len(obs) != c.Inputs[0].Width || len(action) != len(p.actions) {
-		return fmt.Errorf("expected one row of %d values and room for %d, got %d and %d", c.Inputs[0].Width, len(p.actions), len(obs), len(action))
+	if len(c.Inputs) != 1 || len(obs) != c.Inputs[0].Width || len(action) != len(p.call.Actions) {
+		return fmt.Errorf("expected one row of %d values and room for %d, got %d and %d", c.Inputs[0].Width, len(p.call.Actions), len(obs), len(action))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	copy(p.in[0], obs)
-	return p.act(p.in, action)
-}
-
-// act runs with the mutex held.
-func (p *Policy) act(in [][]float32, action []float32) error {
-	if err := p.policy.Contract().Check(1, in); err != nil {
+	copy(p.call.In[0], obs)
+	if err := p.act(); err != nil {
 		return err
 	}
-	return p.policy.Runner(0).Act(1, in, action, true, 0)
+	copy(action, p.call.Actions)
+	return nil
+}
+
+// act runs the call with the mutex held.
+func (p *Policy) act() error {
+	if err := p.policy.Contract().Check(1, p.call.In); err != nil {
+		return err
+	}
+	return p.policy.Runner(0).Act(&p.call)
 }
 
 // Action is the answer of a policy.

@@ -102,7 +102,7 @@ func openable(dir string, l artifact.Limits) error {
 		return err
 	}
 	defer a.Release()
-	_, err = policy.Open(a)
+	_, err = policy.Open(a, policy.Options{})
 	return err
 }
 

@@ -58,7 +58,7 @@ func openPath(path string) (*opened, error) {
 		o.notes = append(o.notes, note)
 	}
 	if isFolder(dir) {
-		o.policy, err = policy.Open(a)
+		o.policy, err = policy.Open(a, policy.Options{})
 		return o, err
 	}
 	data, err := a.Read(artifact.RoleModel)
@@ -143,7 +143,7 @@ func artifactFolder(path string) (dir, note string, err error) {
 
 // openWith opens a model file together with a preprocessor or VecNormalize
 // file that lies elsewhere.
-func openWith(model, preprocessor, vecNormalize string) (*policy.Policy, error) {
+func openWith(model, preprocessor, vecNormalize string, o policy.Options) (*policy.Policy, error) {
 	if isFolder(model) {
 		return nil, usage(errors.New("--preprocessor and --vecnormalize go with a model file: an artifact folder says what it uses"))
 	}
@@ -162,5 +162,5 @@ func openWith(model, preprocessor, vecNormalize string) (*policy.Policy, error) 
 	if err != nil {
 		return nil, err
 	}
-	return policy.Open(a)
+	return policy.Open(a, o)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -27,92 +26,72 @@ func (c *predictCmd) act(q *question) ([]byte, error) {
 		return nil, errors.New("input: observations: expected at least one, got none")
 	}
 	contract := p.Contract()
-	in := make([][]float32, len(contract.Inputs))
-	for i := range in {
-		in[i] = make([]float32, len(rows)*contract.Inputs[i].Width)
-	}
+	call := newCall(p, len(rows))
 	for row, obs := range rows {
-		if err := contract.Pack(obs, row, in); err != nil {
+		if err := contract.Pack(obs, row, call.In); err != nil {
 			return nil, err
 		}
 	}
-	if err := contract.Check(len(rows), in); err != nil {
+	if err := contract.Check(len(rows), call.In); err != nil {
 		return nil, err
 	}
-	deterministic := contract.DeterministicDefault
+	call.Deterministic, call.Seed = contract.DeterministicDefault, *q.Seed
 	if q.Deterministic != nil {
-		deterministic = *q.Deterministic
+		call.Deterministic = *q.Deterministic
 	}
-	actions, err := c.actions(p, len(rows), in, deterministic, *q.Seed)
-	if err != nil {
+	if err := p.Runner(0).Act(call); err != nil {
 		return nil, err
 	}
-	answer := appendActions([]byte(`{"actions":`), contract, len(rows), actions)
-	names, outs, err := c.outputs(p, len(rows), in)
-	if err != nil {
-		return nil, err
-	}
+	answer := appendActions([]byte(`{"actions":`), contract, len(rows), call.Actions)
+	names, outs := outputs(p, call)
 	return append(object(append(answer, `,"outputs":`...), names, outs), '}'), nil
 }
 
-// outputs computes what the network of the policy gives beside the action: its
-// mean, its value, ..., of the deterministic form.
-func (c *predictCmd) outputs(p *policy.Policy, rows int, in [][]float32) ([]string, []values, error) {
-	g := p.Detailed()
-	if g == nil {
-		return nil, nil, nil
+// newCall returns a call with room for rows, each at the start of an episode.
+func newCall(p *policy.Policy, rows int) *policy.Call {
+	c := p.Contract()
+	call := &policy.Call{Rows: rows, Actions: make([]float32, rows*c.ActionWidth()), State: p.NewState(rows)}
+	for _, in := range c.Inputs {
+		call.In = append(call.In, make([]float32, rows*in.Width))
 	}
-	tensors := make([]*tensor, len(in))
-	for i, data := range in {
-		tensors[i] = &tensor{shape: []int{rows, p.Contract().Inputs[i].Width}, data: make([]float64, len(data))}
-		for j, v := range data {
-			tensors[i].data[j] = float64(v)
-		}
+	for _, o := range p.Outputs() {
+		call.Outputs = append(call.Outputs, make([]float32, rows*o.Width))
 	}
-	outs, err := evaluate(g, c.Engine, rows, tensors, graph.Noise{})
-	if err != nil {
-		return nil, nil, err
-	}
-	var names []string
-	for _, o := range g.Outputs[1:] {
-		names = append(names, o.Name)
-	}
-	return names, outs[1:], nil
+	return call
 }
 
-// actions runs the policy on the engine that was asked for.
-func (c *predictCmd) actions(p *policy.Policy, rows int, in [][]float32, deterministic bool, seed uint64) ([]float32, error) {
-	contract := p.Contract()
-	out := make([]float32, rows*contract.ActionWidth())
-	if c.Engine == enginePlan {
-		err := p.Runner(0).Act(rows, in, out, deterministic, seed)
-		return out, err
-	}
-	if !deterministic && contract.Stochastic {
-		return nil, errors.New("unsupported: sampling with --engine reference")
-	}
-	tensors := make([]*graph.Tensor, len(in))
-	for i, data := range in {
-		tensors[i] = graph.Float32s(data, rows, contract.Inputs[i].Width)
-	}
-	outs, err := graph.Evaluate(p.Composed(), rows, tensors, graph.Noise{Seed: seed})
-	if err != nil {
-		return nil, err
-	}
-	for i := range out {
-		v := outs[0].At(i)
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, fmt.Errorf("the policy gave %v, which is not finite", v)
+// outputs returns what the policy gave beside the actions: its mean, its
+// value, ..., each with the rows first unless it is one for all rows.
+func outputs(p *policy.Policy, call *policy.Call) ([]string, []values) {
+	var names []string
+	var outs []values
+	for i, o := range p.Outputs() {
+		data := call.Outputs[i]
+		v := values{dtype: o.DType, shape: o.Shape}
+		if o.Fixed {
+			data = data[:o.Width]
+		} else {
+			v.shape = append([]int{call.Rows}, o.Shape...)
 		}
-		out[i] = float32(v)
+		if v.dtype == graph.Float64 && p.Engine() == policy.Plan {
+			v.dtype = graph.Float32 // The plan computes in float32; more digits would be noise.
+		}
+		for _, f := range data {
+			v.data = append(v.data, float64(f))
+		}
+		names, outs = append(names, o.Name), append(outs, v)
 	}
-	return out, nil
+	return names, outs
 }
 
 // policy opens the policy that the flags name.
 func (c *predictCmd) policy() (*policy.Policy, error) {
+	o := policy.Options{Engine: policy.Plan, Detailed: true}
+	if c.Engine == engineReference {
+		o.Engine = policy.Reference
+	}
 	if c.Preprocessor != "" || c.VecNormalize != "" {
-		return openWith(c.Model, c.Preprocessor, c.VecNormalize)
+		return openWith(c.Model, c.Preprocessor, c.VecNormalize, o)
 	}
 	dir, _, err := artifactFolder(c.Model)
 	if err != nil {
@@ -122,7 +101,7 @@ func (c *predictCmd) policy() (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return policy.Open(a)
+	return policy.Open(a, o)
 }
 
 // appendActions appends rows of actions as the contract names them: an object

@@ -98,7 +98,7 @@ func TestAgentRefuses(t *testing.T) {
 	n, _, _ = agent(t, "td3")
 	low, high := -1.0, 1.0
 	card := &artifact.Card{Present: true, Postprocess: "unscale", Action: []artifact.ActionSpec{{Name: "a", Shape: []int{3}, Low: &low, High: &high}}}
-	if _, err := compose(&sources{card: card, network: n}); err == nil {
+	if _, err := compose(&sources{card: card, network: n}, Options{}); err == nil {
 		t.Error("actions that are in their space already were unscaled")
 	}
 }

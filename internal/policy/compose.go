@@ -3,99 +3,128 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
-	"github.com/carla-rl/carla-rl-serving/internal/format"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
-	"github.com/carla-rl/carla-rl-serving/internal/plan"
 )
 
 // errDisagree is wrapped by errors that name two sources of one fact.
 var errDisagree = errors.New("two sources disagree")
 
-// compose builds the contract and the graphs of a policy from its sources.
-func compose(src *sources) (*Policy, error) {
-	p := &Policy{description: src.network.Describe(), notes: slices.Clone(src.notes)}
+// compose builds the contract and the graphs of a policy from its sources. A
+// network whose rows cannot go through it together takes them one by one.
+func compose(src *sources, o Options) (*Policy, error) {
+	if o.Engine == nil {
+		o.Engine = Plan
+	}
+	p, err := composeRows(src, o, 0)
+	if errors.Is(err, graph.ErrMixesRows) {
+		p, err = composeRows(src, o, 1)
+	}
+	return p, err
+}
+
+func composeRows(src *sources, o Options, rows int) (*Policy, error) {
+	p := &Policy{description: src.network.Describe(), notes: slices.Clone(src.notes), engine: o.Engine}
 	src.spaces = p.description.Spaces
 	p.notes = append(p.notes, p.description.Notes...)
 	if src.preprocessor != nil {
 		p.preprocessing = src.preprocessor.Describe()
 	}
-
 	if err := checkCard(src); err != nil {
 		return nil, err
 	}
-	network, err := lowerNetwork(src, p.description, true)
+	l := &lowering{src: src, description: p.description, rows: rows}
+	network, err := l.lower(true, false)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkParameters(network); err != nil {
+	if err := checkParameters(network.Graph); err != nil {
 		return nil, err
 	}
 	if err := p.contract.infer(src, network, &p.notes); err != nil {
 		return nil, err
 	}
-	if p.deterministic, err = p.contract.build(src, network); err != nil {
+	if err := p.keepState(src, network); err != nil {
 		return nil, err
 	}
-	if !p.description.HasSampling {
-		p.stochastic = p.deterministic
-		return p, nil
+	if p.batchable = network.rows == graph.Batch; !p.batchable {
+		p.notes = append(p.notes, "batching: the rows of a request go through the network one by one, because its computation is made for one")
 	}
-	if network, err = lowerNetwork(src, p.description, false); err != nil {
-		return nil, fmt.Errorf("the stochastic form: %w", err)
-	}
-	if !samples(network) {
-		p.stochastic = p.deterministic
-		return p, nil
-	}
-	p.contract.Stochastic = true
-	if p.stochastic, err = p.contract.build(src, network); err != nil {
-		return nil, fmt.Errorf("the stochastic form: %w", err)
-	}
-	return p, nil
-}
-
-// lowerNetwork chooses the method as the trainers' own wrappers do: `act`
-// where the network has it, else `forward`.
-func lowerNetwork(src *sources, d format.Description, deterministic bool) (*graph.Graph, error) {
-	o := format.LowerOptions{Deterministic: deterministic, InputShapes: map[string][]int{}}
-	if slices.Contains(d.Methods, "act") {
-		o.Method = "act"
-	}
-	inputs := make([]string, len(d.Inputs))
-	for i := range d.Inputs {
-		inputs[i] = d.Inputs[i].Name
-	}
-	switch {
-	case len(inputs) == 1:
-		if shape := src.rowShape(); shape != nil {
-			o.InputShapes[inputs[0]] = append([]int{graph.Batch}, shape...)
-		}
-	default:
-		for _, f := range src.card.Observation {
-			if slices.Contains(inputs, f.Name) {
-				o.InputShapes[f.Name] = append([]int{graph.Batch}, f.Shape...)
-			}
-		}
-	}
-	g, err := src.network.Lower(o)
-	if err != nil && len(o.InputShapes) > 0 {
-		// Where the network knows its own shape, the contract's inference
-		// names the two sources that disagree; the lowering cannot.
-		o.InputShapes = nil
-		if own, ownErr := src.network.Lower(o); ownErr == nil {
-			g, err = own, nil
-		}
-	}
+	networks, err := p.networks(l, network)
 	if err != nil {
 		return nil, err
 	}
-	if len(g.Outputs) == 0 {
-		return nil, errors.New("the network has no output")
+	if o.Detailed {
+		p.outputs = network.outputs()
+		for _, n := range networks {
+			if n != nil {
+				p.outputs = common(p.outputs, n.outputs())
+			}
+		}
 	}
-	return g, nil
+	for i, n := range networks {
+		if p.forms[i], err = p.build(src, n, i, networks); err != nil {
+			return nil, err
+		}
+	}
+	_, err = p.form(true, false).compile()
+	if err == nil {
+		_, err = p.form(false, false).compile()
+	}
+	return p, err
+}
+
+// networks lowers the other forms beside the deterministic one.
+func (p *Policy) networks(l *lowering, deterministic *lowered) (n [len(forms{})]*lowered, err error) {
+	n[formOf(true, false)], n[formOf(false, false)] = deterministic, deterministic
+	sampled := func(masked bool) error {
+		at, twin := formOf(false, masked), n[formOf(true, masked)]
+		n[at] = twin
+		if !p.description.HasSampling {
+			return nil
+		}
+		drawn, err := l.lower(false, masked)
+		if err != nil {
+			return fmt.Errorf("the stochastic form: %w", err)
+		}
+		if samples(drawn.Graph) {
+			n[at], p.contract.Stochastic = drawn, true
+		}
+		return nil
+	}
+	if err := sampled(false); err != nil {
+		return n, err
+	}
+	if p.contract.Masks = p.description.ActionMasks; p.contract.Masks == 0 {
+		return n, nil
+	}
+	if n[formOf(true, true)], err = l.lower(true, true); err != nil {
+		return n, fmt.Errorf("the form with action masks: %w", err)
+	}
+	return n, sampled(true)
+}
+
+// build composes one form, unless it is that of a place before it.
+func (p *Policy) build(src *sources, n *lowered, at int, networks [len(forms{})]*lowered) (*form, error) {
+	if n == nil {
+		return nil, nil
+	}
+	for i, other := range networks[:at] {
+		if other == n {
+			return p.forms[i], nil
+		}
+	}
+	if len(n.observation) != len(p.contract.Inputs) || len(n.states) != len(p.contract.State) {
+		return nil, errors.New("the forms of the network differ in what they take")
+	}
+	g, err := p.composeForm(src, n)
+	if err != nil {
+		return nil, err
+	}
+	return &form{graph: g, engine: p.engine}, nil
 }
 
 // rowShape is the shape of what the network takes of one observation, as the
@@ -122,64 +151,150 @@ func (s *sources) rowShape() []int {
 	return nil
 }
 
-// build composes preprocessing, network and postprocessing into one graph of
-// one output, the action row, and compiles it.
-func (c *Contract) build(src *sources, network *graph.Graph) (variant, error) {
+// composeForm makes one graph of preprocessing, network and postprocessing. Its
+// inputs and outputs are rows: see Policy.Composed.
+func (p *Policy) composeForm(src *sources, n *lowered) (*graph.Graph, error) {
+	c := &p.contract
 	g := graph.New(src.card.ModelName)
-	args := make([]*graph.Value, len(network.Inputs))
-	for i, in := range network.Inputs {
-		x := g.Input(c.Inputs[i].Name, graph.Float32, graph.Shape{graph.Batch, c.Inputs[i].Width})
+	args := map[*graph.Value]*graph.Value{}
+	for i, in := range n.observation {
+		x := g.Input(c.Inputs[i].Name, graph.Float32, graph.Shape{n.rows, c.Inputs[i].Width})
+		x, err := preprocessed(src, g, x)
+		if err != nil {
+			return nil, fmt.Errorf("preprocessor: %w", err)
+		}
+		if args[in], err = adapt(g, x, in); err != nil {
+			return nil, fmt.Errorf("input %s: %w", in.Name, err)
+		}
+	}
+	if n.masks != nil {
+		x := g.Input(masksInput, graph.Float32, graph.Shape{n.rows, c.Masks})
 		var err error
-		if src.preprocessor != nil {
-			if x, err = src.preprocessor.Lower(g, x); err != nil {
-				return variant{}, fmt.Errorf("preprocessor: %w", err)
-			}
-		}
-		if args[i], err = adapt(g, x, in); err != nil {
-			return variant{}, fmt.Errorf("input %s: %w", in.Name, err)
+		if args[n.masks], err = adapt(g, x, n.masks); err != nil {
+			return nil, fmt.Errorf("input %s: %w", masksInput, err)
 		}
 	}
-	outs, err := graph.Inline(g, network, args)
-	if err != nil {
-		return variant{}, err
+	for i := range n.states {
+		s := &n.states[i]
+		x := g.Input(s.name, graph.Float32, graph.Shape{n.rows, s.width})
+		var err error
+		if args[s.in], err = s.enter(g, x); err != nil {
+			return nil, fmt.Errorf("state %s: %w", s.name, err)
+		}
 	}
-	action, err := c.postprocess(g, src, outs[0])
-	if err != nil {
-		return variant{}, fmt.Errorf("postprocess: %w", err)
-	}
-	g.Output("action", action)
-	if err := g.Verify(); err != nil {
-		return variant{}, err
-	}
-
-	v := variant{composed: g}
-	if v.detailed, err = withOutputs(g, network, outs); err != nil {
-		return variant{}, err
-	}
-	if v.optimized, err = g.Clone(); err != nil {
-		return variant{}, err
-	}
-	if err := graph.Optimize(v.optimized); err != nil {
-		return variant{}, err
-	}
-	v.plan, err = plan.Compile(v.optimized, plan.Options{})
-	return v, err
+	return g, p.composeOutputs(src, g, n, args)
 }
 
-// withOutputs returns g with the network's other outputs (a value, a mean)
-// beside the action, or nil where the network has none. outs are all outputs
-// of the network in g.
-func withOutputs(g, network *graph.Graph, outs []*graph.Value) (*graph.Graph, error) {
-	if len(outs) < 2 {
-		return nil, nil
+// composeOutputs adds the network and what comes after it.
+func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args map[*graph.Value]*graph.Value) error {
+	in := make([]*graph.Value, len(n.Inputs))
+	for i, v := range n.Inputs {
+		in[i] = args[v]
 	}
-	action := g.Outputs
-	for i, v := range outs[1:] {
-		g.Output(network.Outputs[i+1].Name, v)
+	results, err := graph.Inline(g, n.Graph, in)
+	if err != nil {
+		return err
 	}
-	detailed, err := g.Clone()
-	g.Outputs = action
-	return detailed, err
+	inlined := map[*graph.Value]*graph.Value{}
+	for i, o := range n.Outputs {
+		inlined[o.Value] = results[i]
+	}
+	action, err := p.contract.postprocess(g, src, n, inlined[n.action.Value])
+	if err != nil {
+		return fmt.Errorf("postprocess: %w", err)
+	}
+	g.Output("action", action)
+	for i := range p.outputs {
+		o := &p.outputs[i]
+		at := slices.IndexFunc(n.others, func(other graph.Output) bool { return other.Name == o.Name })
+		v, err := o.lower(g, inlined[n.others[at].Value], n.rows)
+		if err != nil {
+			return fmt.Errorf("output %s: %w", o.Name, err)
+		}
+		g.Output(unused(g, o.Name), v)
+	}
+	states := len(g.Inputs) - len(n.states)
+	for i := range n.states {
+		s := &n.states[i]
+		v, err := s.leave(g, inlined[s.out], n.rows)
+		if err != nil {
+			return fmt.Errorf("state %s: %w", s.name, err)
+		}
+		g.States = append(g.States, graph.State{
+			Input: states + i, Output: len(g.Outputs),
+			Initial: graph.Float32s(p.initial[i], 1, s.width), Reset: graph.Float32s(p.reset[i], 1, s.width),
+		})
+		g.Output(unused(g, s.name+"_out"), v)
+	}
+	return g.Verify()
+}
+
+// unused returns a name that no output of the graph has.
+func unused(g *graph.Graph, name string) string {
+	for slices.ContainsFunc(g.Outputs, func(o graph.Output) bool { return o.Name == name }) {
+		name += "_"
+	}
+	return name
+}
+
+// preprocessed applies the preprocessor to flat rows.
+func preprocessed(src *sources, g *graph.Graph, x *graph.Value) (*graph.Value, error) {
+	if src.preprocessor == nil {
+		return x, nil
+	}
+	if !x.Shape.Fixed() {
+		return src.preprocessor.Lower(g, x)
+	}
+	sub := graph.New("preprocessor")
+	y, err := src.preprocessor.Lower(sub, sub.Input("x", x.DType, graph.Shape{graph.Batch, x.Shape[1]}))
+	if err != nil {
+		return nil, err
+	}
+	sub.Output("y", y)
+	if sub, err = oneRow(sub); err != nil {
+		return nil, err
+	}
+	out, err := graph.Inline(g, sub, []*graph.Value{x})
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
+
+// oneRow returns a graph of any number of rows as that of exactly one.
+func oneRow(g *graph.Graph) (*graph.Graph, error) {
+	c := graph.New(g.Name)
+	of := map[*graph.Value]*graph.Value{}
+	for _, v := range g.Inputs {
+		of[v] = c.Input(v.Name, v.DType, v.Shape.For(1))
+	}
+	at := func(v *graph.Value) *graph.Value {
+		if of[v] == nil {
+			of[v] = c.Constant(v.Name, v.Const)
+		}
+		return of[v]
+	}
+	for _, n := range g.Nodes {
+		in := make([]*graph.Value, len(n.In))
+		for i, v := range n.In {
+			in[i] = at(v)
+		}
+		attrs := maps.Clone(n.Attrs)
+		if s, ok := attrs["shape"].([]int); ok {
+			attrs["shape"] = []int(graph.Shape(s).For(1))
+		}
+		copied, err := c.AddNode(n.Op, attrs, in...)
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range n.Out {
+			of[v] = copied.Out[i]
+		}
+	}
+	for _, o := range g.Outputs {
+		c.Output(o.Name, at(o.Value))
+	}
+	return c, nil
 }
 
 // adapt gives the flat row x the shape and type that the network's input has.
@@ -198,9 +313,9 @@ func adapt(g *graph.Graph, x, in *graph.Value) (*graph.Value, error) {
 
 // postprocess flattens the network's action to a row of float32 and unscales
 // or clips it.
-func (c *Contract) postprocess(g *graph.Graph, src *sources, a *graph.Value) (*graph.Value, error) {
+func (c *Contract) postprocess(g *graph.Graph, src *sources, n *lowered, a *graph.Value) (*graph.Value, error) {
 	width := c.ActionWidth()
-	a, err := adapt(g, a, &graph.Value{DType: graph.Float32, Shape: graph.Shape{graph.Batch, width}})
+	a, err := adapt(g, a, &graph.Value{DType: graph.Float32, Shape: graph.Shape{n.rows, width}})
 	if err != nil {
 		return nil, err
 	}
@@ -249,9 +364,6 @@ func checkCard(src *sources) error {
 	if n := src.card.FrameStack; n > 1 {
 		return fmt.Errorf("unsupported: model_card.yaml says frame_stack %d; frames are not stacked yet, so the policy would see one where it was trained on %d", n, n)
 	}
-	if n := src.card.Recurrent; n != nil && n.Value != "false" {
-		return errors.New("unsupported: model_card.yaml says the policy is recurrent; state is not kept between steps yet")
-	}
 	if src.card.Postprocess == "unscale" && src.spaces != nil {
 		return errors.New("model_card.yaml says postprocess unscale; the policy of the file gives actions in its own space already")
 	}
@@ -279,11 +391,6 @@ func checkParameters(g *graph.Graph) error {
 		}
 	}
 	return nil
-}
-
-// samples tells whether the graph draws from a distribution.
-func samples(g *graph.Graph) bool {
-	return slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Op == graph.OpNormal })
 }
 
 func product(shape []int) int {

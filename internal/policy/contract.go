@@ -12,6 +12,13 @@ type Contract struct {
 	Features []Feature // in the order of the contract
 	Actions  []Action  // in the order of the contract; empty names where the policy has none
 
+	// State is what a policy carries from one step of an episode to the next;
+	// nil for one that answers each observation for itself.
+	State []StateSpec
+	// Masks is the number of action masks of a row, 0 for a policy that takes
+	// none.
+	Masks int
+
 	// Stochastic tells whether the policy has a sampling form. Without one,
 	// deterministic and stochastic requests give the same action.
 	Stochastic           bool
@@ -20,6 +27,13 @@ type Contract struct {
 
 // Input is one input of the policy's graph.
 type Input struct {
+	Name  string
+	Shape []int // of one row, without the batch axis
+	Width int   // number of float32 values of one row
+}
+
+// StateSpec is one part of a policy's state.
+type StateSpec struct {
 	Name  string
 	Shape []int // of one row, without the batch axis
 	Width int   // number of float32 values of one row

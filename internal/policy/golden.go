@@ -27,25 +27,22 @@ func (p *Policy) replayGolden(card *artifact.Card) error {
 		return nil
 	}
 	c := &p.contract
-	in := make([][]float32, len(c.Inputs))
-	for i := range in {
-		in[i] = make([]float32, c.Inputs[i].Width)
-	}
-	actions := make([]float32, c.ActionWidth())
+	call := p.newCall(1)
 	for i, v := range card.Golden.Vectors {
 		if !v.Deterministic {
 			return fmt.Errorf("golden vector %d: is not deterministic; the draws of the trainer's framework cannot be replayed", i)
 		}
-		if err := c.Pack(v.Observation, 0, in); err != nil {
+		if err := c.Pack(v.Observation, 0, call.In); err != nil {
 			return fmt.Errorf("golden vector %d: %w", i, err)
 		}
-		if err := c.Check(1, in); err != nil {
+		if err := c.Check(1, call.In); err != nil {
 			return fmt.Errorf("golden vector %d: %w", i, err)
 		}
-		if err := p.Runner(0).Act(1, in, actions, true, 0); err != nil {
+		call.State = p.NewState(1) // Each vector begins an episode.
+		if err := p.Runner(0).Act(call); err != nil {
 			return fmt.Errorf("golden vector %d: %w", i, err)
 		}
-		if err := c.compareGolden(i, v.Action, actions, card.Golden); err != nil {
+		if err := c.compareGolden(i, v.Action, call.Actions, card.Golden); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ var (
 
 // infer fills in the contract from the card, the preprocessor and the network,
 // in that order of precedence, and refuses sources that disagree.
-func (c *Contract) infer(src *sources, network *graph.Graph, notes *[]string) error {
+func (c *Contract) infer(src *sources, network *lowered, notes *[]string) error {
 	if err := c.inferInputs(src, network); err != nil {
 		return err
 	}
@@ -39,16 +39,11 @@ func (c *Contract) infer(src *sources, network *graph.Graph, notes *[]string) er
 	return nil
 }
 
-func (c *Contract) inferInputs(src *sources, network *graph.Graph) error {
-	for _, v := range network.Inputs {
-		if len(v.Shape) < 1 || v.Shape[0] != graph.Batch {
-			return fmt.Errorf("input %s has the shape %v, whose first axis is not the batch", v.Name, v.Shape)
-		}
-		row := rowShape(v.Shape)
-		for _, d := range row {
-			if d < 0 {
-				return fmt.Errorf("input %s has the shape %v, of which a row has no fixed size", v.Name, v.Shape)
-			}
+func (c *Contract) inferInputs(src *sources, network *lowered) error {
+	for _, v := range network.observation {
+		row, ok := network.row(v)
+		if !ok {
+			return fmt.Errorf("input %s has the shape %v, which is not one row an observation", v.Name, v.Shape)
 		}
 		c.Inputs = append(c.Inputs, Input{Name: v.Name, Shape: row, Width: product(row)})
 	}
@@ -171,12 +166,12 @@ func (c *Contract) declaredFeatures(src *sources) error {
 	return nil
 }
 
-func (c *Contract) inferActions(src *sources, network *graph.Graph, notes *[]string) error {
-	out := network.Outputs[0].Value
-	if len(out.Shape) < 1 || out.Shape[0] != graph.Batch || slices.ContainsFunc(out.Shape[1:], func(d int) bool { return d < 0 }) {
-		return fmt.Errorf("output %s has the shape %v, which is not one row an observation", network.Outputs[0].Name, out.Shape)
+func (c *Contract) inferActions(src *sources, network *lowered, notes *[]string) error {
+	out := network.action.Value
+	row, ok := network.row(out)
+	if !ok {
+		return fmt.Errorf("output %s has the shape %v, which is not one row an observation", network.action.Name, out.Shape)
 	}
-	row := rowShape(out.Shape)
 	width := product(row)
 	if s := src.card.OutputShape; len(s) > 0 && product(s) != width {
 		return fmt.Errorf("%w: model_card.yaml says output_shape %v, the network gives %v", errDisagree, s, row)

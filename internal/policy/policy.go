@@ -26,30 +26,34 @@ type Policy struct {
 	preprocessing []string // one line for each step, for people
 	notes         []string
 
-	deterministic variant
-	stochastic    variant // as deterministic where the policy does not sample
+	engine    Engine
+	batchable bool
+	forms     forms
+	outputs   []OutputSpec
+	initial   [][]float32 // by Contract.State, one row each
+	reset     [][]float32
 
 	runners []*Runner
 }
 
-// variant is one way to act: the graph as it was composed, the graph as the
-// passes left it, and its plan.
-type variant struct {
-	composed  *graph.Graph
-	detailed  *graph.Graph // composed with all outputs of the network; nil where it has one
-	optimized *graph.Graph
-	plan      *plan.Plan
+// Options of Open. The zero Options are those of production.
+type Options struct {
+	// Engine computes the policy; nil is Plan.
+	Engine Engine
+	// Detailed has the policy compute, beside the action, what its network
+	// gives besides: Policy.Outputs.
+	Detailed bool
 }
 
 // Open reads the policy of an artifact, composes its graph, compiles it and
 // replays the golden vectors of its card. Any source that contradicts another,
 // an operator that is not known and a golden vector that is missed are errors.
-func Open(a *artifact.Artifact) (*Policy, error) {
+func Open(a *artifact.Artifact, o Options) (*Policy, error) {
 	src, err := readSources(a)
 	if err != nil {
 		return nil, err
 	}
-	p, err := compose(src)
+	p, err := compose(src, o)
 	if err != nil {
 		return nil, err
 	}
@@ -123,19 +127,51 @@ func (p *Policy) Preprocessing() []string { return p.preprocessing }
 // what was inferred and from where, what is absent, what was skipped.
 func (p *Policy) Notes() []string { return p.notes }
 
-// Composed returns the graph of the whole policy as it was composed, before
-// the optimizing passes; it is the reference for what the plan computes.
-func (p *Policy) Composed() *graph.Graph { return p.deterministic.composed }
+// Batchable tells whether rows go through the policy together. A policy whose
+// computation takes another way for each observation, or keeps its state in
+// buffers of one row, takes them in turn: its answers are the same, and
+// batching gains nothing.
+func (p *Policy) Batchable() bool { return p.batchable }
 
-// Detailed returns the graph of the policy with all outputs of its network
-// beside the action, for people and tests; nil where the network has no other.
-func (p *Policy) Detailed() *graph.Graph { return p.deterministic.detailed }
+// Outputs returns what the policy gives beside the action, nil unless it was
+// opened with Options.Detailed.
+func (p *Policy) Outputs() []OutputSpec { return p.outputs }
 
-// Optimized returns the graph from which the plan was made.
-func (p *Policy) Optimized() *graph.Graph { return p.deterministic.optimized }
+// Engine returns the engine that computes the policy.
+func (p *Policy) Engine() Engine { return p.engine }
 
-// Plan returns the compiled form of the deterministic policy.
-func (p *Policy) Plan() *plan.Plan { return p.deterministic.plan }
+// Composed returns the graph of the deterministic policy as it was composed,
+// before the optimizing passes; it is the reference for what an engine
+// computes. Its inputs are rows of float32: those of the contract, then its
+// state; its outputs are the action, then those of Outputs, then the state of
+// the next step.
+func (p *Policy) Composed() *graph.Graph { return p.form(true, false).graph }
+
+// Sampled is Composed of the policy as it draws its actions; the same graph
+// where it does not.
+func (p *Policy) Sampled() *graph.Graph { return p.form(false, false).graph }
+
+// Optimized returns the graph from which the plan was made, nil where another
+// engine computes the policy.
+func (p *Policy) Optimized() *graph.Graph {
+	if c, ok := p.form(true, false).program.(*planned); ok {
+		return c.optimized
+	}
+	return nil
+}
+
+// Plan returns the compiled form of the deterministic policy, nil where another
+// engine computes it.
+func (p *Policy) Plan() *plan.Plan {
+	if c, ok := p.form(true, false).program.(*planned); ok {
+		return c.plan
+	}
+	return nil
+}
+
+func (p *Policy) form(deterministic, masked bool) *form {
+	return p.forms[formOf(deterministic, masked)]
+}
 
 // Prepare makes the runners of lanes 0 to lanes-1 and runs each once, so that
 // the first request finds its memory in place. It must not be called while

@@ -54,7 +54,7 @@ func number(f float64) *float64 { return &f }
 
 func mustCompose(t *testing.T, src *sources) *Policy {
 	t.Helper()
-	p, err := compose(src)
+	p, err := compose(src, Options{})
 	if err != nil {
 		t.Fatalf("compose: %v", err)
 	}
@@ -64,19 +64,14 @@ func mustCompose(t *testing.T, src *sources) *Policy {
 
 // act packs, checks and runs one observation.
 func act(p *Policy, obs any) ([]float32, error) {
-	c := p.Contract()
-	in := make([][]float32, len(c.Inputs))
-	for i := range in {
-		in[i] = make([]float32, c.Inputs[i].Width)
-	}
-	if err := c.Pack(obs, 0, in); err != nil {
+	c, call := p.Contract(), p.newCall(1)
+	if err := c.Pack(obs, 0, call.In); err != nil {
 		return nil, err
 	}
-	if err := c.Check(1, in); err != nil {
+	if err := c.Check(1, call.In); err != nil {
 		return nil, err
 	}
-	actions := make([]float32, c.ActionWidth())
-	return actions, p.Runner(0).Act(1, in, actions, true, 0)
+	return call.Actions, p.Runner(0).Act(call)
 }
 
 func TestInferAncestorContract(t *testing.T) {
@@ -145,7 +140,7 @@ func TestPreprocessorChangesWidth(t *testing.T) {
 		{card: card, network: built(t, 5, 3, 1), preprocessor: products},
 		{card: &artifact.Card{ModelName: "model", InputShape: []int{21}}, network: built(t, 21, 3, 1), preprocessor: products},
 	} {
-		if _, err := compose(bad); !errors.Is(err, errDisagree) {
+		if _, err := compose(bad, Options{}); !errors.Is(err, errDisagree) {
 			t.Errorf("got %v, want sources that disagree", err)
 		}
 	}
@@ -222,7 +217,7 @@ func TestComposeRefusesContradictions(t *testing.T) {
 	f := func(name string, card artifact.Card, n *network, want string) {
 		t.Helper()
 		card.Present, card.ModelName = true, "m"
-		_, err := compose(&sources{card: &card, network: n})
+		_, err := compose(&sources{card: &card, network: n}, Options{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: compose = %v, want an error with %q", name, err, want)
 		}
@@ -290,11 +285,11 @@ func TestRowsDoNotDependOnTheirBatch(t *testing.T) {
 		in[i] = float32(math.Sin(float64(i)))
 	}
 	batch, single := make([]float32, rows*3), make([]float32, 3)
-	if err := p.Runner(0).Act(rows, [][]float32{in}, batch, true, 0); err != nil {
+	if err := p.Runner(0).Act(&Call{Rows: rows, In: [][]float32{in}, Actions: batch, Deterministic: true}); err != nil {
 		t.Fatal(err)
 	}
 	for row := range rows {
-		if err := p.Runner(0).Act(1, [][]float32{in[row*width:][:width]}, single, true, 0); err != nil {
+		if err := p.Runner(0).Act(&Call{Rows: 1, In: [][]float32{in[row*width:][:width]}, Actions: single, Deterministic: true}); err != nil {
 			t.Fatal(err)
 		}
 		for i := range single {
@@ -307,9 +302,9 @@ func TestRowsDoNotDependOnTheirBatch(t *testing.T) {
 
 func TestActDoesNotAllocate(t *testing.T) {
 	p := mustCompose(t, &sources{card: &artifact.Card{ModelName: "m"}, network: built(t, 7, 3, 0.37)})
-	in, actions := [][]float32{make([]float32, 7)}, make([]float32, 3)
+	call := p.newCall(1)
 	if n := testing.AllocsPerRun(100, func() {
-		if err := p.Runner(0).Act(1, in, actions, true, 0); err != nil {
+		if err := p.Runner(0).Act(call); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -395,7 +390,7 @@ func TestOpenNamesTheFileOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Open(a)
+		_, err = Open(a, Options{})
 		if err == nil || !strings.HasPrefix(err.Error(), want+": ") || strings.Count(err.Error(), want) != 1 {
 			t.Errorf("got %v, want %s once, in front", err, want)
 		}

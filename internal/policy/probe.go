@@ -22,33 +22,21 @@ const (
 )
 
 // probe acts on observations drawn from the contract's ranges, the same for
-// every load, and refuses a policy that has no usable action for any of them.
+// every load and one episode of a policy that keeps state, and refuses a policy that has no usable action for any of them.
 func (p *Policy) probe() error {
 	c := &p.contract
 	random := rand.New(rand.NewPCG(1, 2))
-	in := make([][]float32, len(c.Inputs))
-	for i := range in {
-		in[i] = make([]float32, probes*c.Inputs[i].Width)
-	}
-	for row := range probes {
-		for i := range c.Features {
-			f := &c.Features[i]
-			for j := range f.Size {
-				in[f.Input][row*c.Inputs[f.Input].Width+f.Offset+j] = f.draw(random)
-			}
-		}
-	}
-	actions := make([]float32, c.ActionWidth())
-	row := make([][]float32, len(in))
+	call := p.newCall(1)
 	var first error
 	tried, failed := 0, 0
 	for start := time.Now(); tried < probes && (tried == 0 || time.Since(start) < probeTime); tried++ {
-		i := tried
-		for j := range in {
-			w := c.Inputs[j].Width
-			row[j] = in[j][i*w:][:w]
+		for i := range c.Features {
+			f := &c.Features[i]
+			for j := range f.Size {
+				call.In[f.Input][f.Offset+j] = f.draw(random)
+			}
 		}
-		err := p.Runner(0).Act(1, row, actions, true, 0)
+		err := p.Runner(0).Act(call)
 		var unusable *ActionError
 		switch {
 		case errors.As(err, &unusable):

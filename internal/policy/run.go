@@ -6,17 +6,46 @@ import (
 	"math"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
-	"github.com/carla-rl/carla-rl-serving/internal/plan"
 )
 
-// Runner acts for one lane. It owns the memory of its plans.
+// Call is one call of a policy for one or more rows. It belongs to the caller,
+// who may use it again.
+type Call struct {
+	Rows int
+	// In holds, for each input of the contract, Rows×Width values in row-major
+	// order that have been checked against the contract (Contract.Check).
+	In [][]float32
+	// Actions has room for Rows×ActionWidth values.
+	Actions       []float32
+	Deterministic bool
+	// Seed and Step key the draws of a stochastic policy: the same two, row
+	// for row, give the same actions in every batch.
+	Seed, Step uint64
+	// State holds, for each part of the contract's state, Rows×Width values,
+	// which the call replaces by those of the next step. A call that fails
+	// leaves them as they were. Nil for a policy that keeps none.
+	State [][]float32
+	// Masks has Rows×Masks values, 0 for each action that may not be taken;
+	// nil allows all.
+	Masks []float32
+	// Outputs has room, for each of Policy.Outputs, for Rows×Width values.
+	// Nil for a policy that was opened without Options.Detailed.
+	Outputs [][]float32
+}
+
+// Runner acts for one lane. It owns the memory of its programs.
 type Runner struct {
-	contract      *Contract
-	width         int // of one action row
-	low, high     []float32
-	deterministic *plan.Runner
-	stochastic    *plan.Runner
-	out           [1][]float32
+	policy    *Policy
+	width     int // of one action row
+	low, high []float32
+	runs      [len(forms{})]ProgramRunner // made when first used
+	plain     bool                        // observation in, action out, and nothing else
+
+	action  [1][]float32
+	in, out [][]float32 // of one run, in the order of the graph
+	next    [][]float32 // the state after the run
+	rowIn   [][]float32 // of one row, for a policy that takes them in turn
+	rowOut  [][]float32
 }
 
 // ActionError says that a policy answered with a value that may not leave as
@@ -37,53 +66,181 @@ func (e *ActionError) Error() string {
 }
 
 func (p *Policy) newRunner() *Runner {
-	r := &Runner{
-		contract:      &p.contract,
-		width:         p.contract.ActionWidth(),
-		deterministic: p.deterministic.plan.NewRunner(),
-	}
-	r.stochastic = r.deterministic
-	if p.contract.Stochastic {
-		r.stochastic = p.stochastic.plan.NewRunner()
-	}
-	r.low, r.high = p.contract.actionBounds()
+	c := &p.contract
+	r := &Runner{policy: p, width: c.ActionWidth(), next: make([][]float32, len(c.State))}
+	r.plain = len(c.State) == 0 && len(p.outputs) == 0 && p.batchable
+	r.low, r.high = c.actionBounds()
 	r.warm()
 	return r
 }
 
-// warm runs both plans on a row of zeros, whose result is of no interest:
-// zeros may lie outside the contract. A plan that compiled runs one row.
+// warm runs the forms without masks on a row of zeros, whose result is of no
+// interest: zeros may lie outside the contract. A form that compiled runs one
+// row.
 func (r *Runner) warm() {
-	in := make([][]float32, len(r.contract.Inputs))
-	for i := range in {
-		in[i] = make([]float32, r.contract.Inputs[i].Width)
-	}
-	actions := make([]float32, r.width)
-	for _, deterministic := range []bool{true, false} {
+	c := r.policy.newCall(1)
+	for _, c.Deterministic = range []bool{true, false} {
 		var unusable *ActionError
-		if err := r.Act(1, in, actions, deterministic, 0); err != nil && !errors.As(err, &unusable) {
-			panic("policy: a compiled plan does not run: " + err.Error())
+		if err := r.Act(c); err != nil && !errors.As(err, &unusable) {
+			panic("policy: a compiled form does not run: " + err.Error())
 		}
 	}
 }
 
-// Act computes rows actions. in holds, for each input of the contract,
-// rows×Width values in row-major order that have been checked against the
-// contract (Contract.Check); actions has room for rows×ActionWidth values.
-// seed keys the draws of a stochastic policy: the same seed, row for row,
-// gives the same actions in every batch. An *ActionError means that no value
-// of actions may be used.
-func (r *Runner) Act(rows int, in [][]float32, actions []float32, deterministic bool, seed uint64) error {
-	run := r.stochastic
-	if deterministic {
-		run = r.deterministic
+// newCall returns a call with memory of its own, at the start of an episode.
+func (p *Policy) newCall(rows int) *Call {
+	c := &Call{Rows: rows, Deterministic: true, Actions: make([]float32, rows*p.contract.ActionWidth()), State: p.NewState(rows)}
+	for _, in := range p.contract.Inputs {
+		c.In = append(c.In, make([]float32, rows*in.Width))
 	}
-	r.out[0] = actions[:rows*r.width]
-	if err := run.Run(rows, in, r.out[:], graph.Noise{Seed: seed}); err != nil {
+	for _, o := range p.outputs {
+		c.Outputs = append(c.Outputs, make([]float32, rows*o.Width))
+	}
+	return c
+}
+
+// Act computes the actions of the call's rows, and with them its outputs and
+// the state of the next step. An *ActionError means that no value of either may
+// be used.
+func (r *Runner) Act(c *Call) error {
+	i := formOf(c.Deterministic, c.Masks != nil)
+	run := r.runs[i]
+	if run == nil {
+		var err error
+		if run, err = r.start(i); err != nil {
+			return err
+		}
+	}
+	noise := graph.Noise{Seed: c.Seed, Step: c.Step}
+	actions := c.Actions[:c.Rows*r.width]
+	if r.plain && c.Masks == nil {
+		r.action[0] = actions
+		if err := run.Run(c.Rows, c.In, r.action[:], noise); err != nil {
+			return err
+		}
+		return r.check(c.Rows, actions)
+	}
+	if err := r.gather(c); err != nil {
 		return err
 	}
+	if err := r.runRows(run, c.Rows, noise); err != nil {
+		return err
+	}
+	if err := r.check(c.Rows, actions); err != nil {
+		return err
+	}
+	for i, next := range r.next {
+		copy(c.State[i], next)
+	}
+	return nil
+}
+
+// start makes the runner of a form.
+func (r *Runner) start(i int) (ProgramRunner, error) {
+	f := r.policy.forms[i]
+	if f == nil {
+		return nil, errors.New("the policy takes no action masks")
+	}
+	for j, other := range r.policy.forms {
+		if other == f && r.runs[j] != nil {
+			r.runs[i] = r.runs[j]
+			return r.runs[i], nil
+		}
+	}
+	program, err := f.compile()
+	if err != nil {
+		return nil, err
+	}
+	r.runs[i] = program.NewRunner()
+	return r.runs[i], nil
+}
+
+// gather puts the memory of the call in the order of the graph, cut to what
+// its rows need.
+func (r *Runner) gather(c *Call) error {
+	p := r.policy
+	contract := &p.contract
+	if len(c.In) != len(contract.Inputs) || len(c.State) != len(contract.State) || len(c.Outputs) != len(p.outputs) {
+		return fmt.Errorf("policy: a call with %d inputs, %d states and %d outputs; the policy has %d, %d and %d",
+			len(c.In), len(c.State), len(c.Outputs), len(contract.Inputs), len(contract.State), len(p.outputs))
+	}
+	g := gathering{rows: c.Rows, to: r.in[:0]}
+	for i, x := range c.In {
+		g.add(contract.Inputs[i].Name, x, contract.Inputs[i].Width)
+	}
+	if c.Masks != nil {
+		g.add(masksInput, c.Masks, contract.Masks)
+	}
+	for i, x := range c.State {
+		g.add(contract.State[i].Name, x, contract.State[i].Width)
+	}
+	r.in, g.to = g.to, r.out[:0]
+	g.add("action", c.Actions, r.width)
+	for i, x := range c.Outputs {
+		g.add(p.outputs[i].Name, x, p.outputs[i].Width)
+	}
+	for i := range r.next {
+		want := c.Rows * contract.State[i].Width
+		if cap(r.next[i]) < want {
+			r.next[i] = make([]float32, want)
+		}
+		r.next[i] = r.next[i][:want]
+		g.to = append(g.to, r.next[i])
+	}
+	r.out = g.to
+	return g.err
+}
+
+// gathering collects slices of a call.
+type gathering struct {
+	rows int
+	to   [][]float32
+	err  error // the first
+}
+
+func (g *gathering) add(name string, x []float32, width int) {
+	want := g.rows * width
+	if len(x) < want {
+		if g.err == nil {
+			g.err = fmt.Errorf("policy: %s has %d values, %d rows need %d", name, len(x), g.rows, want)
+		}
+		return
+	}
+	g.to = append(g.to, x[:want])
+}
+
+// runRows runs all rows together, or in turn where the policy takes no
+// batches.
+func (r *Runner) runRows(run ProgramRunner, rows int, noise graph.Noise) error {
+	if r.policy.batchable {
+		return run.Run(rows, r.in, r.out, noise)
+	}
 	for row := range rows {
-		action := r.out[0][row*r.width:][:r.width]
+		noise.Row = uint64(row)
+		r.rowIn, r.rowOut = r.rowIn[:0], r.rowOut[:0]
+		for _, x := range r.in {
+			r.rowIn = append(r.rowIn, part(x, row, rows))
+		}
+		for _, x := range r.out {
+			r.rowOut = append(r.rowOut, part(x, row, rows))
+		}
+		if err := run.Run(1, r.rowIn, r.rowOut, noise); err != nil {
+			return fmt.Errorf("row %d: %w", row, err)
+		}
+	}
+	return nil
+}
+
+// part is one of the equal parts of x.
+func part(x []float32, i, parts int) []float32 {
+	n := len(x) / parts
+	return x[i*n : (i+1)*n]
+}
+
+// check holds actions to the contract.
+func (r *Runner) check(rows int, actions []float32) error {
+	for row := range rows {
+		action := actions[row*r.width:][:r.width]
 		for i, v := range action {
 			// Written so that a NaN, which compares false, is refused.
 			if v >= r.low[i] && v <= r.high[i] && v-v == 0 {
@@ -117,8 +274,9 @@ func (r *Runner) snap(i int, v float32) (float32, bool) {
 }
 
 func (r *Runner) refuse(row, i int, v float32) error {
-	for j := range r.contract.Actions {
-		if a := &r.contract.Actions[j]; i >= a.Offset && i < a.Offset+a.Size {
+	actions := r.policy.contract.Actions
+	for j := range actions {
+		if a := &actions[j]; i >= a.Offset && i < a.Offset+a.Size {
 			return &ActionError{Row: row, Action: a.name(i - a.Offset), Value: v, Low: a.Low, High: a.High}
 		}
 	}

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -105,6 +106,9 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 	if v.Policy, err = r.o.Open(a); err != nil {
 		return err
 	}
+	if len(v.Policy.Contract().State) > 0 {
+		return errStateful
+	}
 	for _, note := range v.Policy.Notes() { // It may repeat those of the artifact.
 		if !slices.Contains(v.Notes, note) {
 			v.Notes = append(v.Notes, note)
@@ -115,6 +119,10 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 	}
 	return nil
 }
+
+// errStateful refuses a policy whose rows need what their episode left behind:
+// a request without a session would get answers of another episode.
+var errStateful = errors.New("the policy keeps state between steps, and sessions are not served yet; carla-rl predict runs it")
 
 // agree compares what the folders say with what the card says. A version that
 // calls itself another is refused; a model may have been renamed.

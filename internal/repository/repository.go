@@ -51,7 +51,7 @@ type Options struct {
 	Loaders     int // versions that load at the same time; default 2
 	Lanes       int // runners to prepare in each policy; default 1
 
-	// Open makes a policy of an artifact; nil means policy.Open.
+	// Open makes a policy of an artifact; nil means policy.Open with its plan.
 	Open func(*artifact.Artifact) (*policy.Policy, error)
 	// Loaded is called once for each version after its load has ended, well
 	// or badly, from the goroutine of a loader. Nil calls nothing.
@@ -71,7 +71,7 @@ func (o Options) withDefaults() Options {
 	o.Loaders = cmp.Or(max(0, o.Loaders), defaultLoaders)
 	o.Lanes = max(1, o.Lanes)
 	if o.Open == nil {
-		o.Open = policy.Open
+		o.Open = func(a *artifact.Artifact) (*policy.Policy, error) { return policy.Open(a, policy.Options{}) }
 	}
 	return o
 }

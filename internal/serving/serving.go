@@ -55,6 +55,7 @@ type Request struct {
 	Queue, Infer time.Duration
 
 	wait waiter
+	call policy.Call
 }
 
 // Service runs requests on a fixed number of lanes. It is safe for use by many
@@ -111,5 +112,6 @@ func (s *Service) run(lane int, p *policy.Policy, req *Request) error {
 		req.Actions = make([]float32, want)
 	}
 	req.Actions = req.Actions[:want]
-	return p.Runner(lane).Act(req.Rows, req.Inputs, req.Actions, req.Deterministic, req.Seed)
+	req.call = policy.Call{Rows: req.Rows, In: req.Inputs, Actions: req.Actions, Deterministic: req.Deterministic, Seed: req.Seed}
+	return p.Runner(lane).Act(&req.call)
 }
