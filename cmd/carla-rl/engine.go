@@ -8,26 +8,55 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/plan"
 )
 
-// The engines that predict can use.
+// The engines that the tools can use.
 const (
 	enginePlan      = "plan"      // the compiled plan, as the server uses it
 	engineReference = "reference" // plain loops in float64, rounded as the file says
 )
 
-// evaluate runs a graph on inputs of rows rows, in the order of the graph.
-func evaluate(g *graph.Graph, engine string, rows int, in []*tensor, noise graph.Noise) ([]values, error) {
-	if engine == engineReference {
-		return evaluateReference(g, rows, in, noise)
-	}
-	return evaluatePlan(g, rows, in, noise)
+// program runs a graph on tensors in the order of its inputs, and gives its
+// outputs in their order.
+type program interface {
+	run(rows int, in []*tensor, noise graph.Noise) ([]values, error)
 }
 
-func evaluateReference(g *graph.Graph, rows int, in []*tensor, noise graph.Noise) ([]values, error) {
+// newProgram makes the program of a graph, which it does not change.
+func newProgram(engine string, g *graph.Graph) (program, error) {
+	if engine == engineReference {
+		return referenceProgram{g}, nil
+	}
+	g, err := g.Clone()
+	if err != nil {
+		return nil, err
+	}
+	if err := graph.Optimize(g); err != nil {
+		return nil, err
+	}
+	p, err := plan.Compile(g, plan.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return &planProgram{g, p.NewRunner()}, nil
+}
+
+// evaluate runs a graph once.
+func evaluate(g *graph.Graph, engine string, rows int, in []*tensor, noise graph.Noise) ([]values, error) {
+	p, err := newProgram(engine, g)
+	if err != nil {
+		return nil, err
+	}
+	return p.run(rows, in, noise)
+}
+
+// referenceProgram computes in the types of the file.
+type referenceProgram struct{ g *graph.Graph }
+
+func (p referenceProgram) run(rows int, in []*tensor, noise graph.Noise) ([]values, error) {
 	tensors := make([]*graph.Tensor, len(in))
 	for i, t := range in {
-		tensors[i] = typed(t, g.Inputs[i].DType)
+		tensors[i] = typed(t, p.g.Inputs[i].DType)
 	}
-	outs, err := graph.Evaluate(g, rows, tensors, noise)
+	outs, err := graph.Evaluate(p.g, rows, tensors, noise)
 	if err != nil {
 		return nil, err
 	}
@@ -67,37 +96,44 @@ func float32s(in []float64) []float32 {
 	return out
 }
 
-// evaluatePlan optimizes and compiles the graph, which it changes, and runs
-// the plan once.
-func evaluatePlan(g *graph.Graph, rows int, in []*tensor, noise graph.Noise) ([]values, error) {
-	if err := graph.Optimize(g); err != nil {
-		return nil, err
+func float64s(in []float32) []float64 {
+	out := make([]float64, len(in))
+	for i, f := range in {
+		out[i] = float64(f)
 	}
-	p, err := plan.Compile(g, plan.Options{})
-	if err != nil {
-		return nil, err
-	}
+	return out
+}
+
+// runner runs rows of float32, as an engine of the server does.
+type runner interface {
+	Run(rows int, in, out [][]float32, n graph.Noise) error
+}
+
+// planProgram computes in float32.
+type planProgram struct {
+	g      *graph.Graph
+	runner runner
+}
+
+func (p *planProgram) run(rows int, in []*tensor, noise graph.Noise) ([]values, error) {
 	flat := make([][]float32, len(in))
 	for i, t := range in {
 		flat[i] = float32s(t.data)
 	}
-	results := make([]values, len(g.Outputs))
-	out := make([][]float32, len(g.Outputs))
-	for i, o := range g.Outputs {
+	results := make([]values, len(p.g.Outputs))
+	out := make([][]float32, len(p.g.Outputs))
+	for i, o := range p.g.Outputs {
 		shape := sized(o.Value.Shape, rows)
 		results[i] = values{shape: shape, dtype: o.Value.DType}
 		out[i] = make([]float32, count(shape))
 	}
-	if err := p.NewRunner().Run(rows, flat, out, noise); err != nil {
+	if err := p.runner.Run(rows, flat, out, noise); err != nil {
 		return nil, err
 	}
 	for i := range results {
-		results[i].data = make([]float64, len(out[i]))
-		for j, f := range out[i] {
-			results[i].data[j] = float64(f)
-		}
+		results[i].data = float64s(out[i])
 		if results[i].dtype == graph.Float64 {
-			results[i].dtype = graph.Float32 // The plan computes in float32; more digits would be noise.
+			results[i].dtype = graph.Float32 // It was computed in float32; more digits would be noise.
 		}
 	}
 	return results, nil

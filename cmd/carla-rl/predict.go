@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,7 +17,8 @@ type predictCmd struct {
 	Model         string `required:"" placeholder:"PATH" help:"Artifact folder, model file or preprocessor file."`
 	Preprocessor  string `placeholder:"FILE" help:"Preprocessor to use with a model file."`
 	VecNormalize  string `name:"vecnormalize" placeholder:"FILE" help:"VecNormalize statistics to use with a model file."`
-	Engine        string `enum:"plan,reference" default:"plan" help:"plan: as the server computes; reference: plain loops, in the precision of the file."`
+	Engine        string `enum:"plan,reference,onnxruntime" default:"plan" help:"plan: as the server computes; reference: plain loops, in the precision of the file; onnxruntime: in the build that has it."`
+	Return        string `default:"all" placeholder:"all|NAME,..." help:"Outputs to print: all, or these."`
 	Deterministic *bool  `negatable:"" help:"Overrides what the input says."`
 	Seed          uint64 `help:"Seed of the draws of a policy that samples."`
 	Input         string `required:"" placeholder:"FILE" help:"JSON to read; - is standard input."`
@@ -24,10 +27,21 @@ type predictCmd struct {
 // Help describes the input.
 func (c *predictCmd) Help() string {
 	return `Reads one JSON object and prints one:
-  {"observations": rows, "deterministic": true}  ->  {"actions": rows, "outputs": {}}
+  {"observations": rows, "deterministic": true,  ->  {"actions": rows, "outputs":
+   "episode_start": [...], "action_masks": [...]}      {"mean": ..., "value": ..., ...}}
   {"inputs": {"x": [[0.1, 0.2]]}}                ->  {"outputs": {"out": [[0.3]]}}
+  {"sequence": [{"x": ...}, ...],
+   "reset_before": [3, ...]}                     ->  the outputs of each step, stacked
   {"transform": rows}                            ->  {"outputs": {"out": rows}}
-The first asks a policy, the second a bare network, the third a preprocessor.
+The first asks a policy. Its rows are independent, and each begins an episode; with
+"episode_start" the rows of a recurrent policy are one sequence, in which an episode
+begins where it is true. "action_masks" has a row of true and false for each
+observation. Beside the action stand the outputs that the policy has, of mean, std,
+log_std, logits, q_values, value, log_prob and others that its network gives.
+The second asks a bare network for its outputs, in its own order and names, and a
+single input needs no name. The third carries the state of a network from step to
+step and resets it before those of reset_before; a state that is given is taken
+instead. The last asks a preprocessor.
 NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
 
 Example:
@@ -63,9 +77,9 @@ func (c *predictCmd) Run(s stdio) error {
 	case q.Observations != nil:
 		answer, err = c.act(q)
 	case q.Inputs != nil:
-		answer, err = c.forward(q.Inputs)
+		answer, err = c.forward(q)
 	case q.Sequence != nil:
-		answer, err = c.sequence(q.Sequence)
+		answer, err = c.sequence(q)
 	case q.Transform != nil:
 		answer, err = c.transform(q.Transform)
 	}
@@ -108,6 +122,12 @@ func (c *predictCmd) read(stdin io.Reader) (*question, error) {
 	if asked != 1 {
 		return nil, fmt.Errorf("expected one of observations, inputs, sequence and transform, got %d of them", asked)
 	}
+	switch {
+	case q.Observations == nil && (q.EpisodeStart != nil || q.ActionMasks != nil):
+		return nil, errors.New("episode_start and action_masks go with observations")
+	case q.Sequence == nil && q.ResetBefore != nil:
+		return nil, errors.New("reset_before goes with a sequence")
+	}
 	if c.Deterministic != nil {
 		q.Deterministic = c.Deterministic
 	}
@@ -132,6 +152,37 @@ func plainJSON(err error) error {
 	}
 	got := map[jsontext.Kind]string{'{': "an object", '[': "an array", '"': "a string", '0': "a number", 'n': "null", 't': "true", 'f': "false"}[semantic.JSONKind]
 	return fmt.Errorf("%s: %s is not what is expected there", where, got)
+}
+
+// returnable are outputs that policies have; one that a policy lacks may be
+// asked for all the same.
+var returnable = []string{"mean", "std", "log_std", "logits", "q_values", "value", "log_prob"}
+
+// selected appends those outputs that are asked for as a JSON object.
+func (c *predictCmd) selected(b []byte, names []string, vs []values) ([]byte, error) {
+	if c.Return == "all" {
+		return object(b, names, vs), nil
+	}
+	wanted := strings.Split(c.Return, ",")
+	for _, name := range wanted {
+		if !slices.Contains(names, name) && !slices.Contains(returnable, name) {
+			return nil, usage(fmt.Errorf("--return %s: there is no such output, the outputs are %s", name, strings.Join(names, ", ")))
+		}
+	}
+	var shown []string
+	var shownValues []values
+	for i, name := range names {
+		if slices.Contains(wanted, name) {
+			shown, shownValues = append(shown, name), append(shownValues, vs[i])
+		}
+	}
+	return object(b, shown, shownValues), nil
+}
+
+// outputsAnswer is an answer of outputs alone.
+func (c *predictCmd) outputsAnswer(names []string, vs []values) ([]byte, error) {
+	b, err := c.selected([]byte(`{"outputs":`), names, vs)
+	return append(b, '}'), err
 }
 
 // object appends a JSON object of named values in their order.

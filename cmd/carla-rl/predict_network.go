@@ -17,23 +17,48 @@ import (
 )
 
 // forward runs the bare network of the model on its own inputs.
-func (c *predictCmd) forward(inputs ordered) ([]byte, error) {
-	names, outs, err := c.step(inputs)
+func (c *predictCmd) forward(q *question) ([]byte, error) {
+	b, err := c.bareNetwork(q)
 	if err != nil {
 		return nil, err
 	}
-	return append(object([]byte(`{"outputs":`), names, outs), '}'), nil
+	given, err := parseTensors(q.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	names, outs, err := b.step(given)
+	if err != nil {
+		return nil, err
+	}
+	return c.outputsAnswer(names, outs)
 }
 
-// sequence runs a network without state on each step and stacks the outputs.
-func (c *predictCmd) sequence(steps []ordered) ([]byte, error) {
-	if len(steps) == 0 {
+// sequence runs the network on one step after another, carries its state from
+// each to the next, and stacks the outputs.
+func (c *predictCmd) sequence(q *question) ([]byte, error) {
+	if len(q.Sequence) == 0 {
 		return nil, errors.New("input: sequence has no step")
+	}
+	for _, i := range q.ResetBefore {
+		if i < 0 || i >= len(q.Sequence) {
+			return nil, fmt.Errorf("input: reset_before: there is no step %d in a sequence of %d", i, len(q.Sequence))
+		}
+	}
+	b, err := c.bareNetwork(q)
+	if err != nil {
+		return nil, err
 	}
 	var names []string
 	var stacked []values
-	for i, step := range steps {
-		n, outs, err := c.step(step)
+	for i, step := range q.Sequence {
+		if slices.Contains(q.ResetBefore, i) {
+			b.reset()
+		}
+		given, err := parseTensors(step)
+		if err != nil {
+			return nil, fmt.Errorf("step %d: %w", i, err)
+		}
+		n, outs, err := b.step(given)
 		if err != nil {
 			return nil, fmt.Errorf("step %d: %w", i, err)
 		}
@@ -52,51 +77,17 @@ func (c *predictCmd) sequence(steps []ordered) ([]byte, error) {
 			stacked[j].data = append(stacked[j].data, outs[j].data...)
 		}
 	}
-	return append(object([]byte(`{"outputs":`), names, stacked), '}'), nil
+	return c.outputsAnswer(names, stacked)
 }
 
-// step runs the network once.
-func (c *predictCmd) step(inputs ordered) ([]string, []values, error) {
+// bareNetwork opens the network of the model file for the question.
+func (c *predictCmd) bareNetwork(q *question) (*bareNetwork, error) {
 	n, err := c.network()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	given, err := parseTensors(inputs)
-	if err != nil {
-		return nil, nil, err
-	}
-	d := n.Describe()
-	if len(d.Inputs) == 1 && len(given) == 1 {
-		// A single input needs no name: a trace often has lost it.
-		for name, t := range given {
-			delete(given, name)
-			given[d.Inputs[0].Name] = t
-		}
-	}
-	o := format.LowerOptions{Deterministic: true, InputShapes: map[string][]int{}}
-	if c.Deterministic != nil {
-		o.Deterministic = *c.Deterministic
-	}
-	for name, t := range given {
-		if len(t.shape) > 0 {
-			o.InputShapes[name] = append([]int{graph.Batch}, t.shape[1:]...)
-		}
-	}
-	g, err := n.Lower(o)
-	if err != nil {
-		return nil, nil, err
-	}
-	in := make([]*tensor, len(g.Inputs))
-	for i, v := range g.Inputs {
-		if in[i] = given[v.Name]; in[i] == nil {
-			return nil, nil, fmt.Errorf("input %s: expected %v, got nothing (the network takes %s)", v.Name, v.Shape, inputNames(g))
-		}
-		delete(given, v.Name)
-	}
-	for name := range given {
-		return nil, nil, fmt.Errorf("input %s: the network takes %s", name, inputNames(g))
-	}
-	return c.run(g, in)
+	deterministic := q.Deterministic == nil || *q.Deterministic
+	return newBareNetwork(n, c.Engine, deterministic, *q.Seed), nil
 }
 
 // parseTensors reads tensors by name. A network that takes a dict has an input
@@ -134,28 +125,6 @@ func parseTensors(inputs ordered) (map[string]*tensor, error) {
 	return given, nil
 }
 
-// run evaluates a graph on tensors that are in the order of its inputs.
-func (c *predictCmd) run(g *graph.Graph, in []*tensor) ([]string, []values, error) {
-	rows, err := rowsOf(g, in)
-	if err != nil {
-		return nil, nil, err
-	}
-	names := make([]string, len(g.Outputs))
-	for i, o := range g.Outputs {
-		names[i] = o.Name
-	}
-	outs, err := evaluate(g, c.Engine, rows, in, graph.Noise{Seed: c.Seed})
-	return names, outs, err
-}
-
-func inputNames(g *graph.Graph) string {
-	names := make([]string, len(g.Inputs))
-	for i, v := range g.Inputs {
-		names[i] = v.Name + v.Shape.String()
-	}
-	return strings.Join(names, ", ")
-}
-
 // network decodes the model file.
 func (c *predictCmd) network() (format.Network, error) {
 	o, err := openPath(c.Model)
@@ -168,36 +137,78 @@ func (c *predictCmd) network() (format.Network, error) {
 	return o.network, nil
 }
 
-// transform runs a preprocessor on rows of features.
+// transform runs a preprocessor on rows of features, or on an object of rows
+// for one whose observations have parts.
 func (c *predictCmd) transform(rows jsontext.Value) ([]byte, error) {
-	t, err := parseTensor(rows)
-	if err != nil {
-		return nil, fmt.Errorf("input: transform: %w", err)
-	}
-	if len(t.shape) != 2 {
-		return nil, fmt.Errorf("input: transform: expected rows of numbers, got the shape %v", t.shape)
-	}
 	p, err := c.preprocessor()
 	if err != nil {
 		return nil, err
 	}
-	if w := p.Width(); w > 0 && w != t.shape[1] {
-		return nil, fmt.Errorf("input: transform: expected %d features a row, got %d", w, t.shape[1])
+	given, err := transformRows(p, rows)
+	if err != nil {
+		return nil, fmt.Errorf("input: transform: %w", err)
 	}
-	g := graph.New("preprocessor")
-	y, err := p.Lower(g, g.Input("x", graph.Float32, graph.Shape{graph.Batch, t.shape[1]}))
+	g, err := p.Graph(given[0].shape[1])
 	if err != nil {
 		return nil, err
 	}
-	g.Output("out", y)
-	if err := g.Verify(); err != nil {
-		return nil, err
-	}
-	names, outs, err := c.run(g, []*tensor{t})
+	run, err := newProgram(c.Engine, g)
 	if err != nil {
 		return nil, err
 	}
-	return append(object([]byte(`{"outputs":`), names, outs), '}'), nil
+	n, err := rowsOf(g, given)
+	if err != nil {
+		return nil, err
+	}
+	outs, err := run.run(n, given, graph.Noise{})
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(g.Outputs))
+	for i, o := range g.Outputs {
+		names[i] = o.Name
+	}
+	return c.outputsAnswer(names, outs)
+}
+
+// transformRows reads the rows of each input of the preprocessor's graph.
+func transformRows(p *preprocess.Preprocessor, rows jsontext.Value) ([]*tensor, error) {
+	keys := p.Keys()
+	if len(keys) == 0 {
+		t, err := parseTensor(rows)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(t.shape) != 2:
+			return nil, fmt.Errorf("expected rows of numbers, got the shape %v", t.shape)
+		case p.Width() > 0 && p.Width() != t.shape[1]:
+			return nil, fmt.Errorf("expected %d features a row, got %d", p.Width(), t.shape[1])
+		}
+		return []*tensor{t}, nil
+	}
+	var parts ordered
+	if err := json.Unmarshal(rows, &parts); err != nil {
+		return nil, fmt.Errorf("expected an object of %s with rows of each", strings.Join(keys, ", "))
+	}
+	given := make([]*tensor, len(keys))
+	for i, key := range keys {
+		if parts[key] == nil {
+			return nil, fmt.Errorf("%s: expected rows of %d numbers, got nothing", key, p.KeyWidth(key))
+		}
+		t, err := parseTensor(parts[key])
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", key, err)
+		case len(t.shape) != 2 || t.shape[1] != p.KeyWidth(key):
+			return nil, fmt.Errorf("%s: expected rows of %d numbers, got the shape %v", key, p.KeyWidth(key), t.shape)
+		}
+		given[i] = t
+		delete(parts, key)
+	}
+	for name := range parts {
+		return nil, fmt.Errorf("%s: expected one of %s", name, strings.Join(keys, ", "))
+	}
+	return given, nil
 }
 
 // preprocessor decodes the preprocessor: the file that the flags name, or that

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -26,25 +27,30 @@ type tensor struct {
 }
 
 // parseTensor reads nested lists of numbers. NaN and the infinities, which
-// JSON does not have, are the strings "NaN", "Infinity" and "-Infinity".
+// JSON does not have, are the strings "NaN", "Infinity" and "-Infinity". It
+// takes one number at a time, so that an image costs no more than its numbers.
 func parseTensor(v jsontext.Value) (*tensor, error) {
-	var x any
-	if err := json.Unmarshal(v, &x); err != nil {
+	t := &tensor{}
+	dec := jsontext.NewDecoder(bytes.NewReader(v))
+	if err := t.fill(dec, 0); err != nil {
 		return nil, err
 	}
-	t := &tensor{}
-	if err := t.fill(x, 0); err != nil {
-		return nil, err
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the tensor")
 	}
 	return t, nil
 }
 
-// fill appends x, which lies depth lists deep, in row-major order. The first
-// list met at each depth sets the size that all others there must have.
-func (t *tensor) fill(x any, depth int) error {
-	list, isList := x.([]any)
-	if !isList {
-		f, err := number(x)
+// fill appends the next value, which lies depth lists deep, in row-major
+// order. The first list met at each depth sets the size that all others there
+// must have.
+func (t *tensor) fill(dec *jsontext.Decoder, depth int) error {
+	token, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	if token.Kind() != '[' {
+		f, err := number(token)
 		if err != nil {
 			return err
 		}
@@ -57,36 +63,46 @@ func (t *tensor) fill(x any, depth int) error {
 		t.data = append(t.data, f)
 		return nil
 	}
+	const open = -1 // the size is that of the first list, which is not read yet
+	first := depth == len(t.shape)
 	switch {
 	case depth == tensorDepthMax:
 		return fmt.Errorf("a tensor has more than %d dimensions", tensorDepthMax)
-	case depth == len(t.shape):
-		if len(t.data) > 0 {
-			return errors.New("lists of one tensor differ in depth")
-		}
-		t.shape = append(t.shape, len(list))
-	case t.shape[depth] != len(list):
-		return fmt.Errorf("lists of one tensor differ in length: expected %d, got %d", t.shape[depth], len(list))
+	case first && len(t.data) > 0:
+		return errors.New("lists of one tensor differ in depth")
+	case first:
+		t.shape = append(t.shape, open)
 	}
-	for _, e := range list {
-		if err := t.fill(e, depth+1); err != nil {
+	n := 0
+	for ; dec.PeekKind() != ']'; n++ {
+		if err := t.fill(dec, depth+1); err != nil {
 			return err
 		}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	switch {
+	case first:
+		t.shape[depth] = n
+	case t.shape[depth] != n:
+		return fmt.Errorf("lists of one tensor differ in length: expected %d, got %d", t.shape[depth], n)
 	}
 	return nil
 }
 
-func number(x any) (float64, error) {
-	switch x := x.(type) {
-	case float64:
-		return x, nil
-	case bool:
-		if x {
+func number(t jsontext.Token) (float64, error) {
+	got := ""
+	switch t.Kind() {
+	case '0':
+		return t.Float()
+	case 't', 'f':
+		if t.Bool() {
 			return 1, nil
 		}
 		return 0, nil
-	case string:
-		switch x {
+	case '"':
+		switch t.String() {
 		case "NaN":
 			return math.NaN(), nil
 		case "Infinity":
@@ -94,24 +110,15 @@ func number(x any) (float64, error) {
 		case "-Infinity":
 			return math.Inf(-1), nil
 		}
+		got = strconv.Quote(t.String())
+	case 'n':
+		got = "null"
+	case '{':
+		got = "an object"
+	default:
+		got = t.String()
 	}
-	return 0, fmt.Errorf("expected a number, got %s", kindOf(x))
-}
-
-func kindOf(x any) string {
-	switch x := x.(type) {
-	case nil:
-		return "null"
-	case string:
-		return strconv.Quote(x)
-	case bool:
-		return strconv.FormatBool(x)
-	case map[string]any:
-		return "an object"
-	case []any:
-		return "a list"
-	}
-	return fmt.Sprint(x)
+	return 0, fmt.Errorf("expected a number, got %s", got)
 }
 
 // values is a result: a tensor of a type, for printing.

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// bareNetwork runs the network of a model file on its own inputs, one step of
+// an episode after another.
+type bareNetwork struct {
+	network       format.Network
+	description   format.Description
+	engine        string
+	deterministic bool
+	noise         graph.Noise
+
+	key     string // of the shapes that graph was lowered for
+	graph   *graph.Graph
+	program program
+
+	carried []*tensor // what enters the next run, by graph.States; nil at the first step of an episode
+	resets  int       // how often the state was reset
+}
+
+func newBareNetwork(n format.Network, engine string, deterministic bool, seed uint64) *bareNetwork {
+	return &bareNetwork{network: n, description: n.Describe(), engine: engine, deterministic: deterministic, noise: graph.Noise{Seed: seed}}
+}
+
+// reset begins a new episode.
+func (b *bareNetwork) reset() {
+	b.carried = nil
+	b.resets++
+}
+
+// step runs the network once. A state that is not given is what the step
+// before left, or that of the beginning of an episode. It returns the outputs
+// of the network: a state that it keeps in itself is not one of them.
+func (b *bareNetwork) step(given map[string]*tensor) ([]string, []values, error) {
+	b.nameSingle(given)
+	if err := b.lower(given); err != nil {
+		return nil, nil, err
+	}
+	in, err := b.gather(given)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, err := rowsOf(b.graph, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	outs, err := b.program.run(rows, in, b.noise)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.noise.Step++
+	b.carried = make([]*tensor, len(b.graph.States))
+	kept := map[int]bool{}
+	for i, s := range b.graph.States {
+		out := &outs[s.Output]
+		b.carried[i] = &tensor{shape: slices.Clone(out.shape), data: slices.Clone(out.data)}
+		if !b.declares(b.graph.Inputs[s.Input].Name) {
+			kept[s.Output] = true
+		}
+	}
+	var names []string
+	var shown []values
+	for i, o := range b.graph.Outputs {
+		if !kept[i] {
+			names, shown = append(names, o.Name), append(shown, outs[i])
+		}
+	}
+	return names, shown, nil
+}
+
+// nameSingle gives the name of the network's input to what was given under
+// another, where only one can be meant: a trace often has lost the name.
+func (b *bareNetwork) nameSingle(given map[string]*tensor) {
+	d := &b.description
+	if len(d.Inputs) == 0 || len(d.Inputs) > 1 && !d.Recurrent || given[d.Inputs[0].Name] != nil {
+		return
+	}
+	var unknown []string
+	for name := range given {
+		if !b.declares(name) {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) == 1 {
+		given[d.Inputs[0].Name] = given[unknown[0]]
+		delete(given, unknown[0])
+	}
+}
+
+// declares tells whether the model file has an input of the name. One that the
+// graph has beyond them is a state that the network keeps in itself.
+func (b *bareNetwork) declares(name string) bool {
+	return slices.ContainsFunc(b.description.Inputs, func(in format.InputDescription) bool { return in.Name == name })
+}
+
+// gather puts what was given into the order of the graph's inputs.
+func (b *bareNetwork) gather(given map[string]*tensor) ([]*tensor, error) {
+	in := make([]*tensor, len(b.graph.Inputs))
+	for i, v := range b.graph.Inputs {
+		if in[i] = given[v.Name]; in[i] != nil {
+			continue
+		}
+		state := slices.IndexFunc(b.graph.States, func(s graph.State) bool { return s.Input == i })
+		switch {
+		case state < 0:
+			return nil, fmt.Errorf("input %s: expected %v, got nothing (the network takes %s)", v.Name, v.Shape, inputNames(b.graph))
+		case b.carried != nil:
+			in[i] = b.carried[state]
+		default:
+			in[i] = b.initial(state, rowsGiven(b.graph, given))
+		}
+	}
+	for name := range given {
+		if !slices.ContainsFunc(b.graph.Inputs, func(v *graph.Value) bool { return v.Name == name }) {
+			return nil, fmt.Errorf("input %s: the network takes %s", name, inputNames(b.graph))
+		}
+	}
+	return in, nil
+}
+
+// initial is the state at the first step of an episode: Reset after a reset,
+// Initial before any, zeros without them.
+func (b *bareNetwork) initial(state, rows int) *tensor {
+	s := &b.graph.States[state]
+	in := b.graph.Inputs[s.Input]
+	t := &tensor{shape: sized(in.Shape, rows)}
+	t.data = make([]float64, count(t.shape))
+	from := s.Initial
+	if b.resets > 0 && s.Reset != nil {
+		from = s.Reset
+	}
+	if from == nil || from.Len() == 0 {
+		return t
+	}
+	// The batch axis of from is 1 and its rows are all the same.
+	axis := slices.IndexFunc(in.Shape, func(d int) bool { return d < 0 })
+	inner := from.Len()
+	if axis >= 0 {
+		inner = count(t.shape[axis+1:]) * -in.Shape[axis]
+	}
+	repeat := len(t.data) / from.Len()
+	for i := range t.data {
+		outer, rest := i/(inner*repeat), i%inner
+		t.data[i] = from.At(outer*inner + rest)
+	}
+	return t
+}
+
+// rowsGiven is the number of rows of the first tensor that has a batch axis.
+func rowsGiven(g *graph.Graph, given map[string]*tensor) int {
+	for _, v := range g.Inputs {
+		t := given[v.Name]
+		if t == nil || len(t.shape) != len(v.Shape) {
+			continue
+		}
+		for i, d := range v.Shape {
+			if d < 0 {
+				return t.shape[i] / -d
+			}
+		}
+	}
+	return 1
+}
+
+// lower makes the graph for the shapes of what was given, and its program. The
+// batch axis is the first of each input, or that which is as long as the first
+// axis of the first input. A network whose rows cannot be told apart is lowered
+// for the given number of them.
+func (b *bareNetwork) lower(given map[string]*tensor) error {
+	key := b.shapesKey(given)
+	if b.graph != nil && key == b.key {
+		return nil
+	}
+	g, err := b.graphFor(given)
+	if err != nil {
+		return err
+	}
+	p, err := newProgram(b.engine, g)
+	if err != nil {
+		return err
+	}
+	b.key, b.graph, b.program = key, g, p
+	return nil
+}
+
+func (b *bareNetwork) shapesKey(given map[string]*tensor) string {
+	var k strings.Builder
+	for _, in := range b.description.Inputs {
+		if t := given[in.Name]; t != nil {
+			fmt.Fprintf(&k, "%s%v", in.Name, t.shape)
+		}
+	}
+	return k.String()
+}
+
+func (b *bareNetwork) graphFor(given map[string]*tensor) (*graph.Graph, error) {
+	rows := 1
+	for _, in := range b.description.Inputs {
+		if t := given[in.Name]; t != nil && len(t.shape) > 0 {
+			rows = t.shape[0]
+			break
+		}
+	}
+	batched, fixed := map[string][]int{}, map[string][]int{}
+	for name, t := range given {
+		fixed[name] = t.shape
+		if axis := slices.Index(t.shape, rows); axis >= 0 {
+			batched[name] = slices.Clone(t.shape)
+			batched[name][axis] = graph.Batch
+		}
+	}
+	o := format.LowerOptions{Deterministic: b.deterministic, InputShapes: batched}
+	g, err := b.network.Lower(o)
+	if err == nil {
+		if err = fits(g, given); err == nil {
+			return g, nil
+		}
+	}
+	o.InputShapes = fixed
+	for _, n := range slices.Compact([]int{rows, 1}) {
+		if n == 0 {
+			continue
+		}
+		o.Rows = n
+		own, ownErr := b.network.Lower(o)
+		if ownErr == nil && fits(own, given) == nil {
+			return own, nil
+		}
+		if errors.Is(err, graph.ErrMixesRows) && ownErr != nil {
+			err = ownErr // What keeps this network from running is not its rows.
+		}
+	}
+	return nil, err
+}
+
+// fits tells whether what was given has the shapes of the graph's inputs.
+func fits(g *graph.Graph, given map[string]*tensor) error {
+	for _, v := range g.Inputs {
+		t := given[v.Name]
+		if t == nil {
+			continue
+		}
+		if _, err := rowsOf(&graph.Graph{Inputs: []*graph.Value{v}}, []*tensor{t}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func inputNames(g *graph.Graph) string {
+	names := make([]string, len(g.Inputs))
+	for i, v := range g.Inputs {
+		names[i] = v.Name + v.Shape.String()
+	}
+	return strings.Join(names, ", ")
+}
