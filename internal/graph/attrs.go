@@ -27,6 +27,9 @@ func (a Attrs) Ints(name string) []int { v, _ := a[name].([]int); return v }
 // DType returns the DType attribute of the name, Invalid where it is absent.
 func (a Attrs) DType(name string) DType { v, _ := a[name].(DType); return v }
 
+// Graph returns the *Graph attribute of the name, nil where it is absent.
+func (a Attrs) Graph(name string) *Graph { v, _ := a[name].(*Graph); return v }
+
 // Has reports whether the attribute is present.
 func (a Attrs) Has(name string) bool { _, ok := a[name]; return ok }
 
@@ -42,6 +45,7 @@ func (a Attrs) ClampBounds() (lo, hi float64) {
 	return lo, hi
 }
 
+// clone copies the attributes but for graphs, which are the same ones.
 func (a Attrs) clone() Attrs {
 	if len(a) == 0 {
 		return nil
@@ -90,9 +94,10 @@ const (
 	kindInts
 	kindShape // an []int printed as a shape
 	kindDType
+	kindGraph
 )
 
-var kindNames = [...]string{"int", "float64", "bool", "string", "[]int", "[]int", "DType"}
+var kindNames = [...]string{"int", "float64", "bool", "string", "[]int", "[]int", "DType", "*Graph"}
 
 // holds reports whether v is a value of the kind.
 func (k kind) holds(v any) bool {
@@ -110,6 +115,9 @@ func (k kind) holds(v any) bool {
 		_, ok = v.([]int)
 	case kindDType:
 		_, ok = v.(DType)
+	case kindGraph:
+		g, is := v.(*Graph)
+		ok = is && g != nil
 	}
 	return ok
 }

@@ -27,6 +27,9 @@ var (
 	ErrLimit = errors.New("limit exceeded")
 	// ErrInvalid is a graph that is not well formed.
 	ErrInvalid = errors.New("invalid graph")
+	// ErrStepBudget is a run in which a loop goes on beyond its limit, or all
+	// loops together beyond StepBudget.
+	ErrStepBudget = errors.New("step budget exceeded")
 	// ErrSyntax is text that Parse does not understand.
 	ErrSyntax = errors.New("syntax error")
 )

@@ -2,13 +2,23 @@ package graph
 
 import "fmt"
 
+// evalRun is one run of the reference evaluator, of a graph and those inside
+// it.
+type evalRun struct {
+	rows     int
+	key      NormalKey
+	row      uint64 // number of the first row
+	fixedRow uint64 // to which draws without a batch axis belong
+	budget   *int   // left of StepBudget
+}
+
 // evalCall is one node at work in the reference evaluator.
 type evalCall struct {
-	n     *Node
-	in    []*Tensor // with fixed shapes
-	out   []*Tensor // allocated, of the results' types
-	rows  int
-	noise Noise
+	run *evalRun
+	n   *Node
+	in  []*Tensor // with fixed shapes
+	out []*Tensor // allocated, of the results' types
+	err error     // of the operators that run graphs
 }
 
 // Evaluate runs the graph on the given number of rows, one tensor for each
@@ -22,7 +32,7 @@ type evalCall struct {
 //
 // The graph must verify. Input tensors are not changed; outputs may share
 // memory with inputs and constants. The error is a *ShapeError, or wraps
-// ErrDType, ErrOperands or ErrLimit.
+// ErrDType, ErrOperands, ErrLimit or ErrStepBudget.
 func Evaluate(g *Graph, rows int, inputs []*Tensor, noise Noise) ([]*Tensor, error) {
 	if rows < 0 || rows > MaxEvaluateElements {
 		return nil, fmt.Errorf("graph: evaluate: %w: %d rows, must be 0 to %d", ErrLimit, rows, MaxEvaluateElements)
@@ -30,15 +40,27 @@ func Evaluate(g *Graph, rows int, inputs []*Tensor, noise Noise) ([]*Tensor, err
 	if len(inputs) != len(g.Inputs) {
 		return nil, fmt.Errorf("graph: evaluate: %w: got %d inputs, the graph has %d", ErrOperands, len(inputs), len(g.Inputs))
 	}
-	values := make(map[*Value]*Tensor, len(g.Inputs)+len(g.Nodes))
 	for i, v := range g.Inputs {
 		if err := checkInput(v, inputs[i], rows); err != nil {
 			return nil, err
 		}
+	}
+	budget := StepBudget
+	run := &evalRun{rows: rows, key: noise.Key(), row: noise.Row, budget: &budget}
+	if !g.Batched() {
+		run.fixedRow = noise.Row
+	}
+	return run.graph(g, inputs)
+}
+
+// graph runs a graph whose inputs have been checked.
+func (r *evalRun) graph(g *Graph, inputs []*Tensor) ([]*Tensor, error) {
+	values := make(map[*Value]*Tensor, len(g.Inputs)+len(g.Nodes))
+	for i, v := range g.Inputs {
 		values[v] = inputs[i]
 	}
 	for _, n := range g.Nodes {
-		if err := evaluateNode(n, rows, values, noise); err != nil {
+		if err := r.node(n, values); err != nil {
 			return nil, err
 		}
 	}
@@ -77,12 +99,12 @@ func operand(v *Value, values map[*Value]*Tensor) (*Tensor, error) {
 	return nil, fmt.Errorf("%w: value %%%d is used before it is defined", ErrInvalid, v.ID)
 }
 
-func evaluateNode(n *Node, rows int, values map[*Value]*Tensor, noise Noise) error {
+func (r *evalRun) node(n *Node, values map[*Value]*Tensor) error {
 	s, ok := specs[n.Op]
 	if !ok {
 		return fmt.Errorf("graph: %w: %q", ErrUnsupportedOp, n.Op)
 	}
-	c := &evalCall{n: n, rows: rows, noise: noise}
+	c := &evalCall{run: r, n: n}
 	for _, v := range n.In {
 		t, err := operand(v, values)
 		if err != nil {
@@ -92,14 +114,17 @@ func evaluateNode(n *Node, rows int, values map[*Value]*Tensor, noise Noise) err
 	}
 	for _, v := range n.Out {
 		each := v.Shape.RowElements()
-		if each > MaxEvaluateElements || !v.Shape.Fixed() && each > 0 && rows > MaxEvaluateElements/each {
-			return fmt.Errorf("graph: evaluate %s: %w: %v of %d rows", n.Op, ErrLimit, v.Shape, rows)
+		if each > MaxEvaluateElements || !v.Shape.Fixed() && each > 0 && r.rows > MaxEvaluateElements/each {
+			return fmt.Errorf("graph: evaluate %s: %w: %v of %d rows", n.Op, ErrLimit, v.Shape, r.rows)
 		}
-		t := newTensor(v.DType, v.Shape.For(rows))
-		c.out = append(c.out, t)
-		values[v] = t
+		c.out = append(c.out, newTensor(v.DType, v.Shape.For(r.rows)))
 	}
-	s.eval(c)
+	if s.eval(c); c.err != nil {
+		return c.err
+	}
+	for i, v := range n.Out {
+		values[v] = c.out[i]
+	}
 	return nil
 }
 

@@ -74,8 +74,9 @@ type Node struct {
 }
 
 // Attrs are the attributes of a node. The kinds are int, float64, bool,
-// string, []int and DType; which attribute has which kind is in the
-// operator's spec, and Verify holds nodes to it.
+// string, []int, DType and *Graph; which attribute has which kind is in the
+// operator's spec, and Verify holds nodes to it. A graph in an attribute
+// belongs to the node alone and must not change.
 type Attrs map[string]any
 
 // New returns an empty graph.

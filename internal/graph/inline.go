@@ -1,11 +1,16 @@
 package graph
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Inline copies the nodes of sub to the end of dst, with args in place of
 // sub's inputs in their order, and returns the values of sub's outputs in
 // their order. Constants are shared, not copied. Streams of random draws that
 // dst has already are numbered anew, so that no two nodes draw the same.
+// States are not copied: which inputs and outputs of dst they are is for the
+// caller to say.
 //
 // Each argument must have the type and shape of its input; otherwise, and
 // where dst would pass a limit, the error is a *ShapeError or wraps
@@ -28,26 +33,14 @@ func Inline(dst, sub *Graph, args []*Value) ([]*Value, error) {
 		values[in] = a
 	}
 	taken := map[int]bool{}
-	for _, n := range dst.Nodes {
-		if n.Op == OpNormal {
+	dst.Walk(func(n *Node) bool {
+		if n.Op.draws() {
 			taken[n.Attrs.Int("stream")] = true
 		}
-	}
+		return true
+	})
 	c := inliner{dst: dst, values: values, taken: taken}
-	for _, n := range sub.Nodes {
-		if err := c.node(n); err != nil {
-			return nil, fmt.Errorf("graph: inline %q: %w", sub.Name, err)
-		}
-	}
-	outs := make([]*Value, len(sub.Outputs))
-	for i, o := range sub.Outputs {
-		v, err := c.value(o.Value)
-		if err != nil {
-			return nil, fmt.Errorf("graph: inline %q: output %q: %w", sub.Name, o.Name, err)
-		}
-		outs[i] = v
-	}
-	return outs, nil
+	return c.graph(sub)
 }
 
 // Clone returns a copy of the graph that shares the constants' tensors and
@@ -66,6 +59,7 @@ func (g *Graph) Clone() (*Graph, error) {
 	for i, o := range g.Outputs {
 		c.Output(o.Name, outs[i])
 	}
+	c.States = slices.Clone(g.States)
 	return c, nil
 }
 
@@ -80,6 +74,45 @@ type inliner struct {
 	dst    *Graph
 	values map[*Value]*Value // of sub -> of dst
 	taken  map[int]bool      // streams of dst
+	depth  int               // of dst inside other graphs
+}
+
+// graph copies the nodes of sub and returns what its outputs are in dst.
+func (c *inliner) graph(sub *Graph) ([]*Value, error) {
+	for _, n := range sub.Nodes {
+		if err := c.node(n); err != nil {
+			return nil, fmt.Errorf("graph: inline %q: %w", sub.Name, err)
+		}
+	}
+	outs := make([]*Value, len(sub.Outputs))
+	for i, o := range sub.Outputs {
+		v, err := c.value(o.Value)
+		if err != nil {
+			return nil, fmt.Errorf("graph: inline %q: output %q: %w", sub.Name, o.Name, err)
+		}
+		outs[i] = v
+	}
+	return outs, nil
+}
+
+// inner copies a graph of an attribute. Its streams are numbered together with
+// those of dst.
+func (c *inliner) inner(sub *Graph, depth int) (*Graph, error) {
+	if depth > MaxDepth {
+		return nil, fmt.Errorf("graph: inline %q: %w: more than %d graphs inside each other", sub.Name, ErrLimit, MaxDepth)
+	}
+	in := inliner{dst: New(sub.Name), values: map[*Value]*Value{}, taken: c.taken, depth: depth}
+	for _, v := range sub.Inputs {
+		in.values[v] = in.dst.Input(v.Name, v.DType, v.Shape)
+	}
+	outs, err := in.graph(sub)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range sub.Outputs {
+		in.dst.Output(o.Name, outs[i])
+	}
+	return in.dst, nil
 }
 
 // value returns what stands in dst for a value of sub.
@@ -105,7 +138,16 @@ func (c *inliner) node(n *Node) error {
 		in[i] = w
 	}
 	attrs := n.Attrs.clone()
-	if n.Op == OpNormal {
+	for name, v := range attrs {
+		if sub, ok := v.(*Graph); ok {
+			inner, err := c.inner(sub, c.depth+1)
+			if err != nil {
+				return err
+			}
+			attrs[name] = inner
+		}
+	}
+	if n.Op.draws() {
 		s := attrs.Int("stream")
 		for c.taken[s] {
 			s++

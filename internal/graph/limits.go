@@ -21,6 +21,14 @@ const (
 	// MaxEvaluateElements is the greatest number of elements of one value in
 	// a call of Evaluate, over all rows: 2^28.
 	MaxEvaluateElements = 1 << 28
+	// MaxDepth is the greatest number of graphs inside each other.
+	MaxDepth = 16
+	// DefaultLoopLimit is the greatest number of times that the body of a loop
+	// runs where the node does not say it.
+	DefaultLoopLimit = 1_000_000
+	// StepBudget bounds what all loops of a run do together, in the units of
+	// Graph.Cost: some tenths of a second of a plan, a few seconds of Evaluate.
+	StepBudget = 1 << 22
 	// MaxTextBytes is the greatest length of a text that Parse takes.
 	MaxTextBytes = 1 << 24
 )

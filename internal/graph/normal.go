@@ -16,12 +16,15 @@ import (
 //  2. Elements are drawn in blocks of four. Block e/4 of element e is
 //     Philox4x32-10 with counter (e/4, stream, row low, row high) and the key
 //     of the run; "low" and "high" are halves of 32 bits. The element counts
-//     in row-major order within its row; a value without a batch axis is row
-//     0.
+//     in row-major order within its row. A value without a batch axis is row 0
+//     where the graph has inputs with one, and of the run's row where not.
 //  3. Words 0 and 1 of the block make elements 0 and 1 of the block, words 2
 //     and 3 make elements 2 and 3, by Box and Muller: of the pair (a, b),
 //     r = sqrt(-2·ln((a+1)/2^32)) and t = 2π·b/2^32 give r·cos(t), then
 //     r·sin(t), in float64, rounded to float32 at the end.
+//
+// Inside a loop the key of turn i, from 0, is the first two words of
+// Philox4x32-10 with counter (i low, i high, 0x6c6f6f70, 0) and the key outside.
 //
 // The logarithm, sine and cosine are those of this file: short series in
 // which each product is rounded before it is added. Go may otherwise fuse
@@ -39,6 +42,12 @@ type NormalKey [2]uint32
 func (n Noise) Key() NormalKey {
 	w := philox([4]uint32{uint32(n.Seed), uint32(n.Seed >> 32), uint32(n.Step), uint32(n.Step >> 32)},
 		[2]uint32{0x6361726c, 0x612d726c})
+	return NormalKey{w[0], w[1]}
+}
+
+// Turn is the key inside a loop in its turn i, counted from 0.
+func (k NormalKey) Turn(i int) NormalKey {
+	w := philox([4]uint32{uint32(i), uint32(uint64(i) >> 32), 0x6c6f6f70, 0}, k)
 	return NormalKey{w[0], w[1]}
 }
 

@@ -11,6 +11,11 @@ var binarySpecs = map[Op]spec{
 	OpDiv: arithmetic(inferDiv, func(a, b float64) float64 { return a / b }, nil),
 	OpPow: arithmetic(inferNumbers, math.Pow, powInt),
 
+	OpFmod:      arithmetic(inferNumbers, math.Mod, fmodInt),
+	OpRemainder: arithmetic(inferNumbers, remainder, remainderInt),
+	OpFloorDiv:  arithmetic(inferNumbers, floorDiv, floorDivInt),
+	OpAtan2:     arithmetic(inferDiv, math.Atan2, nil),
+
 	// The built-in functions give NaN where either operand is NaN; those of
 	// package math do not beside an infinity.
 	OpMinimum: arithmetic(inferAdd, func(a, b float64) float64 { return min(a, b) }, func(a, b int64) int64 { return min(a, b) }),
@@ -44,6 +49,58 @@ func powInt(a, b int64) int64 {
 		a *= a
 	}
 	return p
+}
+
+// fmodInt is the remainder of the quotient cut toward zero.
+func fmodInt(a, b int64) int64 {
+	if b == 0 || b == -1 { // The least integer has no quotient by -1.
+		return 0
+	}
+	return a % b
+}
+
+// remainder is that of the quotient rounded down: of the sign of b.
+func remainder(a, b float64) float64 {
+	m := math.Mod(a, b)
+	if m != 0 && (m < 0) != (b < 0) {
+		m += b
+	}
+	return m
+}
+
+func remainderInt(a, b int64) int64 {
+	m := fmodInt(a, b)
+	if m != 0 && (m < 0) != (b < 0) {
+		m += b
+	}
+	return m
+}
+
+// floorDiv rounds the quotient down by its remainder, so that a quotient that
+// rounding has brought up to an integer is not taken for it.
+func floorDiv(a, b float64) float64 {
+	if b == 0 {
+		return a / b
+	}
+	m := math.Mod(a, b)
+	q := (a - m) / b
+	if m != 0 && (m < 0) != (b < 0) {
+		q--
+	}
+	if q == 0 {
+		return math.Copysign(0, a/b)
+	}
+	return math.Round(q)
+}
+
+func floorDivInt(a, b int64) int64 {
+	switch b {
+	case 0:
+		return 0
+	case -1:
+		return -a
+	}
+	return (a - remainderInt(a, b)) / b
 }
 
 // inferAdd takes any types; two booleans stay boolean, where + is or and * is

@@ -23,11 +23,14 @@ func evalNormal(c *evalCall) {
 	out := c.out[0]
 	perRow := out.Len()
 	if !c.n.In[0].Shape.Fixed() {
-		perRow /= max(c.rows, 1)
+		perRow /= max(c.run.rows, 1)
 	}
-	key := c.noise.Key()
+	first := c.run.row
+	if c.n.In[0].Shape.Fixed() {
+		first = c.run.fixedRow
+	}
 	stream := uint32(c.n.Attrs.Int("stream"))
 	for i := range out.Len() {
-		out.set(i, float64(Normal(key, stream, uint64(i/perRow), uint32(i%perRow))))
+		out.set(i, float64(Normal(c.run.key, stream, first+uint64(i/perRow), uint32(i%perRow))))
 	}
 }

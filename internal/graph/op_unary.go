@@ -13,6 +13,15 @@ var unarySpecs = map[Op]spec{
 	OpReciprocal: function(func(x float64) float64 { return 1 / x }),
 	OpSin:        function(math.Sin),
 	OpCos:        function(math.Cos),
+	OpTan:        function(math.Tan),
+	OpAsin:       function(math.Asin),
+	OpAcos:       function(math.Acos),
+	OpAtan:       function(math.Atan),
+	OpSinh:       function(math.Sinh),
+	OpCosh:       function(math.Cosh),
+	OpAsinh:      function(math.Asinh),
+	OpAcosh:      function(math.Acosh),
+	OpAtanh:      function(math.Atanh),
 	OpErf:        function(math.Erf),
 
 	OpAbs:   number(math.Abs, func(x int64) int64 { return max(x, -x) }),
@@ -21,6 +30,7 @@ var unarySpecs = map[Op]spec{
 	OpFloor: number(math.Floor, func(x int64) int64 { return x }),
 	OpCeil:  number(math.Ceil, func(x int64) int64 { return x }),
 	OpRound: number(math.RoundToEven, func(x int64) int64 { return x }),
+	OpTrunc: number(math.Trunc, func(x int64) int64 { return x }),
 
 	OpClamp: {min: 1, max: 1, infer: inferClamp, eval: evalClamp, attrs: []attr{
 		{name: "min", kind: kindFloat, optional: true},

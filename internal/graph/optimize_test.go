@@ -91,7 +91,7 @@ func TestOptimizeKeepsResults(t *testing.T) {
 		if err != nil || g.String() != text {
 			t.Fatalf("seed %d: a clone is another graph: %v\n%s", seed, err, cmp.Diff(text, g.String()))
 		}
-		for _, p := range passes {
+		for _, p := range passes() {
 			if _, err := p.run(g); err != nil {
 				t.Fatalf("seed %d: pass %q: %v\n%s", seed, p.name, err, text)
 			}

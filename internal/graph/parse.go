@@ -3,7 +3,9 @@ package graph
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,26 +16,20 @@ import (
 // values may have any names of letters, digits, dots and underscores after
 // the %. A constant must have its data in the text.
 //
+// Indentation means nothing; a block of a graph goes to its "end".
+//
 // The error names the line and wraps ErrSyntax, ErrLimit or the error of
 // AddNode or Verify.
 func Parse(text string) (*Graph, error) {
 	if len(text) > MaxTextBytes {
 		return nil, fmt.Errorf("graph: text of %d bytes: %w: at most %d", len(text), ErrLimit, MaxTextBytes)
 	}
-	p := &parser{values: map[string]*Value{}}
-	number := 0
-	for line := range strings.Lines(text) {
-		number++
-		p.rest = strings.TrimSpace(line)
-		if p.rest == "" || p.rest[0] == '#' {
-			continue
-		}
-		if err := p.line(); err != nil {
-			return nil, fmt.Errorf("graph: line %d: %w", number, err)
-		}
-	}
-	if p.g == nil {
-		return nil, fmt.Errorf("graph: %w: no graph line", ErrSyntax)
+	next, stop := iter.Pull(strings.Lines(text))
+	defer stop()
+	src := &source{next: next}
+	p := &parser{src: src}
+	if err := p.graph("graph", 0); err != nil {
+		return nil, fmt.Errorf("graph: line %d: %w", src.number, err)
 	}
 	if err := p.g.Verify(); err != nil {
 		return nil, err
@@ -41,26 +37,77 @@ func Parse(text string) (*Graph, error) {
 	return p.g, nil
 }
 
+// source gives the lines of a text.
+type source struct {
+	next   func() (string, bool)
+	number int // of the last line
+}
+
+// line returns the next line that holds something.
+func (s *source) line() (string, bool) {
+	for {
+		line, ok := s.next()
+		if !ok {
+			return "", false
+		}
+		s.number++
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return line, true
+		}
+	}
+}
+
+// parser reads one graph.
 type parser struct {
+	src    *source
 	g      *Graph
 	values map[string]*Value
 	rest   string // of the line
+	depth  int    // 0 for the graph of the text
+}
+
+// graph reads a graph that begins with the keyword and its name; one inside
+// another goes to its end.
+func (p *parser) graph(keyword string, depth int) error {
+	p.values, p.depth = map[string]*Value{}, depth
+	if depth >= MaxDepth {
+		return fmt.Errorf("%w: more than %d graphs inside each other", ErrLimit, MaxDepth)
+	}
+	line, ok := p.src.line()
+	if p.rest = line; !ok || !p.word(keyword) {
+		return p.bad(`there must be a line %s "name"`, keyword)
+	}
+	name, err := p.quoted()
+	if err != nil {
+		return err
+	}
+	p.g = New(name)
+	if err := p.end(); err != nil {
+		return err
+	}
+	for {
+		line, ok := p.src.line()
+		switch {
+		case !ok && depth == 0:
+			return nil
+		case !ok:
+			return p.bad("the graph of %s has no end", keyword)
+		case line == "end" && depth > 0:
+			return nil
+		}
+		p.rest = line
+		if err := p.line(); err != nil {
+			return err
+		}
+	}
 }
 
 func (p *parser) line() error {
-	if p.g == nil {
-		if !p.word("graph") {
-			return p.bad(`the first line must be graph "name"`)
-		}
-		name, err := p.quoted()
-		if err != nil {
-			return err
-		}
-		p.g = New(name)
-		return p.end()
-	}
-	if p.word("output") {
+	switch {
+	case p.word("output"):
 		return p.output()
+	case p.word("state"):
+		return p.state()
 	}
 	names, err := p.results()
 	if err != nil {
@@ -132,33 +179,73 @@ func (p *parser) constant(names []string) error {
 	if err != nil {
 		return err
 	}
-	t, err := p.typ()
-	if err != nil {
-		return err
-	}
 	if len(names) != 1 {
 		return p.bad("a constant has one name")
 	}
-	if strings.HasPrefix(p.rest, "sha256:") {
-		return p.bad("the constant's data is not in the text")
-	}
-	items, err := p.list('{', '}')
+	tensor, err := p.tensor()
 	if err != nil {
 		return err
 	}
+	p.values[names[0]] = p.g.Constant(name, tensor)
+	return p.end()
+}
+
+// tensor reads a type and the elements.
+func (p *parser) tensor() (*Tensor, error) {
+	t, err := p.typ()
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(p.rest, "sha256:") {
+		return nil, p.bad("the constant's data is not in the text")
+	}
+	items, err := p.list('{', '}')
+	if err != nil {
+		return nil, err
+	}
 	if err := t.shape.Check(); err != nil {
-		return err
+		return nil, err
 	}
 	if !t.shape.Fixed() || t.shape.RowElements() != len(items) {
-		return p.bad("%d elements for the shape %v", len(items), t.shape)
+		return nil, p.bad("%d elements for the shape %v", len(items), t.shape)
 	}
 	tensor := newTensor(t.dtype, t.shape)
 	for i, item := range items {
 		if err := tensor.parseElement(i, item); err != nil {
-			return p.bad("element %d: %v", i, err)
+			return nil, p.bad("element %d: %v", i, err)
 		}
 	}
-	p.values[names[0]] = p.g.Constant(name, tensor)
+	return tensor, nil
+}
+
+// state reads the names of an input and an output, and how the state begins.
+func (p *parser) state() error {
+	in, err := p.quoted()
+	if err != nil {
+		return err
+	}
+	out, err := p.quoted()
+	if err != nil {
+		return err
+	}
+	s := State{
+		Input:  slices.IndexFunc(p.g.Inputs, func(v *Value) bool { return v.Name == in }),
+		Output: slices.IndexFunc(p.g.Outputs, func(o Output) bool { return o.Name == out }),
+	}
+	if s.Input < 0 || s.Output < 0 {
+		return p.bad("the state is of input %q and output %q, of which one is not there", in, out)
+	}
+	if p.word("initial") {
+		if s.Initial, err = p.tensor(); err != nil {
+			return err
+		}
+	}
+	if p.word("reset") {
+		if s.Reset, err = p.tensor(); err != nil {
+			return err
+		}
+	}
+	p.g.States = append(p.g.States, s)
 	return p.end()
 }
 
@@ -213,6 +300,18 @@ func (p *parser) node(names []string) error {
 	if err != nil {
 		return err
 	}
+	rest := p.rest
+	for _, a := range specs[Op(op)].attrs {
+		if a.kind != kindGraph {
+			continue
+		}
+		block := &parser{src: p.src}
+		if err := block.graph(a.name, p.depth+1); err != nil {
+			return err
+		}
+		attrs[a.name] = block.g
+	}
+	p.rest = rest
 	n, err := p.g.AddNode(Op(op), attrs, in...)
 	if err != nil {
 		return err
@@ -263,7 +362,7 @@ func (p *parser) attrs(op Op) (Attrs, error) {
 		}
 		k, known := kindInt, false
 		for _, a := range s.attrs {
-			if a.name == name {
+			if a.name == name && a.kind != kindGraph {
 				k, known = a.kind, true
 			}
 		}
@@ -322,135 +421,4 @@ func (p *parser) attr(k kind) (any, error) {
 		return nil, p.bad("%v", err)
 	}
 	return v, nil
-}
-
-// bad is a syntax error.
-func (p *parser) bad(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrSyntax, fmt.Sprintf(format, args...))
-}
-
-// end checks that nothing but a comment follows.
-func (p *parser) end() error {
-	if p.rest != "" && p.rest[0] != '#' {
-		return p.bad("%.40q is left over", p.rest)
-	}
-	return nil
-}
-
-// lit takes a literal and the blanks after it.
-func (p *parser) lit(s string) bool {
-	rest, ok := strings.CutPrefix(p.rest, s)
-	if ok {
-		p.rest = strings.TrimLeft(rest, " \t")
-	}
-	return ok
-}
-
-// word takes a keyword that a blank follows.
-func (p *parser) word(s string) bool {
-	if len(p.rest) <= len(s) || p.rest[len(s)] != ' ' {
-		return false
-	}
-	return p.lit(s)
-}
-
-// ident takes a name of letters, digits, dots and underscores.
-func (p *parser) ident() (string, bool) {
-	n := 0
-	for n < len(p.rest) && isIdent(p.rest[n]) {
-		n++
-	}
-	name := p.rest[:n]
-	p.rest = strings.TrimLeft(p.rest[n:], " \t")
-	return name, n > 0
-}
-
-func isIdent(c byte) bool {
-	return c == '_' || c == '.' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
-func (p *parser) name() (string, error) {
-	if rest, ok := strings.CutPrefix(p.rest, "%"); ok {
-		p.rest = rest
-		if name, ok := p.ident(); ok {
-			return name, nil
-		}
-	}
-	return "", p.bad("no %%name at %.40q", p.rest)
-}
-
-func (p *parser) ref() (*Value, error) {
-	name, err := p.name()
-	if err != nil {
-		return nil, err
-	}
-	v, ok := p.values[name]
-	if !ok {
-		return nil, p.bad("value %%%s is not defined", name)
-	}
-	return v, nil
-}
-
-func (p *parser) quoted() (string, error) {
-	q, err := strconv.QuotedPrefix(p.rest)
-	if err != nil || q[0] != '"' {
-		return "", p.bad("no quoted name at %.40q", p.rest)
-	}
-	p.lit(q)
-	return strconv.Unquote(q)
-}
-
-// list takes items between brackets, separated by commas.
-func (p *parser) list(open, shut byte) ([]string, error) {
-	if p.rest == "" || p.rest[0] != open {
-		return nil, p.bad("no %q at %.40q", open, p.rest)
-	}
-	end := strings.IndexByte(p.rest, shut)
-	if end < 0 {
-		return nil, p.bad("no %q", shut)
-	}
-	inner := strings.TrimSpace(p.rest[1:end])
-	p.rest = strings.TrimLeft(p.rest[end+1:], " \t")
-	if inner == "" {
-		return nil, nil
-	}
-	items := strings.Split(inner, ",")
-	for i := range items {
-		items[i] = strings.TrimSpace(items[i])
-	}
-	return items, nil
-}
-
-// shape takes [B,3,2B].
-func (p *parser) shape() (Shape, error) {
-	items, err := p.list('[', ']')
-	if err != nil {
-		return nil, err
-	}
-	shape := make(Shape, len(items))
-	for i, item := range items {
-		digits, batch := strings.CutSuffix(item, "B")
-		if batch && digits == "" {
-			digits = "1"
-		}
-		d, err := strconv.ParseUint(digits, 10, 31)
-		if err != nil || batch && d == 0 {
-			return nil, p.bad("no dimension %q", item)
-		}
-		shape[i] = int(d)
-		if batch {
-			shape[i] = -int(d)
-		}
-	}
-	return shape, nil
-}
-
-func (p *parser) typ() (typ, error) {
-	word, _ := p.ident()
-	dt, ok := ParseDType(word)
-	if !ok {
-		return typ{}, p.bad("no element type %q", word)
-	}
-	shape, err := p.shape()
-	return typ{dt, shape}, err
 }

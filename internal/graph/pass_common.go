@@ -15,7 +15,7 @@ func shareCommon(g *Graph) (bool, error) {
 	seen := map[string]*Value{}
 	tensors := map[*Tensor]string{}
 	return rewrite(g, func(_ *rewriter, n *Node) (*Value, error) {
-		if len(n.In) > maxSharedOperands {
+		if len(n.In) > maxSharedOperands || len(n.Graphs()) > 0 {
 			return nil, nil
 		}
 		var key strings.Builder

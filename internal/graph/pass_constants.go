@@ -15,7 +15,7 @@ func foldConstants(g *Graph) (bool, error) {
 	budget, growth := int64(2*maxFoldWork), maxFoldGrowth
 	return rewrite(g, func(r *rewriter, n *Node) (*Value, error) {
 		out := n.Out[0]
-		if n.Op == OpNormal || !out.Shape.Fixed() {
+		if n.Op.draws() || len(n.Graphs()) > 0 || !out.Shape.Fixed() {
 			return nil, nil
 		}
 		from := 0
@@ -33,7 +33,7 @@ func foldConstants(g *Graph) (bool, error) {
 		}
 		budget, growth = budget-work, growth-grown
 		values := map[*Value]*Tensor{}
-		if err := evaluateNode(n, 1, values, Noise{}); err != nil {
+		if err := (&evalRun{rows: 1}).node(n, values); err != nil {
 			return nil, err
 		}
 		name := "" // A weight that is only cast or turned keeps its name.

@@ -26,11 +26,11 @@ func dropNoOps(g *Graph) (bool, error) {
 			if len(n.Attrs.Ints("axes")) == 0 && n.Out[0].DType == n.In[0].DType {
 				return n.In[0], nil
 			}
-		case OpFloor, OpCeil, OpRound:
+		case OpFloor, OpCeil, OpRound, OpTrunc:
 			if n.In[0].DType.IsInt() {
 				return n.In[0], nil
 			}
-		case OpAdd, OpSub, OpMul, OpDiv, OpPow, OpMinimum, OpMaximum, OpWhere,
+		case OpAdd, OpSub, OpMul, OpDiv, OpPow, OpMinimum, OpMaximum, OpFmod, OpRemainder, OpFloorDiv, OpAtan2, OpWhere,
 			OpEq, OpNe, OpLt, OpLe, OpGt, OpGe, OpAnd, OpOr:
 			return skipExpand(r, n)
 		}

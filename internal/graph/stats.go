@@ -22,10 +22,12 @@ type OpCount struct {
 	Count int
 }
 
-// Stats counts the graph's parts. The graph must verify.
-func (g *Graph) Stats() Stats {
+// Stats counts the graph's parts and those of the graphs inside it, the body of
+// a loop once. The graph must verify.
+func (g *Graph) Stats() Stats { return g.stats(map[*Tensor]bool{}) }
+
+func (g *Graph) stats(seen map[*Tensor]bool) Stats {
 	s := Stats{Nodes: len(g.Nodes)}
-	seen := map[*Tensor]bool{}
 	count := func(v *Value) {
 		if t := v.Const; t != nil && !seen[t] {
 			seen[t] = true
@@ -38,7 +40,18 @@ func (g *Graph) Stats() Stats {
 	for _, n := range g.Nodes {
 		ops[n.Op]++
 		s.MultiplyAdds += n.multiplyAdds()
-		drawn := n.Op == OpNormal
+		drawn := n.Op.draws()
+		for _, sub := range n.Graphs() {
+			in := sub.stats(seen)
+			s.Nodes += in.Nodes
+			s.Parameters += in.Parameters
+			s.ConstantBytes += in.ConstantBytes
+			s.MultiplyAdds += in.MultiplyAdds
+			for _, c := range in.Ops {
+				ops[c.Op] += c.Count
+			}
+			drawn = drawn || sub.Draws()
+		}
 		for _, v := range n.In {
 			count(v)
 			drawn = drawn || random[v]

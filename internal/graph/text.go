@@ -28,26 +28,67 @@ const maxInlineElements = 16
 // Values are numbered in the order of the lines. A constant of more than 16
 // elements has "sha256:" and 16 hexadecimal digits in place of its data,
 // taken over its type and elements. Parse reads the form back.
+//
+// A state is a line behind the outputs, and a graph that is an attribute
+// stands behind its node's line as a block, in which values are numbered anew:
+//
+//	%3 = loop(%1,%2) carried=1 limit=9 f32[1]
+//	  body "step"
+//	  %0 = input "x" f32[1]
+//	  ...
+//	  end
+//	state "h" "h_out" initial f32[1] {0.5} reset f32[1] {0}
 func (g *Graph) String() string {
-	var p printer
+	p := printer{b: &strings.Builder{}}
+	p.graph(g, "graph")
+	return p.b.String()
+}
+
+func (p *printer) graph(g *Graph, keyword string) {
 	p.numbers = map[*Value]int{}
-	fmt.Fprintf(&p.b, "graph %s\n", strconv.Quote(g.Name))
+	p.printf("%s %s\n", keyword, strconv.Quote(g.Name))
 	for _, v := range g.Inputs {
-		fmt.Fprintf(&p.b, "%s = input %s %v%v\n", p.define(v), strconv.Quote(v.Name), v.DType, v.Shape)
+		p.printf("%s = input %s %v%v\n", p.define(v), strconv.Quote(v.Name), v.DType, v.Shape)
 	}
 	for _, n := range g.Nodes {
 		p.node(n)
 	}
 	for _, o := range g.Outputs {
 		ref := p.ref(o.Value)
-		fmt.Fprintf(&p.b, "output %s %s\n", strconv.Quote(o.Name), ref)
+		p.printf("output %s %s\n", strconv.Quote(o.Name), ref)
 	}
-	return p.b.String()
+	for _, s := range g.States {
+		p.state(g, s)
+	}
 }
 
 type printer struct {
-	b       strings.Builder
+	b       *strings.Builder
+	indent  string
 	numbers map[*Value]int
+}
+
+func (p *printer) printf(format string, args ...any) {
+	p.b.WriteString(p.indent)
+	fmt.Fprintf(p.b, format, args...)
+}
+
+func (p *printer) state(g *Graph, s State) {
+	in, out := "?", "?"
+	if s.Input >= 0 && s.Input < len(g.Inputs) && g.Inputs[s.Input] != nil {
+		in = g.Inputs[s.Input].Name
+	}
+	if s.Output >= 0 && s.Output < len(g.Outputs) {
+		out = g.Outputs[s.Output].Name
+	}
+	line := strconv.Quote(in) + " " + strconv.Quote(out)
+	if t := s.Initial; t != nil {
+		line += fmt.Sprintf(" initial %v%v %s", t.DType, t.Shape, t.text())
+	}
+	if t := s.Reset; t != nil {
+		line += fmt.Sprintf(" reset %v%v %s", t.DType, t.Shape, t.text())
+	}
+	p.printf("state %s\n", line)
 }
 
 func (p *printer) define(v *Value) string {
@@ -67,7 +108,7 @@ func (p *printer) ref(v *Value) string {
 		return fmt.Sprintf("%%undefined%d", v.ID)
 	}
 	name := p.define(v)
-	fmt.Fprintf(&p.b, "%s = const %s %v%v %s\n", name, strconv.Quote(v.Name), v.DType, v.Shape, v.Const.text())
+	p.printf("%s = const %s %v%v %s\n", name, strconv.Quote(v.Name), v.DType, v.Shape, v.Const.text())
 	return name
 }
 
@@ -81,13 +122,20 @@ func (p *printer) node(n *Node) {
 		outs[i] = p.define(v)
 		types[i] = v.DType.String() + v.Shape.String()
 	}
-	fmt.Fprintf(&p.b, "%s = %s(%s)", strings.Join(outs, ","), n.Op, strings.Join(refs, ","))
+	p.printf("%s = %s(%s)", strings.Join(outs, ","), n.Op, strings.Join(refs, ","))
 	for _, a := range specs[n.Op].attrs {
-		if v, ok := n.Attrs[a.name]; ok {
-			fmt.Fprintf(&p.b, " %s=%s", a.name, a.kind.format(v))
+		if v, ok := n.Attrs[a.name]; ok && a.kind != kindGraph {
+			fmt.Fprintf(p.b, " %s=%s", a.name, a.kind.format(v))
 		}
 	}
-	fmt.Fprintf(&p.b, " %s\n", strings.Join(types, ","))
+	fmt.Fprintf(p.b, " %s\n", strings.Join(types, ","))
+	for _, a := range specs[n.Op].attrs {
+		if sub := n.Attrs.Graph(a.name); sub != nil {
+			block := printer{b: p.b, indent: p.indent + "  "}
+			block.graph(sub, a.name)
+			block.printf("end\n")
+		}
+	}
 }
 
 // text is the data of a short tensor, or the digest of a longer one.

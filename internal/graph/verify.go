@@ -51,18 +51,48 @@ func (t *Tensor) checkRange() error {
 // Verify checks the whole graph: every value is defined before it is used and
 // once, inputs and outputs have distinct names, constants hold what their
 // type and shape say, each node's attributes and results are what its spec
-// infers, streams of random draws are distinct, and nothing is beyond the
-// maxima of this package. Every error names the input, node or output that is
-// wrong and wraps ErrInvalid or the error of the operator's spec.
+// infers, streams of random draws are distinct, states pair inputs with outputs
+// of their type, and nothing is beyond the maxima of this package. Graphs inside
+// are checked too: they have neither states nor a batch axis. Every error names
+// the input, node or output that is wrong and wraps ErrInvalid or the error of
+// the operator's spec.
 func (g *Graph) Verify() error {
-	v := verifier{
-		defined:   map[*Value]bool{},
-		ids:       map[int]bool{},
-		constants: map[*Tensor]bool{},
-		streams:   map[int]bool{},
+	v := newVerifier(g)
+	return v.graph(g)
+}
+
+// verifier checks one graph. What is shared are the counts that those inside
+// share with it.
+type verifier struct {
+	defined map[*Value]bool
+	ids     map[int]bool
+	depth   int
+	shared  *verified
+}
+
+type verified struct {
+	constants map[*Tensor]bool // already checked
+	bytes     int64            // of the constants
+	streams   map[int]bool
+	graphs    map[*Graph]bool
+	nodes     int
+}
+
+func newVerifier(g *Graph) verifier {
+	return verifier{
+		defined: map[*Value]bool{},
+		ids:     map[int]bool{},
+		shared: &verified{
+			constants: map[*Tensor]bool{},
+			streams:   map[int]bool{},
+			graphs:    map[*Graph]bool{g: true},
+		},
 	}
-	if len(g.Inputs) > MaxPorts || len(g.Outputs) > MaxPorts || len(g.Nodes) > MaxNodes {
-		return fmt.Errorf("graph: %w: %d inputs, %d outputs, %d nodes", ErrLimit, len(g.Inputs), len(g.Outputs), len(g.Nodes))
+}
+
+func (v *verifier) graph(g *Graph) error {
+	if v.shared.nodes += len(g.Nodes); len(g.Inputs) > MaxPorts || len(g.Outputs) > MaxPorts || v.shared.nodes > MaxNodes {
+		return fmt.Errorf("graph: %w: %d inputs, %d outputs, %d nodes", ErrLimit, len(g.Inputs), len(g.Outputs), v.shared.nodes)
 	}
 	if err := v.inputs(g.Inputs); err != nil {
 		return err
@@ -82,15 +112,58 @@ func (g *Graph) Verify() error {
 			return fmt.Errorf("graph: output %q: %w", o.Name, err)
 		}
 	}
+	return v.states(g)
+}
+
+// states checks that each pairs an input with an output of its type, each of
+// which is of one state only.
+func (v *verifier) states(g *Graph) error {
+	ins, outs := map[int]bool{}, map[int]bool{}
+	for i, s := range g.States {
+		if s.Input < 0 || s.Input >= len(g.Inputs) || s.Output < 0 || s.Output >= len(g.Outputs) || ins[s.Input] || outs[s.Output] {
+			return fmt.Errorf("graph: state %d: %w: input %d or output %d is not there or of another state", i, ErrInvalid, s.Input, s.Output)
+		}
+		ins[s.Input], outs[s.Output] = true, true
+		in, out := g.Inputs[s.Input], g.Outputs[s.Output].Value
+		if in.DType != out.DType || !in.Shape.Equal(out.Shape) {
+			return fmt.Errorf("graph: state %q: %w: it enters as %s and leaves as %s", in.Name, ErrInvalid, typeText(in), typeText(out))
+		}
+		for _, t := range []*Tensor{s.Initial, s.Reset} {
+			if t == nil {
+				continue
+			}
+			if err := t.Check(); err != nil {
+				return fmt.Errorf("graph: state %q: %w", in.Name, err)
+			}
+			if t.DType != in.DType || !t.Shape.Equal(in.Shape.For(1)) {
+				return fmt.Errorf("graph: state %q: %w: it begins as %v%v, must be %v%v", in.Name, ErrInvalid, t.DType, t.Shape, in.DType, in.Shape.For(1))
+			}
+		}
+	}
 	return nil
 }
 
-type verifier struct {
-	defined   map[*Value]bool
-	ids       map[int]bool
-	constants map[*Tensor]bool // already checked
-	bytes     int64            // of the constants
-	streams   map[int]bool
+// inner checks a graph of an attribute.
+func (v *verifier) inner(name string, g *Graph) error {
+	switch {
+	case v.depth+1 >= MaxDepth:
+		return fmt.Errorf("%w: more than %d graphs inside each other", ErrLimit, MaxDepth)
+	case v.shared.graphs[g]:
+		return fmt.Errorf("%w: the graph of %s is there twice", ErrInvalid, name)
+	case len(g.States) > 0:
+		return fmt.Errorf("%w: the graph of %s has states", ErrInvalid, name)
+	}
+	v.shared.graphs[g] = true
+	in := verifier{defined: map[*Value]bool{}, ids: map[int]bool{}, depth: v.depth + 1, shared: v.shared}
+	if err := in.graph(g); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for x := range in.defined {
+		if !x.Shape.Fixed() {
+			return fmt.Errorf("%s: %w: value %%%d has a batch axis", name, ErrMixesRows, x.ID)
+		}
+	}
+	return nil
 }
 
 func (v *verifier) inputs(ins []*Value) error {
@@ -139,12 +212,12 @@ func (v *verifier) use(x *Value) error {
 	case x.DType != x.Const.DType || !x.Shape.Equal(x.Const.Shape):
 		return fmt.Errorf("%w: constant %%%d is %v%v, its data %v%v", ErrInvalid, x.ID, x.DType, x.Shape, x.Const.DType, x.Const.Shape)
 	}
-	if !v.constants[x.Const] {
+	if !v.shared.constants[x.Const] {
 		if err := x.Const.Check(); err != nil {
 			return fmt.Errorf("constant %%%d %q: %w", x.ID, x.Name, err)
 		}
-		v.constants[x.Const] = true
-		if v.bytes += int64(x.Const.Len()) * int64(x.DType.Bytes()); v.bytes > MaxConstantBytes {
+		v.shared.constants[x.Const] = true
+		if v.shared.bytes += int64(x.Const.Len()) * int64(x.DType.Bytes()); v.shared.bytes > MaxConstantBytes {
 			return fmt.Errorf("%w: the constants are more than %d bytes", ErrLimit, int64(MaxConstantBytes))
 		}
 	}
@@ -183,11 +256,19 @@ func (v *verifier) node(n *Node) error {
 			return fmt.Errorf("%s: %w", n.Op, err)
 		}
 	}
-	if n.Op == OpNormal {
-		if s := n.Attrs.Int("stream"); v.streams[s] {
-			return fmt.Errorf("normal: %w: stream %d is there twice", ErrInvalid, s)
+	if n.Op.draws() {
+		s := n.Attrs.Int("stream")
+		if v.shared.streams[s] {
+			return fmt.Errorf("%s: %w: stream %d is there twice", n.Op, ErrInvalid, s)
 		}
-		v.streams[n.Attrs.Int("stream")] = true
+		v.shared.streams[s] = true
+	}
+	for _, a := range specs[n.Op].attrs {
+		if sub := n.Attrs.Graph(a.name); sub != nil {
+			if err := v.inner(a.name, sub); err != nil {
+				return fmt.Errorf("%s: %w", n.Op, err)
+			}
+		}
 	}
 	return nil
 }

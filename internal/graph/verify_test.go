@@ -53,7 +53,7 @@ func TestVerifyRefuses(t *testing.T) {
 	f("operands", func(g *graph.Graph) { g.Nodes[1].In = g.Nodes[1].In[:1] }, graph.ErrOperands, "linear")
 	f("nil operand", func(g *graph.Graph) { g.Nodes[1].In[0] = nil }, graph.ErrInvalid, "no value")
 	f("nil node", func(g *graph.Graph) { g.Nodes[1] = nil }, graph.ErrInvalid, "no node")
-	f("operator", func(g *graph.Graph) { g.Nodes[2].Op = "tan" }, graph.ErrUnsupportedOp, "tan")
+	f("operator", func(g *graph.Graph) { g.Nodes[2].Op = "tangent" }, graph.ErrUnsupportedOp, "tan")
 	f("attribute", func(g *graph.Graph) { g.Nodes[2].Attrs = graph.Attrs{"x": 1} }, graph.ErrAttribute, "tanh")
 	f("no attribute", func(g *graph.Graph) { g.Nodes[4].Attrs = nil }, graph.ErrAttribute, "stream is missing")
 	f("stream", func(g *graph.Graph) {

@@ -47,7 +47,7 @@ func init() {
 	}
 	for _, op := range graph.Ops() {
 		name := string(op)
-		if _, own := kinds[name]; own || op == graph.OpNormal {
+		if _, own := kinds[name]; own || op == graph.OpNormal || op == graph.OpIf || op == graph.OpLoop {
 			continue
 		}
 		kinds[name] = kind{operands: slices.Contains(several, op), apply: (*builder).generic}
