@@ -37,6 +37,7 @@ var law = map[string][]string{
 	"internal/spelling":   {},
 	"internal/artifact":   {"internal/spelling"},
 	"internal/policy":     {"internal/artifact", "internal/format", "internal/format/*", "internal/graph", "internal/plan"},
+	"internal/ort":        {"internal/format/onnx", "internal/graph", "internal/kernel", "internal/policy"},
 	"internal/repository": {"internal/policy", "internal/artifact"},
 	"internal/serving":    {"internal/repository", "internal/policy"},
 	"internal/server":     {"internal/serving", "internal/repository", "internal/policy", "internal/spelling"},
@@ -75,6 +76,7 @@ var engine = map[string][]string{
 	"internal/format/sb3":          {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
 	"internal/artifact":            {"go.yaml.in/yaml/v3"},
 	"internal/policy":              {},
+	"internal/ort":                 {"github.com/yalue/onnxruntime_go"},
 	"internal/spelling":            {},
 }
 
