@@ -248,6 +248,9 @@ func (c *agentCase) inputs(t *testing.T, g *graph.Graph) []*graph.Tensor {
 	if c.Normalized != nil {
 		obs = c.Normalized
 	}
+	if row, ok := obs.([]any); ok && len(g.Inputs) == 3 && g.Inputs[1].Name == "desired_goal" {
+		obs = c.split(row, g)
+	}
 	var out []*graph.Tensor
 	for _, in := range g.Inputs[:len(g.Inputs)-len(g.States)] {
 		v := obs
@@ -275,6 +278,19 @@ func (c *agentCase) inputs(t *testing.T, g *graph.Graph) []*graph.Tensor {
 		out = append(out, tensor)
 	}
 	return out
+}
+
+// split makes of recorded rows of an observation and its goal the parts that
+// the environment gave. The goal that was achieved is not in the rows.
+func (c *agentCase) split(rows []any, g *graph.Graph) map[string]any {
+	goal, n := g.Inputs[1].Shape[1], g.Inputs[2].Shape[1]
+	var achieved, desired, observation []any
+	for _, r := range rows {
+		row := r.([]any)
+		achieved = append(achieved, row[:goal])
+		observation, desired = append(observation, row[:n]), append(desired, row[n:])
+	}
+	return map[string]any{"achieved_goal": achieved, "desired_goal": desired, "observation": observation}
 }
 
 // numbers flattens nested lists.

@@ -66,6 +66,19 @@ func (d *data) flag(key string) bool {
 	return b
 }
 
+// late decodes the pickle of an entry that was passed over.
+func (d *data) late(key string, allow pickle.AllowList) (pickle.Value, error) {
+	e, ok := d.get(key)
+	if !ok || e.serialized == nil {
+		return nil, fmt.Errorf("%s is missing", key)
+	}
+	full := entry{key: key}
+	if err := (&jsonReader{data: e.raw}).keep(&full); err != nil {
+		return nil, err
+	}
+	return full.unpickle(allow)
+}
+
 // unpickle decodes the pickle of an entry.
 func (e *entry) unpickle(allow pickle.AllowList) (pickle.Value, error) {
 	if n := base64.StdEncoding.DecodedLen(len(e.serialized)); n > maxSerialized {
@@ -231,7 +244,7 @@ func (d *data) notes() []string {
 // isCode tells by its `:type:` whether an entry holds code: functions, and
 // classes other than those of plain data.
 func isCode(typ string) bool {
-	for _, plain := range []string{"numpy.", "collections.deque", "torch.", "gym", "TrainFreq"} {
+	for _, plain := range []string{"numpy.", "collections.", "torch.", "gym", "TrainFreq"} {
 		if strings.Contains(typ, plain) {
 			return false
 		}
@@ -258,7 +271,7 @@ func (d *data) algorithm(c *class) string {
 			return "DDPG"
 		}
 	}
-	if d.has("model_class") && d.has("goal_selection_strategy") {
+	if d.oldHER() {
 		return name + " with HER"
 	}
 	return name

@@ -33,6 +33,7 @@ type entry struct {
 	value      pickle.Value // in the form of a pickle; nil where it was not wanted
 	typ        string       // what `:type:` says, where it is an object
 	serialized []byte       // base64 of a pickle; nil where there is none
+	raw        []byte       // the JSON of an object that was passed over
 }
 
 var errJSONShort = errors.New("the JSON ends early")
@@ -127,6 +128,8 @@ func (r *jsonReader) skim(e *entry) error {
 	if r.next() != '{' {
 		return r.skip(1)
 	}
+	start := r.pos
+	defer func() { e.raw = r.data[start:r.pos] }()
 	return r.object(1, func(key string) error {
 		if key == ":type:" && r.next() == '"' {
 			s, err := r.text(maxKeyBytes)

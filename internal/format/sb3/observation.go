@@ -21,12 +21,13 @@ func (p *Policy) inputs(shapes map[string][]int) []Input {
 		}
 		return in
 	}
-	if p.Observation.Kind != Dict {
-		return []Input{one(observationInput, p.Observation)}
+	space := p.goalOf(shapes)
+	if space.Kind != Dict {
+		return []Input{one(observationInput, space)}
 	}
 	var out []Input
-	for i, key := range p.Observation.Keys {
-		out = append(out, one(key, p.Observation.Spaces[i]))
+	for i, key := range space.Keys {
+		out = append(out, one(key, space.Spaces[i]))
 	}
 	return out
 }
@@ -35,7 +36,8 @@ func (p *Policy) inputs(shapes map[string][]int) []Input {
 // features extractors take, one for each part of the observation.
 func (b *builder) observe(shapes map[string][]int) []*graph.Value {
 	var out []*graph.Value
-	for _, in := range b.p.inputs(shapes) {
+	inputs := b.p.inputs(shapes)
+	for _, in := range inputs {
 		if want := shapes[in.Name]; len(want) > 0 && product(want[1:]) != product(in.Shape[1:]) {
 			b.fail("input %s has the shape %v, %v was given", in.Name, in.Shape, want)
 			return nil
@@ -44,7 +46,7 @@ func (b *builder) observe(shapes map[string][]int) []*graph.Value {
 		x := b.input(in.Name, graph.Float32, shape)
 		out = append(out, b.preprocess(x, in.Space))
 	}
-	return out
+	return b.joinGoal(inputs, out)
 }
 
 // preprocess is preprocess_obs: images from 0 to 1 with the channels first,
@@ -84,7 +86,7 @@ func (b *builder) oneHot(x *graph.Value, n int) *graph.Value {
 
 // extract applies the features extractor whose weights have a prefix.
 func (b *builder) extract(obs []*graph.Value, prefix string) *graph.Value {
-	o, space := &b.p.options, b.p.Observation
+	o, space := &b.p.options, b.p.row
 	if b.err != nil {
 		return nil
 	}

@@ -73,6 +73,8 @@ type Policy struct {
 
 	class   *class
 	options options
+	row     *Space // as the networks take it: Observation, but for hasGoal
+	hasGoal bool   // the row is an observation and its goal
 }
 
 // Archive is where the members of an agent are: a zip, or the folder that it
@@ -133,6 +135,8 @@ func (p *Policy) fromData(d *data) error {
 	if p.Observation, err = d.space("observation_space"); err != nil {
 		return err
 	}
+	p.row = p.Observation
+	p.readGoal(d)
 	if p.Action, err = d.space("action_space"); err != nil {
 		return err
 	}
