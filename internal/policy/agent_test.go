@@ -12,7 +12,7 @@ import (
 )
 
 // agent reads an agent of Stable-Baselines3 and what the library answered.
-func agent(t *testing.T, name string) (format.Network, []any, []any) {
+func agent(t testing.TB, name string) (format.Network, []any, []any) {
 	t.Helper()
 	dir := filepath.Join("..", "format", "sb3", "testdata", name)
 	data, err := os.ReadFile(filepath.Join(dir, "model.zip"))

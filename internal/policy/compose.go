@@ -117,7 +117,7 @@ func (p *Policy) build(src *sources, n *lowered, at int, networks [len(forms{})]
 			return p.forms[i], nil
 		}
 	}
-	if len(n.observation) != len(p.contract.Inputs) || len(n.states) != len(p.contract.State) {
+	if len(p.contract.parts) == 0 && len(n.observation) != len(p.contract.Inputs) || len(n.states) != len(p.contract.State) {
 		return nil, errors.New("the forms of the network differ in what they take")
 	}
 	g, err := p.composeForm(src, n)
@@ -157,11 +157,21 @@ func (p *Policy) composeForm(src *sources, n *lowered) (*graph.Graph, error) {
 	c := &p.contract
 	g := graph.New(src.card.ModelName)
 	args := map[*graph.Value]*graph.Value{}
-	for i, in := range n.observation {
-		x := g.Input(c.Inputs[i].Name, graph.Float32, graph.Shape{n.rows, c.Inputs[i].Width})
-		x, err := preprocessed(src, g, x)
-		if err != nil {
+	rows := map[string]*graph.Value{}
+	for _, in := range c.Inputs {
+		x := g.Input(in.Name, graph.Float32, graph.Shape{n.rows, in.Width})
+		var err error
+		if rows[in.Name], err = preprocessed(src, g, in.Name, x); err != nil {
 			return nil, fmt.Errorf("preprocessor: %w", err)
+		}
+	}
+	for i, in := range n.observation {
+		x := rows[c.Inputs[i].Name]
+		var err error
+		if len(c.parts) > 0 {
+			if x, err = g.Add(graph.OpConcat, graph.Attrs{"axis": 1}, rows[goalParts[0]], rows[goalParts[1]]); err != nil {
+				return nil, err
+			}
 		}
 		if args[in], err = adapt(g, x, in); err != nil {
 			return nil, fmt.Errorf("input %s: %w", in.Name, err)
@@ -237,16 +247,22 @@ func unused(g *graph.Graph, name string) string {
 	return name
 }
 
-// preprocessed applies the preprocessor to flat rows.
-func preprocessed(src *sources, g *graph.Graph, x *graph.Value) (*graph.Value, error) {
+// preprocessed applies the preprocessor to flat rows of an input.
+func preprocessed(src *sources, g *graph.Graph, name string, x *graph.Value) (*graph.Value, error) {
 	if src.preprocessor == nil {
 		return x, nil
 	}
-	if !x.Shape.Fixed() {
+	lower := func(g *graph.Graph, x *graph.Value) (*graph.Value, error) {
+		if p := src.preprocessor; len(p.Keys()) > 0 {
+			return p.LowerNamed(g, name, x)
+		}
 		return src.preprocessor.Lower(g, x)
 	}
+	if !x.Shape.Fixed() {
+		return lower(g, x)
+	}
 	sub := graph.New("preprocessor")
-	y, err := src.preprocessor.Lower(sub, sub.Input("x", x.DType, graph.Shape{graph.Batch, x.Shape[1]}))
+	y, err := lower(sub, sub.Input("x", x.DType, graph.Shape{graph.Batch, x.Shape[1]}))
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
@@ -47,21 +48,13 @@ func (c *Contract) inferInputs(src *sources, network *lowered) error {
 		}
 		c.Inputs = append(c.Inputs, Input{Name: v.Name, Shape: row, Width: product(row)})
 	}
-	if len(c.Inputs) != 1 {
-		if src.preprocessor != nil {
-			return fmt.Errorf("the preprocessor takes one row and the network %d inputs", len(c.Inputs))
-		}
-		return nil
-	}
 	if src.preprocessor != nil {
-		in := &c.Inputs[0]
-		w := src.preprocessor.Width()
-		if gives := src.preprocessor.OutputWidth(w); w > 0 && gives != in.Width {
-			return fmt.Errorf("%w: the preprocessor gives %d features, the network takes %v", errDisagree, gives, in.Shape)
+		if err := c.preprocessedInputs(src.preprocessor); err != nil {
+			return err
 		}
-		if w > 0 && w != in.Width { // the observation is what the preprocessor takes
-			in.Shape, in.Width = []int{w}, w
-		}
+	}
+	if len(c.Inputs) != 1 {
+		return nil
 	}
 	if s := src.card.InputShape; len(s) > 0 && product(s) != c.Inputs[0].Width {
 		return fmt.Errorf("%w: model_card.yaml says input_shape %v, the network takes %v", errDisagree, s, c.Inputs[0].Shape)
@@ -69,11 +62,67 @@ func (c *Contract) inferInputs(src *sources, network *lowered) error {
 	return nil
 }
 
+// preprocessedInputs holds the inputs of the network to what the preprocessor
+// gives, and makes them what it takes: those are what a caller sends.
+func (c *Contract) preprocessedInputs(p *preprocess.Preprocessor) error {
+	switch {
+	case p.Identity():
+		return nil
+	case len(p.Keys()) > 0 && c.takesGoal(p):
+		for _, name := range p.Keys() {
+			w := p.KeyWidth(name)
+			c.parts = append(c.parts, Input{Name: name, Shape: []int{w}, Width: w})
+		}
+		c.Inputs = c.parts
+		return nil
+	case len(p.Keys()) > 0:
+		for _, name := range p.Keys() {
+			i := slices.IndexFunc(c.Inputs, func(in Input) bool { return in.Name == name })
+			if i < 0 {
+				return fmt.Errorf("%w: the preprocessor normalises %s, which is no input of the network", errDisagree, name)
+			}
+			if w := p.KeyWidth(name); w != c.Inputs[i].Width {
+				return fmt.Errorf("%w: the preprocessor takes %d values of %s, the network %v", errDisagree, w, name, c.Inputs[i].Shape)
+			}
+		}
+		return nil
+	case len(c.Inputs) != 1:
+		return fmt.Errorf("the preprocessor takes one row and the network %d inputs", len(c.Inputs))
+	}
+	in := &c.Inputs[0]
+	w := p.Width()
+	if gives := p.OutputWidth(w); w > 0 && gives != in.Width {
+		return fmt.Errorf("%w: the preprocessor gives %d features, the network takes %v", errDisagree, gives, in.Shape)
+	}
+	if w > 0 && w != in.Width {
+		in.Shape, in.Width = []int{w}, w
+	}
+	return nil
+}
+
+// goalParts are the parts of a goal-conditioned observation that
+// stable-baselines3 before 1.1 gave to the network, in the order in which its
+// ObsDictWrapper joined them after VecNormalize had seen each.
+var goalParts = []string{"observation", "desired_goal"}
+
+// takesGoal tells whether the network has one row for the parts of a goal that
+// the preprocessor normalises on their own.
+func (c *Contract) takesGoal(p *preprocess.Preprocessor) bool {
+	width := 0
+	for _, name := range goalParts {
+		if p.KeyWidth(name) == 0 {
+			return false
+		}
+		width += p.KeyWidth(name)
+	}
+	return len(c.Inputs) == 1 && c.Inputs[0].Width == width && p.KeyWidth(c.Inputs[0].Name) != width
+}
+
 func (c *Contract) inferFeatures(src *sources, notes *[]string) error {
 	switch {
 	case len(src.card.Observation) > 0:
 		return c.declaredFeatures(src)
-	case len(c.Inputs) != 1 || src.spaces != nil && src.spaces.Named:
+	case len(c.Inputs) != 1 || len(c.parts) > 0 || src.spaces != nil && src.spaces.Named:
 		// The network's own inputs are the features of the observation.
 		c.Named = true
 		for i, in := range c.Inputs {
@@ -104,7 +153,7 @@ func (c *Contract) inferFeatures(src *sources, notes *[]string) error {
 // them, since there is no other; the bounds of continuous observations are not
 // held to, as those of gymnasium are not.
 func (s *sources) observationBounds(input int) (low, high float64) {
-	if s.spaces != nil && s.spaces.Observation[input].Categories {
+	if s.spaces != nil && input < len(s.spaces.Observation) && s.spaces.Observation[input].Categories {
 		return s.spaces.Observation[input].Low, s.spaces.Observation[input].High
 	}
 	return math.Inf(-1), math.Inf(1)

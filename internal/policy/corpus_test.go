@@ -1,0 +1,170 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+)
+
+// recorded is what a library answered for a folder.
+type recorded struct {
+	Sequence     bool
+	Atol         float64
+	N            int
+	Input        struct{ Obs any }
+	Expect       map[string]any
+	EpisodeStart []bool         `json:"episode_start"`
+	Masks        [][]any        `json:"action_masks"`
+	ExpectMasked map[string]any `json:"expect_masked"`
+}
+
+// TestRecordedAgents opens folders as they are and holds actions, outputs and
+// states against the library's.
+func TestRecordedAgents(t *testing.T) {
+	root := os.Getenv("CARLA_RL_CORPUS")
+	if root == "" {
+		t.Log("CARLA_RL_CORPUS is not set: 40 cases not run")
+		return
+	}
+	var dirs []string
+	for _, set := range []string{"sb3_real", "sb3_gen"} {
+		more, _ := filepath.Glob(filepath.Join(root, set, "*", "cases.json"))
+		dirs = append(dirs, more...)
+	}
+	for _, path := range dirs {
+		dir := filepath.Dir(path)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := recorded{Atol: 1e-5}
+			if err := json.Unmarshal(data, &r); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(data), `"npy"`) {
+				return // Images beside the file: package sb3 reads them.
+			}
+			a, err := artifact.OpenPath(dir, artifact.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Release()
+			for _, engine := range []Engine{Plan, Reference} {
+				p, err := Open(a, Options{Engine: engine, Detailed: true})
+				if strings.HasPrefix(filepath.Base(dir), "ppo_custom_extractor") {
+					if err == nil {
+						t.Error("a class of the training program was not refused")
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.check(t, p, false)
+				if r.ExpectMasked != nil {
+					r.check(t, p, true)
+				}
+			}
+		})
+	}
+}
+
+func (r *recorded) rows() []any {
+	rows := make([]any, r.N)
+	switch obs := r.Input.Obs.(type) {
+	case []any:
+		copy(rows, obs)
+	case map[string]any:
+		for i := range rows {
+			row := map[string]any{}
+			for key, values := range obs {
+				if list, ok := values.([]any); ok {
+					row[key] = list[i]
+				}
+			}
+			rows[i] = row
+		}
+	}
+	return rows
+}
+
+func (r *recorded) check(t *testing.T, p *Policy, masked bool) {
+	t.Helper()
+	c, expect := p.Contract(), r.Expect
+	if masked {
+		expect = r.ExpectMasked
+	}
+	state := p.NewState(1)
+	for i, obs := range r.rows() {
+		if x, ok := obs.(float64); ok {
+			obs = []any{x}
+		}
+		call := p.newCall(1)
+		call.State = state
+		if r.Sequence && r.EpisodeStart[i] {
+			p.ResetState(state, 0)
+		}
+		if masked {
+			call.Masks = make([]float32, c.Masks)
+			for j, allowed := range r.Masks[i] {
+				if allowed.(bool) {
+					call.Masks[j] = 1
+				}
+			}
+		}
+		if err := c.Pack(obs, 0, call.In); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Runner(0).Act(call); err != nil {
+			t.Fatal(err)
+		}
+		r.compare(t, fmt.Sprintf("%s: row %d: action", p.Engine().Name(), i), call.Actions, expect["action"].([]any)[i])
+		for j, o := range p.Outputs() {
+			if want, ok := expect[o.Name].([]any); ok && o.Fixed {
+				r.compare(t, p.Engine().Name()+": "+o.Name, call.Outputs[j], want)
+			} else if ok && len(want) == r.N && o.Name != "log_prob" && o.Name != "critic_q" {
+				r.compare(t, fmt.Sprintf("%s: row %d: %s", p.Engine().Name(), i, o.Name), call.Outputs[j], want[i])
+			}
+		}
+		for j, s := range c.State {
+			kind, part, _ := strings.Cut(strings.TrimPrefix(s.Name, "lstm_"), "_")
+			if want, ok := expect[part+"_"+kind].([]any); ok {
+				r.compare(t, fmt.Sprintf("%s: row %d: state %s", p.Engine().Name(), i, s.Name), call.State[j], want[i])
+			}
+		}
+	}
+}
+
+func (r *recorded) compare(t *testing.T, what string, got []float32, want any) {
+	t.Helper()
+	flat := anyNumbers(nil, want)
+	if len(got) != len(flat) {
+		t.Fatalf("%s has %d values, the library gives %d", what, len(got), len(flat))
+	}
+	for i, w := range flat {
+		if d := math.Abs(float64(got[i]) - w); !(d <= r.Atol+1e-5*math.Abs(w)) {
+			t.Errorf("%s is %v, the library gives %v", what, got, flat)
+			return
+		}
+	}
+}
+
+// anyNumbers flattens lists, ragged ones too: logits of several parts.
+func anyNumbers(dst []float64, v any) []float64 {
+	switch v := v.(type) {
+	case float64:
+		return append(dst, v)
+	case []any:
+		for _, e := range v {
+			dst = anyNumbers(dst, e)
+		}
+	}
+	return dst
+}
