@@ -20,6 +20,13 @@ var reduceSpecs = map[Op]spec{
 	OpAmin: {min: 1, max: 1, attrs: reduceAttrs, infer: inferExtreme, eval: func(c *evalCall) {
 		evalExtreme(c, func(a, b float64) float64 { return min(a, b) }, func(a, b int64) int64 { return min(a, b) })
 	}},
+	OpProd: {min: 1, max: 1, attrs: reduceAttrs, infer: inferSum, eval: evalProd},
+	OpCumsum: {min: 1, max: 1, infer: inferCumulative, eval: func(c *evalCall) {
+		evalCumulative(c, func(a, b float64) float64 { return a + b }, func(a, b int64) int64 { return a + b })
+	}, attrs: []attr{{name: "axis", kind: kindInt}}},
+	OpCumprod: {min: 1, max: 1, infer: inferCumulative, eval: func(c *evalCall) {
+		evalCumulative(c, func(a, b float64) float64 { return a * b }, func(a, b int64) int64 { return a * b })
+	}, attrs: []attr{{name: "axis", kind: kindInt}}},
 	OpArgmax: {min: 1, max: 1, infer: inferArgmax, eval: evalArgmax, attrs: []attr{
 		{name: "axis", kind: kindInt},
 		{name: "keepdim", kind: kindBool, def: false},
@@ -74,6 +81,21 @@ func inferSum(n *Node) ([]typ, error) {
 		return one(dt, shape)
 	}
 	return one(Int64, shape)
+}
+
+// inferCumulative: the operand's shape; integers and booleans meet in i64.
+func inferCumulative(n *Node) ([]typ, error) {
+	a, err := n.axis("axis", len(n.In[0].Shape))
+	if err != nil {
+		return nil, err
+	}
+	if n.In[0].Shape[a] < 0 {
+		return nil, n.fail(ErrMixesRows, "axis %d is the batch axis", a)
+	}
+	if dt := n.In[0].DType; dt.IsFloat() {
+		return one(dt, n.In[0].Shape)
+	}
+	return one(Int64, n.In[0].Shape)
 }
 
 func inferMean(n *Node) ([]typ, error) {
@@ -173,6 +195,51 @@ func evalMean(c *evalCall) {
 			sum += x.At(i)
 		}
 		out.set(at, sum/float64(len(group)))
+	})
+}
+
+func evalProd(c *evalCall) {
+	x, out := c.in[0], c.out[0]
+	eachGroup(x.Shape, c.n.Attrs.Ints("axes"), func(at int, group []int) {
+		product, ints := 1.0, int64(1)
+		for _, i := range group {
+			if out.DType == Int64 {
+				ints *= x.I64[i]
+			} else {
+				product *= x.At(i)
+			}
+		}
+		if out.DType == Int64 {
+			out.setInt(at, ints)
+		} else {
+			out.set(at, product)
+		}
+	})
+}
+
+// evalCumulative puts each element together with all before it.
+func evalCumulative(c *evalCall, f func(a, b float64) float64, i func(a, b int64) int64) {
+	x, out := c.in[0], c.out[0]
+	eachGroup(x.Shape, []int{c.n.Attrs.Int("axis")}, func(_ int, group []int) {
+		var sum float64
+		var ints int64
+		for k, at := range group {
+			switch {
+			case out.DType == Int64 && k == 0:
+				ints = x.I64[at]
+			case out.DType == Int64:
+				ints = i(ints, x.I64[at])
+			case k == 0:
+				sum = x.At(at)
+			default:
+				sum = f(sum, x.At(at))
+			}
+			if out.DType == Int64 {
+				out.setInt(at, ints)
+			} else {
+				out.set(at, sum)
+			}
+		}
 	})
 }
 

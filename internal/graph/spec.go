@@ -44,7 +44,7 @@ func one(dt DType, shape Shape) ([]typ, error) {
 }
 
 // specs is the table of operators. Each group is in its own op_ file.
-var specs = join(linearSpecs, convSpecs, binarySpecs, logicSpecs, unarySpecs, activationSpecs, shapeSpecs, reduceSpecs, randomSpecs, controlSpecs)
+var specs = join(linearSpecs, convSpecs, binarySpecs, logicSpecs, unarySpecs, activationSpecs, shapeSpecs, reduceSpecs, indexSpecs, randomSpecs, controlSpecs)
 
 func join(groups ...map[Op]spec) map[Op]spec {
 	all := map[Op]spec{}

@@ -80,6 +80,8 @@ func (n *Node) multiplyAdds() int64 {
 		return int64(n.Out[0].Shape.RowElements()) * int64(a[len(a)-1])
 	case OpConv:
 		return int64(n.Out[0].Shape.RowElements()) * int64(n.In[1].Shape[1:].RowElements())
+	case OpConvTranspose:
+		return int64(n.In[0].Shape.RowElements()) * int64(n.In[1].Shape[1:].RowElements())
 	default:
 		return 0
 	}

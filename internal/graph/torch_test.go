@@ -114,9 +114,9 @@ func (c *torchCase) slack() float64 {
 	_, sum := largest(c.In[0])
 	weight := 1.0
 	switch c.Op {
-	case "linear", "matmul", "conv":
+	case "linear", "matmul", "conv", "conv_transpose":
 		weight, _ = largest(c.In[1])
-	case "sum", "mean", "log_softmax":
+	case "sum", "mean", "log_softmax", "cumsum":
 	case "gelu":
 		return 8 // 1 + tanh cancels for negative operands, and torch's own erf in single precision is off by 5e-7.
 	case "erf":

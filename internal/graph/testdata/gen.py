@@ -164,6 +164,71 @@ for axis, start, end, step in ((0, 1, 2, 1), (1, -2, 9, 1), (2, 0, 4, 3), (2, 3,
     index[dim] = slice(start, end, step)
     case("slice", {"axis": str(axis), "start": str(start), "end": str(end), "step": str(step)}, [x], x[tuple(index)])
 
+MORE = {
+    "trunc": torch.trunc, "tan": torch.tan, "asin": torch.asin, "acos": torch.acos, "atan": torch.atan, "sinh": torch.sinh,
+    "cosh": torch.cosh, "asinh": torch.asinh, "acosh": torch.acosh, "atanh": torch.atanh,
+}
+DIVISIONS = {"fmod": torch.fmod, "remainder": torch.remainder, "floor_div": torch.floor_divide}
+for dt in FLOATS:
+    x = tensor(SPECIAL, dt)
+    for op, f in MORE.items():
+        case(op, {}, [x], f(x))
+    x, y = tensor([p for p, _ in PAIRS], dt), tensor([q for _, q in PAIRS], dt)
+    case("atan2", {}, [x, y], torch.atan2(x, y))
+    for op, f in DIVISIONS.items():
+        case(op, {}, [x, y], f(x, y))
+        p, q = tensor([7.5, -7.5, 7.5, -7.5, 1.0, -1.0, 6.0, 0.25], dt), tensor([2.0, 2.0, -2.0, -2.0, 0.1, 0.1, -3.0, 7.0], dt)
+        case(op, {}, [p, q], f(p, q))
+for dt in ("i64", "i32", "i8"):
+    x, y = tensor([7, -7, 7, -7, 6, -6, 0, -128, 5], dt), tensor([2, 2, -2, -2, 3, 3, 5, 100, 1], dt)
+    for op, f in DIVISIONS.items():
+        case(op, {}, [x, y], f(x, y))
+    for op in ("trunc", "asin", "sinh"):
+        case(op, {}, [x], MORE[op](x))
+    case("atan2", {}, [x, y], torch.atan2(x, y))
+
+for dt in FLOATS:
+    x = normal((2, 3, 4), dt)
+    for axes in (0, 1, -1):
+        case("prod", {"axes": "[%d]" % axes}, [x], x.prod(axes))
+        case("cumsum", {"axis": str(axes)}, [x], x.cumsum(axes))
+        case("cumprod", {"axis": str(axes)}, [x], x.cumprod(axes))
+    case("cumsum", {"axis": "0"}, [tensor([1, math.inf, -math.inf, 2, math.nan], dt)], tensor([1, math.inf, -math.inf, 2, math.nan], dt).cumsum(0))
+for dt in ("i64", "i32", "u8", "bool"):
+    x = tensor([[1, 2, 1], [1, 0, 1]], dt)
+    case("prod", {"axes": "[1]", "keepdim": "true"}, [x], x.prod(1, keepdim=True))
+    case("cumsum", {"axis": "1"}, [x], x.cumsum(1))
+    case("cumprod", {"axis": "1"}, [x], x.cumprod(1))
+
+for dt in FLOATS + ["i64", "u8"]:
+    x = normal((3, 4, 2), dt, 9.0) if dt in FLOATS else tensor([[[3, 1], [1, 1], [2, 9], [0, 1]]] * 3, dt)
+    for axis in (0, 1, -1):
+        for down in (False, True):
+            case("argsort", {"axis": str(axis), "descending": text(down)}, [x], torch.argsort(x, dim=axis, descending=down, stable=True))
+        index = torch.tensor([[1, 0], [1, 1], [0, 1]])
+        case("take", {"axis": str(axis)}, [x, index], torch.stack([torch.stack([x.select(axis, int(k)) for k in row], axis % 3) for row in index], axis % 3))
+    odd = tensor([2, 1, 2, 0, 1], dt)
+    case("argsort", {"axis": "0"}, [odd], torch.argsort(odd, dim=0, stable=True))
+    case("argsort", {"axis": "0", "descending": "true"}, [odd], torch.argsort(odd, dim=0, descending=True, stable=True))
+    case("take", {"axis": "0"}, [x, torch.tensor(2)], x[2])
+    case("take", {"axis": "0"}, [x, torch.tensor([-1, -3])], x[torch.tensor([-1, -3])])
+    g = torch.tensor([[[0, 1], [3, 2]], [[1, 1], [0, 0]], [[2, 3], [3, 3]]])
+    case("gather", {"axis": "1"}, [x, g], torch.gather(x, 1, g))
+    case("gather", {"axis": "0"}, [x, torch.tensor([[[1, 2], [0, 1], [2, 2], [0, 0]]])], torch.gather(x, 0, torch.tensor([[[1, 2], [0, 1], [2, 2], [0, 0]]])))
+odd = tensor([1, math.nan, -math.inf, 0.0, math.nan, math.inf, -0.0], "f32")
+case("argsort", {"axis": "0"}, [odd], torch.argsort(odd, dim=0, stable=True))
+case("argsort", {"axis": "0", "descending": "true"}, [odd], torch.argsort(odd, dim=0, descending=True, stable=True))
+
+for dt, dims in (("f32", 3), ("f64", 1)):
+    for spatial, conv in ((1, F.conv_transpose1d), (2, F.conv_transpose2d), (3, F.conv_transpose3d))[:dims]:
+        for stride, padding, extra, dilation, groups in ((1, 0, 0, 1, 1), (2, 1, 1, 1, 2), (1, 1, 1, 2, 4), (3, 0, 2, 2, 1)):
+            x = normal((2, 4) + (2, 3, 1)[:spatial], dt)
+            w, b = normal((4, 2) + (3, 2, 2)[:spatial], dt), normal((2 * groups,), dt)
+            rep = lambda v: "[" + ",".join([str(v)] * spatial) + "]"
+            attrs = {"stride": rep(stride), "padding": rep(padding), "output_padding": rep(extra), "dilation": rep(dilation), "groups": str(groups)}
+            b = b if stride != 2 else None
+            case("conv_transpose", attrs, [x, w] + ([] if b is None else [b]), conv(x, w, b, stride, padding, extra, groups, dilation))
+
 print('{"torch": "%s", "cases": [' % torch.__version__.split("+")[0])
 print(",\n".join(json.dumps(c, separators=(",", ":")) for c in cases))
 print("]}")
