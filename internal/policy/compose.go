@@ -117,7 +117,7 @@ func (p *Policy) build(src *sources, n *lowered, at int, networks [len(forms{})]
 			return p.forms[i], nil
 		}
 	}
-	if len(p.contract.parts) == 0 && len(n.observation) != len(p.contract.Inputs) || len(n.states) != len(p.contract.State) {
+	if len(n.observation) != len(p.contract.Inputs) || len(n.states) != len(p.contract.State) {
 		return nil, errors.New("the forms of the network differ in what they take")
 	}
 	g, err := p.composeForm(src, n)
@@ -157,21 +157,11 @@ func (p *Policy) composeForm(src *sources, n *lowered) (*graph.Graph, error) {
 	c := &p.contract
 	g := graph.New(src.card.ModelName)
 	args := map[*graph.Value]*graph.Value{}
-	rows := map[string]*graph.Value{}
-	for _, in := range c.Inputs {
-		x := g.Input(in.Name, graph.Float32, graph.Shape{n.rows, in.Width})
-		var err error
-		if rows[in.Name], err = preprocessed(src, g, in.Name, x); err != nil {
-			return nil, fmt.Errorf("preprocessor: %w", err)
-		}
-	}
 	for i, in := range n.observation {
-		x := rows[c.Inputs[i].Name]
-		var err error
-		if len(c.parts) > 0 {
-			if x, err = g.Add(graph.OpConcat, graph.Attrs{"axis": 1}, rows[goalParts[0]], rows[goalParts[1]]); err != nil {
-				return nil, err
-			}
+		x := g.Input(c.Inputs[i].Name, graph.Float32, graph.Shape{n.rows, c.Inputs[i].Width})
+		x, err := preprocessed(src, g, c.Inputs[i].Name, x)
+		if err != nil {
+			return nil, fmt.Errorf("preprocessor: %w", err)
 		}
 		if args[in], err = adapt(g, x, in); err != nil {
 			return nil, fmt.Errorf("input %s: %w", in.Name, err)

@@ -23,10 +23,6 @@ type Contract struct {
 	// deterministic and stochastic requests give the same action.
 	Stochastic           bool
 	DeterministicDefault bool
-
-	// parts are the inputs where those of goalParts make the one row of the
-	// network, nil otherwise.
-	parts []Input
 }
 
 // Input is one input of the policy's graph.

@@ -68,13 +68,6 @@ func (c *Contract) preprocessedInputs(p *preprocess.Preprocessor) error {
 	switch {
 	case p.Identity():
 		return nil
-	case len(p.Keys()) > 0 && c.takesGoal(p):
-		for _, name := range p.Keys() {
-			w := p.KeyWidth(name)
-			c.parts = append(c.parts, Input{Name: name, Shape: []int{w}, Width: w})
-		}
-		c.Inputs = c.parts
-		return nil
 	case len(p.Keys()) > 0:
 		for _, name := range p.Keys() {
 			i := slices.IndexFunc(c.Inputs, func(in Input) bool { return in.Name == name })
@@ -100,29 +93,11 @@ func (c *Contract) preprocessedInputs(p *preprocess.Preprocessor) error {
 	return nil
 }
 
-// goalParts are the parts of a goal-conditioned observation that
-// stable-baselines3 before 1.1 gave to the network, in the order in which its
-// ObsDictWrapper joined them after VecNormalize had seen each.
-var goalParts = []string{"observation", "desired_goal"}
-
-// takesGoal tells whether the network has one row for the parts of a goal that
-// the preprocessor normalises on their own.
-func (c *Contract) takesGoal(p *preprocess.Preprocessor) bool {
-	width := 0
-	for _, name := range goalParts {
-		if p.KeyWidth(name) == 0 {
-			return false
-		}
-		width += p.KeyWidth(name)
-	}
-	return len(c.Inputs) == 1 && c.Inputs[0].Width == width && p.KeyWidth(c.Inputs[0].Name) != width
-}
-
 func (c *Contract) inferFeatures(src *sources, notes *[]string) error {
 	switch {
 	case len(src.card.Observation) > 0:
 		return c.declaredFeatures(src)
-	case len(c.Inputs) != 1 || len(c.parts) > 0 || src.spaces != nil && src.spaces.Named:
+	case len(c.Inputs) != 1 || src.spaces != nil && src.spaces.Named:
 		// The network's own inputs are the features of the observation.
 		c.Named = true
 		for i, in := range c.Inputs {

@@ -72,6 +72,13 @@ func (l *lowering) inputShapes() map[string][]int {
 		if shape := l.src.rowShape(); shape != nil {
 			shapes[inputs[0]] = append([]int{graph.Batch}, shape...)
 		}
+		if p := l.src.preprocessor; p != nil {
+			// An agent that joins the parts of an observation to one row may
+			// not know their sizes.
+			for _, key := range p.Keys() {
+				shapes[key] = []int{graph.Batch, p.KeyWidth(key)}
+			}
+		}
 		return shapes
 	}
 	for _, f := range l.src.card.Observation {
