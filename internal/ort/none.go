@@ -2,14 +2,24 @@
 
 package ort
 
+import (
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
+
 // Built tells whether this build holds ONNX Runtime.
 const Built = false
 
-// Engine runs graphs on ONNX Runtime.
-type Engine struct{ never }
+// Engine runs graphs on ONNX Runtime; in this build there is none.
+type Engine struct{}
 
-// never keeps a type without values from being made outside this package.
-type never struct{}
+var _ policy.Engine = (*Engine)(nil)
 
 // Open returns ErrNotBuilt.
 func Open(Options) (*Engine, error) { return nil, ErrNotBuilt }
+
+// Name implements policy.Engine.
+func (*Engine) Name() string { return "onnxruntime" }
+
+// Compile returns ErrNotBuilt.
+func (*Engine) Compile(*graph.Graph) (policy.Program, error) { return nil, ErrNotBuilt }

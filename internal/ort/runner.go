@@ -5,6 +5,7 @@ package ort
 import (
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/yalue/onnxruntime_go"
 
@@ -157,7 +158,7 @@ func (r *Runner) bind(rows int) (*binding, error) {
 	if rows > r.rows {
 		r.memory.clear()
 		r.memory.pinner.Unpin()
-		for _, b := range append(r.in[:len(r.in):len(r.in)], r.out...) {
+		for _, b := range slices.Concat(r.in, r.out) {
 			b.grow(rows, &r.memory.pinner)
 		}
 		r.rows = rows
