@@ -1,18 +1,36 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
-	"github.com/carla-rl/carla-rl-serving/internal/plan"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
 // The engines that the tools can use.
 const (
-	enginePlan      = "plan"      // the compiled plan, as the server uses it
-	engineReference = "reference" // plain loops in float64, rounded as the file says
+	enginePlan        = "plan"        // the compiled plan, as the server uses it
+	engineReference   = "reference"   // plain loops in float64, rounded as the file says
+	engineONNXRuntime = "onnxruntime" // in the build that has it
 )
+
+// openONNXRuntime opens the engine of that name; nil in a build without it.
+var openONNXRuntime func() (policy.Engine, error)
+
+// openEngine returns the engine of a name.
+func openEngine(name string) (policy.Engine, error) {
+	switch {
+	case name == engineReference:
+		return policy.Reference, nil
+	case name != engineONNXRuntime:
+		return policy.Plan, nil
+	case openONNXRuntime == nil:
+		return nil, usage(errors.New("--engine onnxruntime: unsupported: this build has no ONNX Runtime: use the build with it (tag ort, image tag :ort)"))
+	}
+	return openONNXRuntime()
+}
 
 // program runs a graph on tensors in the order of its inputs, and gives its
 // outputs in their order.
@@ -21,31 +39,15 @@ type program interface {
 }
 
 // newProgram makes the program of a graph, which it does not change.
-func newProgram(engine string, g *graph.Graph) (program, error) {
-	if engine == engineReference {
+func newProgram(engine policy.Engine, g *graph.Graph) (program, error) {
+	if engine == policy.Reference {
 		return referenceProgram{g}, nil
 	}
-	g, err := g.Clone()
+	p, err := engine.Compile(g)
 	if err != nil {
 		return nil, err
 	}
-	if err := graph.Optimize(g); err != nil {
-		return nil, err
-	}
-	p, err := plan.Compile(g, plan.Options{})
-	if err != nil {
-		return nil, err
-	}
-	return &planProgram{g, p.NewRunner()}, nil
-}
-
-// evaluate runs a graph once.
-func evaluate(g *graph.Graph, engine string, rows int, in []*tensor, noise graph.Noise) ([]values, error) {
-	p, err := newProgram(engine, g)
-	if err != nil {
-		return nil, err
-	}
-	return p.run(rows, in, noise)
+	return &engineProgram{g, p.NewRunner()}, nil
 }
 
 // referenceProgram computes in the types of the file.
@@ -104,18 +106,13 @@ func float64s(in []float32) []float64 {
 	return out
 }
 
-// runner runs rows of float32, as an engine of the server does.
-type runner interface {
-	Run(rows int, in, out [][]float32, n graph.Noise) error
-}
-
-// planProgram computes in float32.
-type planProgram struct {
+// engineProgram computes in float32.
+type engineProgram struct {
 	g      *graph.Graph
-	runner runner
+	runner policy.ProgramRunner
 }
 
-func (p *planProgram) run(rows int, in []*tensor, noise graph.Noise) ([]values, error) {
+func (p *engineProgram) run(rows int, in []*tensor, noise graph.Noise) ([]values, error) {
 	flat := make([][]float32, len(in))
 	for i, t := range in {
 		flat[i] = float32s(t.data)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/format"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
 // bareNetwork runs the network of a model file on its own inputs, one step of
@@ -15,7 +16,7 @@ import (
 type bareNetwork struct {
 	network       format.Network
 	description   format.Description
-	engine        string
+	engine        policy.Engine
 	deterministic bool
 	noise         graph.Noise
 
@@ -27,7 +28,7 @@ type bareNetwork struct {
 	resets  int       // how often the state was reset
 }
 
-func newBareNetwork(n format.Network, engine string, deterministic bool, seed uint64) *bareNetwork {
+func newBareNetwork(n format.Network, engine policy.Engine, deterministic bool, seed uint64) *bareNetwork {
 	return &bareNetwork{network: n, description: n.Describe(), engine: engine, deterministic: deterministic, noise: graph.Noise{Seed: seed}}
 }
 

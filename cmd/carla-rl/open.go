@@ -141,6 +141,24 @@ func artifactFolder(path string) (dir, note string, err error) {
 	return at.Path, note, nil
 }
 
+// openPolicy opens the policy of a folder or a model file, the latter with a
+// preprocessor or VecNormalize file that lies elsewhere.
+func openPolicy(model, preprocessor, vecNormalize string, o policy.Options) (*policy.Policy, error) {
+	if preprocessor != "" || vecNormalize != "" {
+		return openWith(model, preprocessor, vecNormalize, o)
+	}
+	dir, _, err := artifactFolder(model)
+	if err != nil {
+		return nil, err
+	}
+	a, err := artifact.OpenPath(dir, artifact.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	defer a.Release()
+	return policy.Open(a, o)
+}
+
 // openWith opens a model file together with a preprocessor or VecNormalize
 // file that lies elsewhere.
 func openWith(model, preprocessor, vecNormalize string, o policy.Options) (*policy.Policy, error) {

@@ -72,8 +72,6 @@ func (c *predictCmd) Run(s stdio) error {
 	}
 	var answer []byte
 	switch {
-	case q.EpisodeStart != nil || q.ActionMasks != nil:
-		err = errors.New("unsupported: recurrent state and action masks")
 	case q.Observations != nil:
 		answer, err = c.act(q)
 	case q.Inputs != nil:

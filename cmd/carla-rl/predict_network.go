@@ -86,8 +86,12 @@ func (c *predictCmd) bareNetwork(q *question) (*bareNetwork, error) {
 	if err != nil {
 		return nil, err
 	}
+	engine, err := openEngine(c.Engine)
+	if err != nil {
+		return nil, err
+	}
 	deterministic := q.Deterministic == nil || *q.Deterministic
-	return newBareNetwork(n, c.Engine, deterministic, *q.Seed), nil
+	return newBareNetwork(n, engine, deterministic, *q.Seed), nil
 }
 
 // parseTensors reads tensors by name. A network that takes a dict has an input
@@ -152,7 +156,11 @@ func (c *predictCmd) transform(rows jsontext.Value) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, err := newProgram(c.Engine, g)
+	engine, err := openEngine(c.Engine)
+	if err != nil {
+		return nil, err
+	}
+	run, err := newProgram(engine, g)
 	if err != nil {
 		return nil, err
 	}

@@ -3,105 +3,146 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
 // act asks the policy for the actions of observations.
 func (c *predictCmd) act(q *question) ([]byte, error) {
-	p, err := c.policy()
+	engine, err := openEngine(c.Engine)
 	if err != nil {
 		return nil, err
 	}
-	var rows []any
-	if err := json.Unmarshal(q.Observations, &rows); err != nil {
-		return nil, fmt.Errorf("input: observations: %w", err)
-	}
-	if len(rows) == 0 {
-		return nil, errors.New("input: observations: expected at least one, got none")
+	p, err := openPolicy(c.Model, c.Preprocessor, c.VecNormalize, policy.Options{Engine: engine, Detailed: true})
+	if err != nil {
+		return nil, err
 	}
 	contract := p.Contract()
-	call := newCall(p, len(rows))
+	o, err := q.pack(contract)
+	if err != nil {
+		return nil, err
+	}
+	deterministic := contract.DeterministicDefault
+	if q.Deterministic != nil {
+		deterministic = *q.Deterministic
+	}
+	a, err := ask(p, o, deterministic, *q.Seed)
+	if err != nil {
+		return nil, err
+	}
+	b := append(appendActions([]byte(`{"actions":`), contract, o.rows, a.actions), `,"outputs":`...)
+	if b, err = c.selected(b, a.names, a.outputs); err != nil {
+		return nil, err
+	}
+	return append(b, '}'), nil
+}
+
+// pack puts the question into the form of the contract and holds it to that.
+func (q *question) pack(c *policy.Contract) (*observations, error) {
+	rows, err := observationRows(q.Observations)
+	if err != nil {
+		return nil, fmt.Errorf("input: observations: %w", err)
+	}
+	o := newObservations(c, len(rows))
 	for row, obs := range rows {
-		if err := contract.Pack(obs, row, call.In); err != nil {
+		if err := c.Pack(obs, row, o.in); err != nil {
 			return nil, err
 		}
 	}
-	if err := contract.Check(len(rows), call.In); err != nil {
+	if err := c.Check(len(rows), o.in); err != nil {
 		return nil, err
 	}
-	call.Deterministic, call.Seed = contract.DeterministicDefault, *q.Seed
-	if q.Deterministic != nil {
-		call.Deterministic = *q.Deterministic
+	if q.EpisodeStart != nil {
+		t, err := parseTensor(q.EpisodeStart)
+		if err == nil && (len(t.shape) != 1 || len(t.data) != len(rows)) {
+			err = fmt.Errorf("expected %d values of true or false, got the shape %v", len(rows), t.shape)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("input: episode_start: %w", err)
+		}
+		for _, f := range t.data {
+			o.episodeStart = append(o.episodeStart, f != 0)
+		}
 	}
-	if err := p.Runner(0).Act(call); err != nil {
-		return nil, err
+	if q.ActionMasks != nil {
+		if o.masks, err = q.masks(c, len(rows)); err != nil {
+			return nil, fmt.Errorf("input: action_masks: %w", err)
+		}
 	}
-	answer := appendActions([]byte(`{"actions":`), contract, len(rows), call.Actions)
-	names, outs := outputs(p, call)
-	return append(object(append(answer, `,"outputs":`...), names, outs), '}'), nil
+	return o, nil
 }
 
-// newCall returns a call with room for rows, each at the start of an episode.
-func newCall(p *policy.Policy, rows int) *policy.Call {
-	c := p.Contract()
-	call := &policy.Call{Rows: rows, Actions: make([]float32, rows*c.ActionWidth()), State: p.NewState(rows)}
-	for _, in := range c.Inputs {
-		call.In = append(call.In, make([]float32, rows*in.Width))
+// masks reads a row of masks for each observation. Those of several choices
+// may be nested or follow one another.
+func (q *question) masks(c *policy.Contract, rows int) ([]float32, error) {
+	if c.Masks == 0 {
+		return nil, errors.New("the policy takes none")
 	}
-	for _, o := range p.Outputs() {
-		call.Outputs = append(call.Outputs, make([]float32, rows*o.Width))
-	}
-	return call
-}
-
-// outputs returns what the policy gave beside the actions: its mean, its
-// value, ..., each with the rows first unless it is one for all rows.
-func outputs(p *policy.Policy, call *policy.Call) ([]string, []values) {
-	var names []string
-	var outs []values
-	for i, o := range p.Outputs() {
-		data := call.Outputs[i]
-		v := values{dtype: o.DType, shape: o.Shape}
-		if o.Fixed {
-			data = data[:o.Width]
-		} else {
-			v.shape = append([]int{call.Rows}, o.Shape...)
-		}
-		if v.dtype == graph.Float64 && p.Engine() == policy.Plan {
-			v.dtype = graph.Float32 // The plan computes in float32; more digits would be noise.
-		}
-		for _, f := range data {
-			v.data = append(v.data, float64(f))
-		}
-		names, outs = append(names, o.Name), append(outs, v)
-	}
-	return names, outs
-}
-
-// policy opens the policy that the flags name.
-func (c *predictCmd) policy() (*policy.Policy, error) {
-	o := policy.Options{Engine: policy.Plan, Detailed: true}
-	if c.Engine == engineReference {
-		o.Engine = policy.Reference
-	}
-	if c.Preprocessor != "" || c.VecNormalize != "" {
-		return openWith(c.Model, c.Preprocessor, c.VecNormalize, o)
-	}
-	dir, _, err := artifactFolder(c.Model)
+	t, err := parseTensor(q.ActionMasks)
 	if err != nil {
 		return nil, err
 	}
-	a, err := artifact.OpenPath(dir, artifact.Limits{})
-	if err != nil {
+	if len(t.data) != rows*c.Masks || len(t.shape) < 2 || t.shape[0] != rows {
+		return nil, fmt.Errorf("expected %d rows of %d, got the shape %v", rows, c.Masks, t.shape)
+	}
+	return float32s(t.data), nil
+}
+
+// observationRows reads rows of observations. An object is taken for the
+// columns of them, as an environment of several parts gives a batch.
+func observationRows(v jsontext.Value) ([]any, error) {
+	var given any
+	if err := json.Unmarshal(v, &given); err != nil {
 		return nil, err
 	}
-	return policy.Open(a, o)
+	var rows []any
+	switch given := given.(type) {
+	case []any:
+		rows = given
+	case map[string]any:
+		for name, column := range given {
+			list, ok := column.([]any)
+			switch {
+			case !ok:
+				return nil, fmt.Errorf("expected a list of observations, or an object of such lists; %s is %s", name, kindOf(column))
+			case rows == nil:
+				rows = make([]any, len(list))
+				for i := range rows {
+					rows[i] = map[string]any{}
+				}
+			case len(list) != len(rows):
+				return nil, fmt.Errorf("the lists of an object differ in length: expected %d, %s has %d", len(rows), name, len(list))
+			}
+			for i, x := range list {
+				rows[i].(map[string]any)[name] = x
+			}
+		}
+	default:
+		return nil, fmt.Errorf("expected a list, got %s", kindOf(given))
+	}
+	if len(rows) == 0 {
+		return nil, errors.New("expected at least one, got none")
+	}
+	return rows, nil
+}
+
+func kindOf(x any) string {
+	switch x := x.(type) {
+	case nil:
+		return "null"
+	case string:
+		return strconv.Quote(x)
+	case map[string]any:
+		return "an object"
+	case []any:
+		return "a list"
+	}
+	return fmt.Sprint(x)
 }
 
 // appendActions appends rows of actions as the contract names them: an object
@@ -134,12 +175,9 @@ func appendActions(b []byte, c *policy.Contract, rows int, actions []float32) []
 }
 
 func appendAction(b []byte, a *policy.Action, data []float32) []byte {
-	v := values{shape: a.Shape, dtype: graph.Float32, data: make([]float64, len(data))}
+	v := values{shape: a.Shape, dtype: graph.Float32, data: float64s(data)}
 	if a.Discrete {
 		v.dtype = graph.Int64
-	}
-	for i, f := range data {
-		v.data[i] = float64(f)
 	}
 	return v.append(b)
 }

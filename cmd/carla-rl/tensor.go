@@ -126,6 +126,10 @@ type values struct {
 	shape []int
 	dtype graph.DType
 	data  []float64
+
+	// parts cuts the last dimension into lists of these lengths, where it
+	// holds several things side by side.
+	parts []int
 }
 
 // append appends the values as JSON, nested to their shape.
@@ -141,11 +145,21 @@ func (v values) nest(b []byte, depth int, i *int) []byte {
 		return b
 	}
 	b = append(b, '[')
+	part, left := 0, 0
 	for k := range v.shape[depth] {
 		if k > 0 {
 			b = append(b, ',')
 		}
+		cut := v.parts != nil && depth == len(v.shape)-1
+		if cut && left == 0 {
+			left = v.parts[part]
+			part++
+			b = append(b, '[')
+		}
 		b = v.nest(b, depth+1, i)
+		if left--; cut && left == 0 {
+			b = append(b, ']')
+		}
 	}
 	return append(b, ']')
 }

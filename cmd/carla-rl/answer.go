@@ -1,0 +1,203 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
+
+// observations are rows for a policy, by its contract.
+type observations struct {
+	rows  int
+	in    [][]float32 // by Contract.Inputs, rows×Width each
+	masks []float32   // rows×Contract.Masks, nil where everything is allowed
+
+	// episodeStart makes of the rows one sequence, in which an episode begins
+	// where it is true; nil where each row is an episode of its own.
+	episodeStart []bool
+}
+
+// newObservations has room for rows.
+func newObservations(c *policy.Contract, rows int) *observations {
+	o := &observations{rows: rows}
+	for i := range c.Inputs {
+		o.in = append(o.in, make([]float32, rows*c.Inputs[i].Width))
+	}
+	return o
+}
+
+// sequence tells whether the rows are to go through a policy in their order.
+func (o *observations) sequence(c *policy.Contract) bool {
+	return o.episodeStart != nil && len(c.State) > 0
+}
+
+// answer is what a policy gave for observations.
+type answer struct {
+	actions []float32 // rows×ActionWidth
+	names   []string  // of the outputs
+	outputs []values
+}
+
+// ask acts on the rows.
+func ask(p *policy.Policy, o *observations, deterministic bool, seed uint64) (*answer, error) {
+	if o.sequence(p.Contract()) {
+		return askSequence(p, o, deterministic, seed)
+	}
+	call := newCall(p, o.rows)
+	call.In, call.Masks = o.in, o.masks
+	call.Deterministic, call.Seed = deterministic, seed
+	if err := p.Runner(0).Act(call); err != nil {
+		return nil, err
+	}
+	a := &answer{actions: call.Actions}
+	for i, spec := range p.Outputs() {
+		a.add(spec.Name, newValues(p, spec, o.rows, call.Outputs[i]))
+	}
+	return a, nil
+}
+
+// askSequence acts on one row after another and carries the state. The state
+// after each step is one of the outputs.
+func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uint64) (*answer, error) {
+	c := p.Contract()
+	call := newCall(p, 1)
+	call.Deterministic, call.Seed = deterministic, seed
+	a := &answer{}
+	outputs := make([][]float32, len(p.Outputs()))
+	states := make([][]float32, len(c.State))
+	for row := range o.rows {
+		for i := range c.Inputs {
+			w := c.Inputs[i].Width
+			call.In[i] = o.in[i][row*w:][:w]
+		}
+		if o.masks != nil {
+			call.Masks = o.masks[row*c.Masks:][:c.Masks]
+		}
+		if o.episodeStart[row] {
+			p.ResetState(call.State, 0)
+		}
+		call.Step = uint64(row)
+		if err := p.Runner(0).Act(call); err != nil {
+			return nil, fmt.Errorf("step %d: %w", row, err)
+		}
+		a.actions = append(a.actions, call.Actions...)
+		for i := range outputs {
+			outputs[i] = append(outputs[i], call.Outputs[i]...)
+		}
+		for i := range states {
+			states[i] = append(states[i], call.State[i]...)
+		}
+	}
+	for i, spec := range p.Outputs() {
+		a.add(spec.Name, newValues(p, spec, o.rows, outputs[i]))
+	}
+	for i, s := range c.State {
+		a.add(s.Name, values{shape: append([]int{o.rows}, s.Shape...), dtype: graph.Float32, data: float64s(states[i])})
+	}
+	return a, nil
+}
+
+func (a *answer) add(name string, v values) {
+	a.names, a.outputs = append(a.names, name), append(a.outputs, v)
+}
+
+// newCall returns a call with room for rows, each at the start of an episode.
+func newCall(p *policy.Policy, rows int) *policy.Call {
+	c := p.Contract()
+	call := &policy.Call{Rows: rows, Actions: make([]float32, rows*c.ActionWidth()), State: p.NewState(rows)}
+	for _, in := range c.Inputs {
+		call.In = append(call.In, make([]float32, rows*in.Width))
+	}
+	for _, o := range p.Outputs() {
+		call.Outputs = append(call.Outputs, make([]float32, rows*o.Width))
+	}
+	return call
+}
+
+// newValues gives an output its shape: the rows first, unless it is one for
+// all rows.
+func newValues(p *policy.Policy, spec policy.OutputSpec, rows int, data []float32) values {
+	v := values{dtype: spec.DType, shape: spec.Shape}
+	if spec.Fixed {
+		data = data[:spec.Width]
+	} else {
+		v.shape = append([]int{rows}, spec.Shape...)
+	}
+	if v.dtype == graph.Float64 && p.Engine() != policy.Reference {
+		v.dtype = graph.Float32 // It was computed in float32; more digits would be noise.
+	}
+	v.data = float64s(data)
+	if spec.Name == "logits" {
+		v.parts = choices(p, spec.Width)
+	}
+	return v
+}
+
+// choices are the numbers of the categories of an action that is several
+// choices, whose logits lie side by side; nil for any other. The text of the
+// space is that of gymnasium: MultiDiscrete([3 2]).
+func choices(p *policy.Policy, width int) []int {
+	s := p.Description().Spaces
+	if s == nil {
+		return nil
+	}
+	list, ok := strings.CutPrefix(s.Action.Text, "MultiDiscrete([")
+	if !ok {
+		return nil
+	}
+	var parts []int
+	sum := 0
+	for word := range strings.FieldsSeq(strings.TrimRight(list, "])")) {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 {
+			return nil
+		}
+		parts, sum = append(parts, n), sum+n
+	}
+	if sum != width {
+		return nil
+	}
+	return parts
+}
+
+// difference is how far two lists of numbers are from each other.
+type difference struct {
+	Max      float64 // of |a-b|; infinite where only one is finite
+	Mean     float64 // of |a-b|
+	Relative float64 // largest |a-b|/|b|
+	At       int     // element of Max
+	Failed   int     // elements beyond the tolerance
+}
+
+// differ compares a with b, which is taken for right, element by element:
+// |a-b| <= atol + rtol·|b|. NaN is equal to NaN, and an infinity to itself.
+func differ(a, b []float64, atol, rtol float64) difference {
+	var d difference
+	for i := range b {
+		if a[i] == b[i] || math.IsNaN(a[i]) && math.IsNaN(b[i]) {
+			continue
+		}
+		e := math.Abs(a[i] - b[i])
+		if math.IsNaN(e) {
+			e = math.Inf(1)
+		}
+		d.Mean += e
+		if e > d.Max {
+			d.Max, d.At = e, i
+		}
+		if b[i] != 0 {
+			d.Relative = max(d.Relative, e/math.Abs(b[i]))
+		}
+		if !(e <= atol+rtol*math.Abs(b[i])) {
+			d.Failed++
+		}
+	}
+	if len(b) > 0 {
+		d.Mean /= float64(len(b))
+	}
+	return d
+}
