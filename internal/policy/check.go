@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -37,6 +38,24 @@ func (c *Contract) Check(rows int, in [][]float32) error {
 					return &InputError{Row: row, Field: f.field(j), Expected: f.Range(), Got: fmt.Sprint(v)}
 				}
 			}
+		}
+	}
+	return nil
+}
+
+// CheckMasks holds the action masks of rows to the contract: as many as there
+// are, and at least one action of each row allowed.
+func (c *Contract) CheckMasks(rows int, masks []float32) error {
+	const field = "action_masks"
+	switch {
+	case c.Masks == 0:
+		return &InputError{Field: field, Expected: "none, because the policy takes no masks", Got: "some"}
+	case len(masks) != rows*c.Masks:
+		return &InputError{Field: field, Expected: fmt.Sprintf("%d for each of %d rows", c.Masks, rows), Got: fmt.Sprintf("%d in all", len(masks))}
+	}
+	for row := range rows {
+		if !slices.ContainsFunc(masks[row*c.Masks:][:c.Masks], func(m float32) bool { return m != 0 }) {
+			return &InputError{Row: row, Field: field, Expected: "an action that is allowed", Got: "none"}
 		}
 	}
 	return nil

@@ -90,7 +90,7 @@ func (p *Policy) networks(l *lowering, deterministic *lowered) (n [len(forms{})]
 		if err != nil {
 			return fmt.Errorf("the stochastic form: %w", err)
 		}
-		if samples(drawn.Graph) {
+		if drawn.Draws() {
 			n[at], p.contract.Stochastic = drawn, true
 		}
 		return nil
@@ -378,25 +378,28 @@ func checkCard(src *sources) error {
 
 // checkParameters refuses a network that cannot give a finite answer.
 func checkParameters(g *graph.Graph) error {
-	for _, n := range g.Nodes {
+	var err error
+	g.Walk(func(n *graph.Node) bool {
+		weights := n.Op == graph.OpLinear || n.Op == graph.OpMatMul || n.Op == graph.OpConv
 		for _, v := range n.In {
 			if v.Const == nil {
 				continue
 			}
 			for i := range v.Const.Len() {
 				f := float64(float32(v.Const.At(i))) // as the plan computes
-				weights := n.Op == graph.OpLinear || n.Op == graph.OpMatMul || n.Op == graph.OpConv
 				if math.IsNaN(f) || weights && math.IsInf(f, 0) {
 					name := v.Name
 					if name == "" {
 						name = "of " + string(n.Op)
 					}
-					return fmt.Errorf("parameter %s holds %v at element %d: the network was not trained to a finite state", name, f, i)
+					err = fmt.Errorf("parameter %s holds %v at element %d: the network was not trained to a finite state", name, f, i)
+					return false
 				}
 			}
 		}
-	}
-	return nil
+		return true
+	})
+	return err
 }
 
 func product(shape []int) int {

@@ -147,8 +147,3 @@ func (n *lowered) row(v *graph.Value) ([]int, bool) {
 	}
 	return rowShape(s), true
 }
-
-// samples tells whether the graph draws from a distribution.
-func samples(g *graph.Graph) bool {
-	return slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Op == graph.OpNormal })
-}

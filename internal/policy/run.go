@@ -49,16 +49,26 @@ type Runner struct {
 }
 
 // ActionError says that a policy answered with a value that may not leave as
-// an action. Nothing of the answer is to be used.
+// an action, or came to no answer. Nothing of the answer is to be used.
 type ActionError struct {
 	Row    int
 	Action string // the action's name, or its position where it has none
 	Value  float32
 	Low    float64
 	High   float64
+
+	// Err is why there is no value; nil where there is one. It is
+	// graph.ErrStepBudget for a policy whose loops go on and on.
+	Err error
 }
 
+// Unwrap returns Err.
+func (e *ActionError) Unwrap() error { return e.Err }
+
 func (e *ActionError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("the policy gave no action for row %d: %v", e.Row, e.Err)
+	}
 	if v := float64(e.Value); math.IsNaN(v) || math.IsInf(v, 0) {
 		return fmt.Sprintf("the policy gave %v for action %s of row %d, which is not finite", e.Value, e.Action, e.Row)
 	}
@@ -224,7 +234,11 @@ func (r *Runner) runRows(run ProgramRunner, rows int, noise graph.Noise) error {
 		for _, x := range r.out {
 			r.rowOut = append(r.rowOut, part(x, row, rows))
 		}
-		if err := run.Run(1, r.rowIn, r.rowOut, noise); err != nil {
+		err := run.Run(1, r.rowIn, r.rowOut, noise)
+		switch {
+		case errors.Is(err, graph.ErrStepBudget):
+			return &ActionError{Row: row, Err: graph.ErrStepBudget}
+		case err != nil:
 			return fmt.Errorf("row %d: %w", row, err)
 		}
 	}
