@@ -329,3 +329,26 @@ func TestRealPolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicyWithStateIsNotReady opens a recurrent agent: it loads, and is not
+// served as long as requests have no sessions.
+func TestPolicyWithStateIsNotReady(t *testing.T) {
+	model, err := os.ReadFile("../format/sb3/testdata/rppo_two_layers/model.zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := fstest.MapFS{"rppo/v1.0.0/model.zip": {Data: model}, "rppo/v1.0.0/model_card.yaml": {Data: []byte(card("rppo", "v1.0.0") + "model_filename: model.zip\n")}}
+	r, err := repository.Open(t.Context(), repository.Options{Root: "models", FS: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Lookup("rppo", "v1.0.0")
+	var refused *repository.NotReadyError
+	if !errors.As(err, &refused) || refused.State != repository.StateFailed || !strings.Contains(refused.Reason, "keeps state between steps") || !strings.Contains(refused.Reason, "carla-rl predict runs it") {
+		t.Errorf("got %v, want a refusal that names the state and the way out", err)
+	}
+}
