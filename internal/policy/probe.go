@@ -13,8 +13,8 @@ const (
 	// fails on some may be fed observations that its trainer never saw.
 	probes = 64
 	// probeTime bounds the trial of a policy so large that it would delay the
-	// start; one observation is tried in any case.
-	probeTime = 100 * time.Millisecond
+	// start, which is to be over in 30 ms; one observation is tried in any case.
+	probeTime = 10 * time.Millisecond
 	// probeRange is the magnitude from which a bound is no more than the end
 	// of a number type, as gymnasium writes it, and tells nothing of the
 	// feature.
