@@ -15,6 +15,13 @@ const (
 
 	Pow
 	PowInt // of integers, 0 for most negative exponents
+	Atan2
+	Fmod      // the remainder of the sign of a
+	Remainder // the remainder of the sign of b
+	FloorDiv
+	FmodInt // of integers, as the two below: by 0 they give 0
+	RemainderInt
+	FloorDivInt
 	Minimum
 	Maximum
 	Eq
@@ -28,7 +35,8 @@ const (
 	binaryOps
 )
 
-var binaryNames = [binaryOps]string{"add", "sub", "mul", "div", "pow", "powi", "minimum", "maximum", "eq", "ne", "lt", "le", "gt", "ge", "and", "or"}
+var binaryNames = [binaryOps]string{"add", "sub", "mul", "div", "pow", "powi", "atan2",
+	"fmod", "remainder", "floor_div", "fmodi", "remainderi", "floor_divi", "minimum", "maximum", "eq", "ne", "lt", "le", "gt", "ge", "and", "or"}
 
 // String returns the operator's name in the graph.
 func (o BinaryOp) String() string {
@@ -83,8 +91,32 @@ func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 // binaryFuncs holds the functions without a loop of their own. The built-in
 // min and max give NaN where either operand is NaN.
 var binaryFuncs = [binaryOps]func(a, b float32) float32{
-	Pow:     func(a, b float32) float32 { return float32(math.Pow(float64(a), float64(b))) },
-	PowInt:  func(a, b float32) float32 { return float32(powInt(int64(a), int64(b))) },
+	Pow:    func(a, b float32) float32 { return float32(math.Pow(float64(a), float64(b))) },
+	PowInt: func(a, b float32) float32 { return float32(powInt(int64(a), int64(b))) },
+	Atan2:  func(a, b float32) float32 { return float32(math.Atan2(float64(a), float64(b))) },
+
+	Fmod:      func(a, b float32) float32 { return float32(math.Mod(float64(a), float64(b))) },
+	Remainder: func(a, b float32) float32 { return float32(remainder(float64(a), float64(b))) },
+	FloorDiv:  func(a, b float32) float32 { return float32(floorDiv(float64(a), float64(b))) },
+	FmodInt: func(a, b float32) float32 {
+		if b == 0 {
+			return 0
+		}
+		return float32(math.Mod(float64(a), float64(b)))
+	},
+	RemainderInt: func(a, b float32) float32 {
+		if b == 0 {
+			return 0
+		}
+		return float32(remainder(float64(a), float64(b)))
+	},
+	FloorDivInt: func(a, b float32) float32 {
+		if b == 0 {
+			return 0
+		}
+		return float32(floorDiv(float64(a), float64(b)))
+	},
+
 	Minimum: func(a, b float32) float32 { return min(a, b) },
 	Maximum: func(a, b float32) float32 { return max(a, b) },
 	Eq:      func(a, b float32) float32 { return truth32(a == b) },
@@ -102,6 +134,32 @@ func truth32(b bool) float32 {
 		return 1
 	}
 	return 0
+}
+
+// remainder is that of the quotient rounded down: of the sign of b.
+func remainder(a, b float64) float64 {
+	m := math.Mod(a, b)
+	if m != 0 && (m < 0) != (b < 0) {
+		m += b
+	}
+	return m
+}
+
+// floorDiv rounds the quotient down by its remainder, so that a quotient that
+// rounding has brought up to an integer is not taken for it.
+func floorDiv(a, b float64) float64 {
+	if b == 0 {
+		return a / b
+	}
+	m := math.Mod(a, b)
+	q := (a - m) / b
+	if m != 0 && (m < 0) != (b < 0) {
+		q--
+	}
+	if q == 0 {
+		return math.Copysign(0, a/b)
+	}
+	return math.Round(q)
 }
 
 // powInt is integer arithmetic's power: of the negative exponents only those

@@ -16,6 +16,38 @@ func Sum(y, x []float32, n int, div float64) {
 	}
 }
 
+// Prod computes y[r] = the product of row r.
+func Prod(y, x []float32, n int) {
+	for r := range y {
+		p := 1.0
+		for _, v := range x[r*n : (r+1)*n] {
+			p *= float64(v)
+		}
+		y[r] = float32(p)
+	}
+}
+
+// Cumulate computes, for each row, the sums of its first elements, or with
+// product their products. y may be x.
+func Cumulate(y, x []float32, n int, product bool) {
+	if n == 0 {
+		return
+	}
+	for at := 0; at+n <= len(x); at += n {
+		in, out := x[at:at+n], y[at:at+n]
+		sum := float64(in[0])
+		out[0] = in[0]
+		for i, v := range in[1:] {
+			if product {
+				sum *= float64(v)
+			} else {
+				sum += float64(v)
+			}
+			out[1+i] = float32(sum)
+		}
+	}
+}
+
 // Amax computes y[r] = the greatest number of row r, NaN where there is one.
 func Amax(y, x []float32, n int) {
 	for r := range y {

@@ -40,17 +40,27 @@ const (
 	Round
 	Sin
 	Cos
+	Tan
+	Asin
+	Acos
+	Atan
+	Sinh
+	Cosh
+	Asinh
+	Acosh
+	Atanh
 	Erf
 	Not   // x == 0
 	Truth // x != 0: conversion to boolean
-	Trunc // conversion to a wide integer, toward zero
+	Trunc // toward zero, as conversion to an integer goes
 	unaryOps
 )
 
 var unaryNames = [...]string{
 	"identity", "relu", "clamp", "tanh", "sigmoid", "silu", "elu", "exp", "leaky_relu", "gelu", "gelu_tanh",
 	"softplus", "mish", "softsign", "hardswish", "hardsigmoid", "log_sigmoid", "expm1", "log", "log1p", "sqrt",
-	"rsqrt", "reciprocal", "abs", "neg", "sign", "floor", "ceil", "round", "sin", "cos", "erf", "not", "truth", "trunc",
+	"rsqrt", "reciprocal", "abs", "neg", "sign", "floor", "ceil", "round", "sin", "cos",
+	"tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "not", "truth", "trunc",
 }
 
 // Unary is a function of one number with its parameters.

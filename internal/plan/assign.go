@@ -31,13 +31,17 @@ func (p *Plan) assign() {
 	}
 	for i := range p.steps {
 		st := &p.steps[i]
-		if out := &p.slots[st.out]; out.kind == slotTemp && !placed[st.out] {
-			placed[st.out] = true
+		for _, s := range st.writes() {
+			out := &p.slots[s]
+			if out.kind != slotTemp || placed[s] {
+				continue
+			}
+			placed[s] = true
 			if st.inPlace() && p.slots[st.a].kind == slotTemp && last[st.a] == i && p.slots[st.a].size == out.size {
 				out.off = p.slots[st.a].off
 				heir[st.a] = true
 			} else {
-				out.off = at(st.out).take(out.size.n)
+				out.off = at(s).take(out.size.n)
 			}
 		}
 		freed := st.reads()
@@ -59,7 +63,18 @@ func (s *step) reads() []int {
 			r = append(r, x)
 		}
 	}
+	if s.control != nil {
+		r = append(r, s.control.in...)
+	}
 	return r
+}
+
+// writes returns the slots that the step writes.
+func (s *step) writes() []int {
+	if s.control != nil {
+		return s.control.outs
+	}
+	return []int{s.out}
 }
 
 // region hands out parts of a part of the arena, the first that fits.

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // ErrLimit is a plan that would take more memory or time than a policy may.
@@ -20,7 +21,7 @@ const (
 // checkBudget refuses a plan that a small file could have made large: sizes
 // are taken from shapes, and an expand or a window costs no bytes in a file.
 func (p *Plan) checkBudget() error {
-	if n := p.fixedFloats + p.rowFloats; n > maxArenaFloats {
+	if n := p.allFixed() + p.rowFloats; n > maxArenaFloats {
 		return fmt.Errorf("plan: %w: a row takes %d floats between the steps, of at most %d", ErrLimit, n, maxArenaFloats)
 	}
 	if w := p.rowWork(); w > maxRowWork {
@@ -45,7 +46,17 @@ func (p *Plan) rowWork() float64 {
 			c := s.conv
 			taps := float64(c.Kernel[0]) * float64(c.Kernel[1]) * float64(c.Kernel[2])
 			work += out * taps * float64(c.Channels/c.Groups)
-		case stepSum, stepAmax, stepAmin, stepArgmax:
+		case stepConvTranspose:
+			c := s.conv
+			taps := float64(c.Kernel[0]) * float64(c.Kernel[1]) * float64(c.Kernel[2])
+			work += float64(p.slots[s.a].size.n) * taps * float64(c.Outputs/c.Groups)
+		case stepArgsort:
+			work += out * math.Log2(float64(s.n)+2)
+		case stepIf, stepLoop:
+			for _, sub := range s.control.plans { // what a loop does again has a budget of its own
+				work += sub.rowWork()
+			}
+		case stepSum, stepAmax, stepAmin, stepArgmax, stepProd:
 			work += out * float64(s.n)
 		default:
 			work += out

@@ -14,8 +14,9 @@ const maxExactInt = 1 << 24
 
 // compiler lowers the nodes of one graph in their order.
 type compiler struct {
-	g    *graph.Graph
-	plan *Plan
+	g       *graph.Graph
+	plan    *Plan
+	options Options
 
 	of        map[*graph.Value]int           // the slot of a value
 	consumers map[*graph.Value][]*graph.Node // once for each use, live nodes only
@@ -24,9 +25,9 @@ type compiler struct {
 	done      map[*graph.Node]bool // computed by the step of another node
 }
 
-func newCompiler(g *graph.Graph) *compiler {
+func newCompiler(g *graph.Graph, o Options) *compiler {
 	c := &compiler{
-		g: g, plan: &Plan{chunked: true},
+		g: g, plan: &Plan{chunked: true, batched: g.Batched()}, options: o,
 		of:        map[*graph.Value]int{},
 		consumers: map[*graph.Value][]*graph.Node{},
 		isOutput:  map[*graph.Value]bool{},
@@ -126,9 +127,9 @@ func (c *compiler) temp(shape graph.Shape) int {
 // step adds a step; b and c are none where they are not given.
 func (c *compiler) step(s step) {
 	switch s.op {
-	case stepLinear, stepUnary, stepWrap, stepMove, stepSum, stepAmax, stepAmin, stepArgmax, stepSoftmax, stepCopy:
+	case stepLinear, stepUnary, stepWrap, stepMove, stepSum, stepAmax, stepAmin, stepArgmax, stepSoftmax, stepCopy, stepProd, stepCumulate, stepArgsort, stepIf, stepLoop:
 		s.b, s.c = none, none
-	case stepBinary, stepTile, stepMatMul:
+	case stepBinary, stepTile, stepMatMul, stepTake, stepGather:
 		s.c = none
 	case stepNormal:
 		s.a, s.b, s.c = none, none, none
@@ -201,9 +202,17 @@ func (c *compiler) node(n *graph.Node) error {
 		return c.alias(n)
 	case graph.OpTranspose, graph.OpExpand, graph.OpSlice, graph.OpConcat:
 		return c.moves(n)
-	case graph.OpSoftmax, graph.OpLogSoftmax:
-		return c.softmax(n)
-	case graph.OpSum, graph.OpMean, graph.OpAmax, graph.OpAmin, graph.OpArgmax:
+	case graph.OpConvTranspose:
+		return c.conv(n)
+	case graph.OpSoftmax, graph.OpLogSoftmax, graph.OpCumsum, graph.OpCumprod, graph.OpArgsort:
+		return c.along(n)
+	case graph.OpTake:
+		return c.take(n)
+	case graph.OpGather:
+		return c.gather(n)
+	case graph.OpIf, graph.OpLoop:
+		return c.control(n)
+	case graph.OpSum, graph.OpMean, graph.OpAmax, graph.OpAmin, graph.OpArgmax, graph.OpProd:
 		return c.reduce(n)
 	case graph.OpNormal:
 		return c.normal(n)

@@ -8,23 +8,40 @@ import (
 )
 
 // Steps prints the plan, one line a step: what it computes, from where to
-// where, in which shapes, with which constants.
+// where, in which shapes, with which constants. Below a step that runs plans
+// of its own stand theirs.
 func (p *Plan) Steps() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "plan: %v, %d steps, %d bytes of constants, arena %d bytes + %d a row", p.impl, len(p.steps), p.ConstantBytes(), 4*p.fixedFloats, 4*p.rowFloats)
+	fmt.Fprintf(&b, "plan: %v, %d steps, %d bytes of constants, arena %d bytes + %d a row", p.impl, len(p.steps), p.ConstantBytes(), 4*p.allFixed(), 4*p.rowFloats)
 	if p.chunked {
 		fmt.Fprintf(&b, ", up to %d rows at a time", chunkRows)
 	}
 	b.WriteByte('\n')
+	p.dump(&b, "")
+	return b.String()
+}
+
+func (p *Plan) dump(b *strings.Builder, indent string) {
 	for i := range p.steps {
 		s := &p.steps[i]
-		var in []string
+		var in, out []string
 		for _, x := range s.reads() {
 			in = append(in, p.slotText(x))
 		}
-		fmt.Fprintf(&b, "%3d  %-24s %s -> %s%s\n", i, s.title(), strings.Join(in, ", "), p.slotText(s.out), s.detail())
+		for _, x := range s.writes() {
+			out = append(out, p.slotText(x))
+		}
+		fmt.Fprintf(b, "%s%3d  %-24s %s -> %s%s\n", indent, i, s.title(), strings.Join(in, ", "), strings.Join(out, ", "), s.detail())
+		if s.control == nil {
+			continue
+		}
+		for k, sub := range s.control.plans {
+			if k > 0 {
+				fmt.Fprintf(b, "%s     else\n", indent)
+			}
+			sub.dump(b, indent+"     ")
+		}
 	}
-	return b.String()
 }
 
 // title is the operation with the activation that is fused to it.
@@ -47,6 +64,8 @@ func (s *step) detail() string {
 		return fmt.Sprintf("  %dx%d %s, %d bytes", s.matrix.Out(), s.matrix.In(), s.matrix.Form(), s.matrix.Bytes())
 	case stepTile:
 		return "  repeated"
+	case stepLoop:
+		return fmt.Sprintf("  up to %d turns", s.control.limit)
 	case stepNormal:
 		return fmt.Sprintf("  stream %d", s.stream)
 	default:

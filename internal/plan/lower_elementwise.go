@@ -17,6 +17,9 @@ var unaryOps = map[graph.Op]kernel.UnaryOp{
 	graph.OpSqrt: kernel.Sqrt, graph.OpRsqrt: kernel.Rsqrt, graph.OpReciprocal: kernel.Reciprocal,
 	graph.OpAbs: kernel.Abs, graph.OpNeg: kernel.Neg, graph.OpSign: kernel.Sign, graph.OpFloor: kernel.Floor,
 	graph.OpCeil: kernel.Ceil, graph.OpRound: kernel.Round, graph.OpSin: kernel.Sin, graph.OpCos: kernel.Cos,
+	graph.OpTan: kernel.Tan, graph.OpAsin: kernel.Asin, graph.OpAcos: kernel.Acos, graph.OpAtan: kernel.Atan,
+	graph.OpSinh: kernel.Sinh, graph.OpCosh: kernel.Cosh, graph.OpAsinh: kernel.Asinh, graph.OpAcosh: kernel.Acosh,
+	graph.OpAtanh: kernel.Atanh, graph.OpTrunc: kernel.Trunc,
 	graph.OpErf: kernel.Erf, graph.OpNot: kernel.Not,
 }
 
@@ -57,7 +60,8 @@ func unaryOf(n *graph.Node) (kernel.Unary, bool) {
 
 var binaryOps = map[graph.Op]kernel.BinaryOp{
 	graph.OpAdd: kernel.Add, graph.OpSub: kernel.Sub, graph.OpMul: kernel.Mul, graph.OpDiv: kernel.Div,
-	graph.OpPow: kernel.Pow, graph.OpMinimum: kernel.Minimum, graph.OpMaximum: kernel.Maximum,
+	graph.OpPow: kernel.Pow, graph.OpAtan2: kernel.Atan2, graph.OpFmod: kernel.Fmod, graph.OpRemainder: kernel.Remainder,
+	graph.OpFloorDiv: kernel.FloorDiv, graph.OpMinimum: kernel.Minimum, graph.OpMaximum: kernel.Maximum,
 	graph.OpEq: kernel.Eq, graph.OpNe: kernel.Ne, graph.OpLt: kernel.Lt, graph.OpLe: kernel.Le,
 	graph.OpGt: kernel.Gt, graph.OpGe: kernel.Ge, graph.OpAnd: kernel.And, graph.OpOr: kernel.Or,
 }
@@ -69,11 +73,21 @@ func binaryOf(n *graph.Node) (kernel.BinaryOp, bool) {
 	if !ok {
 		return op, false
 	}
-	switch dt := n.Out[0].DType; {
-	case op == kernel.Add && dt == graph.Bool:
+	dt := n.Out[0].DType
+	if op == kernel.Add && dt == graph.Bool {
 		return kernel.Or, true
-	case op == kernel.Pow && !dt.IsFloat():
-		return kernel.PowInt, true
+	}
+	if !dt.IsFloat() {
+		switch op {
+		case kernel.Pow:
+			return kernel.PowInt, true
+		case kernel.Fmod:
+			return kernel.FmodInt, true
+		case kernel.Remainder:
+			return kernel.RemainderInt, true
+		case kernel.FloorDiv:
+			return kernel.FloorDivInt, true
+		}
 	}
 	return op, true
 }

@@ -39,6 +39,8 @@ func (c *compiler) reduce(n *graph.Node) error {
 		s.op = stepAmax
 	case graph.OpAmin:
 		s.op = stepAmin
+	case graph.OpProd:
+		s.op = stepProd
 	case graph.OpArgmax:
 		s.op = stepArgmax
 	}
@@ -47,23 +49,41 @@ func (c *compiler) reduce(n *graph.Node) error {
 	return nil
 }
 
-// softmax lowers a softmax or its logarithm along any axis.
-func (c *compiler) softmax(n *graph.Node) error {
+// along lowers what goes along one axis and keeps the shape. The axis is
+// brought to the inside and back again.
+func (c *compiler) along(n *graph.Node) error {
 	x, v := n.In[0], n.Out[0]
 	a, err := c.operand(x)
 	if err != nil {
 		return err
 	}
 	axis := n.Attrs.Int("axis")
-	last := len(x.Shape) - 1
-	perm := make([]int, len(x.Shape))
-	for i := range perm {
-		perm[i] = i
-	}
-	perm[axis], perm[last] = last, axis // its own inverse
+	perm := toLast(len(x.Shape), axis)
 	moved := permuted(x.Shape, perm)
-	s := step{op: stepSoftmax, a: c.permute(a, x.Shape, perm), out: c.temp(moved), n: x.Shape[axis], flag: n.Op == graph.OpLogSoftmax, note: string(n.Op)}
+	s := step{a: c.permute(a, x.Shape, perm), out: c.temp(moved), n: x.Shape[axis], note: string(n.Op)}
+	switch n.Op {
+	case graph.OpSoftmax:
+		s.op = stepSoftmax
+	case graph.OpLogSoftmax:
+		s.op, s.flag = stepSoftmax, true
+	case graph.OpCumsum:
+		s.op = stepCumulate
+	case graph.OpCumprod:
+		s.op, s.flag = stepCumulate, true
+	case graph.OpArgsort:
+		s.op, s.flag = stepArgsort, n.Attrs.Bool("descending")
+	}
 	c.step(s)
 	c.of[v] = c.permute(s.out, moved, perm)
 	return nil
+}
+
+// toLast exchanges an axis with the last one: its own inverse.
+func toLast(rank, axis int) []int {
+	perm := make([]int, rank)
+	for i := range perm {
+		perm[i] = i
+	}
+	perm[axis], perm[rank-1] = rank-1, axis
+	return perm
 }

@@ -53,8 +53,13 @@ type Plan struct {
 	// chunked tells that rows are independent in memory as well: each value
 	// lies row after row.
 	chunked bool
+	// batched tells that inputs have a batch axis; without one a run is one
+	// row, to which all draws belong.
+	batched bool
 	// draws tells that there are steps that need the key of the run.
 	draws bool
+	// subs is the number of steps that run plans of their own.
+	subs int
 	// rowFloats and fixedFloats are the sizes of the arena.
 	rowFloats, fixedFloats int
 }
@@ -73,7 +78,19 @@ func Compile(g *graph.Graph, o Options) (*Plan, error) {
 	if err := g.Verify(); err != nil {
 		return nil, err
 	}
-	c := newCompiler(g)
+	p, err := compile(g, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.checkBudget(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// compile makes a plan of a graph or one inside it.
+func compile(g *graph.Graph, o Options) (*Plan, error) {
+	c := newCompiler(g, o)
 	if !o.Generic {
 		c.plan.impl = kernel.Best()
 	}
@@ -81,9 +98,6 @@ func Compile(g *graph.Graph, o Options) (*Plan, error) {
 		return nil, err
 	}
 	c.plan.assign()
-	if err := c.plan.checkBudget(); err != nil {
-		return nil, err
-	}
 	return c.plan, nil
 }
 
@@ -106,6 +120,11 @@ func (p *Plan) ConstantBytes() int {
 		if m := p.steps[i].matrix; m != nil {
 			n += m.Bytes()
 		}
+		if c := p.steps[i].control; c != nil {
+			for _, sub := range c.plans {
+				n += sub.ConstantBytes()
+			}
+		}
 	}
 	return n
 }
@@ -116,5 +135,17 @@ func (p *Plan) ArenaBytes(rows int) int {
 	if p.chunked {
 		rows = min(rows, p.chunk())
 	}
-	return 4 * (p.fixedFloats + rows*p.rowFloats)
+	return 4 * (p.allFixed() + rows*p.rowFloats)
+}
+
+// allFixed is the size of the arena that does not grow with the rows, with
+// that of the plans inside.
+func (p *Plan) allFixed() int {
+	n := p.fixedFloats
+	for i := range p.steps {
+		if c := p.steps[i].control; c != nil {
+			n += c.floats()
+		}
+	}
+	return n
 }

@@ -15,12 +15,26 @@ type Runner struct {
 	slots [][]float32 // the memory of each slot in this run
 	arena []float32   // of what grows with the rows
 	fixed []float32
+	subs  []subRunner // of the steps that run plans of their own
+}
+
+// running is what the steps of one run share with those of plans inside.
+type running struct {
+	key      graph.NormalKey
+	row      uint64 // number of the first row
+	fixedRow uint64 // to which draws without a batch axis belong
+	budget   *int   // left of graph.StepBudget
 }
 
 // NewRunner returns a runner, which allocates when a run has more rows than
 // any before it, and not otherwise.
 func (p *Plan) NewRunner() *Runner {
 	r := &Runner{plan: p, rows: -1, slots: make([][]float32, len(p.slots)), fixed: kernel.Aligned(p.fixedFloats)}
+	for i := range p.steps {
+		if c := p.steps[i].control; c != nil {
+			r.subs = append(r.subs, newSubRunner(c))
+		}
+	}
 	for i := range p.slots {
 		switch s := &p.slots[i]; {
 		case s.kind == slotConst:
@@ -38,25 +52,32 @@ func (p *Plan) NewRunner() *Runner {
 // Inputs are read in place and not changed, and must not share memory with
 // outputs. Draws of the graph are keyed by noise.
 //
-// The error wraps ErrArguments, and outputs are then as they were.
+// The error wraps ErrArguments, and outputs are then as they were, or
+// graph.ErrStepBudget, and what is in the outputs then means nothing.
 func (r *Runner) Run(rows int, in, out [][]float32, noise Noise) error {
 	if err := r.check(rows, in, out); err != nil {
 		return err
 	}
-	var key graph.NormalKey
+	budget := graph.StepBudget
+	st := running{row: noise.Row, budget: &budget}
 	if r.plan.draws {
-		key = noise.Key()
+		st.key = noise.Key()
+	}
+	if !r.plan.batched {
+		st.fixedRow = noise.Row
 	}
 	if !r.plan.chunked {
 		r.bind(0, rows, in, out)
-		r.run(0, rows, key)
-		return nil
+		return r.run(rows, st)
 	}
 	chunk := r.plan.chunk()
 	for base := 0; base < rows; base += chunk {
 		n := min(chunk, rows-base)
 		r.bind(base, n, in, out)
-		r.run(base, n, key)
+		if err := r.run(n, st); err != nil {
+			return err
+		}
+		st.row += uint64(n)
 	}
 	return nil
 }
@@ -122,7 +143,7 @@ func (r *Runner) layOut(rows int) {
 }
 
 // run is the loop over the steps.
-func (r *Runner) run(base, rows int, key graph.NormalKey) {
+func (r *Runner) run(rows int, st running) error {
 	k := r.plan.impl
 	for i := range r.plan.steps {
 		s := &r.plan.steps[i]
@@ -162,11 +183,36 @@ func (r *Runner) run(base, rows int, key graph.NormalKey) {
 			}
 			kernel.Conv(out, r.slots[s.a], r.slots[s.b], bias, s.count.at(rows), s.conv)
 		case stepNormal:
-			s.normal(out, key, base)
+			s.normal(out, &st)
 		case stepCopy:
 			copy(out, r.slots[s.a])
+		case stepProd:
+			kernel.Prod(out, r.slots[s.a], s.n)
+		case stepCumulate:
+			kernel.Cumulate(out, r.slots[s.a], s.n, s.flag)
+		case stepArgsort:
+			kernel.Argsort(out, r.slots[s.a], s.n, s.flag)
+		case stepTake:
+			kernel.Take(out, r.slots[s.a], r.slots[s.b], s.count.at(rows), s.n, s.cols.at(rows), float32(s.div))
+		case stepGather:
+			kernel.Gather(out, r.slots[s.a], r.slots[s.b], s.n, s.m.at(rows), float32(s.div))
+		case stepConvTranspose:
+			var bias []float32
+			if s.c != none {
+				bias = r.slots[s.c]
+			}
+			kernel.ConvTranspose(out, r.slots[s.a], r.slots[s.b], bias, s.count.at(rows), s.conv)
+		case stepIf:
+			if err := r.subs[s.n].choose(r, s, st); err != nil {
+				return err
+			}
+		case stepLoop:
+			if err := r.subs[s.n].loop(r, s, st); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 // tile goes through a in parts as long as what repeats.
@@ -200,15 +246,15 @@ func (s *step) matMul(out, a, b []float32, rows int) {
 	}
 }
 
-// normal draws for each row, or for row 0 alone where the value has no batch
+// normal draws for each row, or for one alone where the value has no batch
 // axis.
-func (s *step) normal(out []float32, key graph.NormalKey, base int) {
+func (s *step) normal(out []float32, st *running) {
 	if !s.flag {
-		kernel.Normal(out, key, s.stream, 0)
+		kernel.Normal(out, st.key, s.stream, st.fixedRow)
 		return
 	}
-	for row := uint64(base); len(out) > 0; row++ {
-		kernel.Normal(out[:s.n], key, s.stream, row)
+	for row := st.row; len(out) > 0; row++ {
+		kernel.Normal(out[:s.n], st.key, s.stream, row)
 		out = out[s.n:]
 	}
 }
