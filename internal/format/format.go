@@ -67,6 +67,9 @@ type Description struct {
 	// ActionMasks is the number of mask values of a row, 0 for a policy that
 	// takes no masks.
 	ActionMasks int
+	// MaskParts are the sizes of the parts of a row of masks, one action of each
+	// of which is taken; together they are ActionMasks.
+	MaskParts []int
 	// WeightsOnly tells that the file holds tensors and no computation.
 	WeightsOnly bool
 

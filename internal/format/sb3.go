@@ -35,6 +35,7 @@ func describeAgent(p *sb3.Policy) Description {
 		HasSampling: p.HasSampling(),
 		Recurrent:   p.Recurrent,
 		ActionMasks: p.ActionMasks(),
+		MaskParts:   p.MaskParts(),
 		Spaces:      &Spaces{Action: spaceDescription("", p.Action), Named: p.Observation.Kind == sb3.Dict},
 	}
 	if p.Version != "" {

@@ -44,7 +44,7 @@ func (c *Contract) Check(rows int, in [][]float32) error {
 }
 
 // CheckMasks holds the action masks of rows to the contract: as many as there
-// are, and at least one action of each row allowed.
+// are, and at least one action of each part of each row allowed.
 func (c *Contract) CheckMasks(rows int, masks []float32) error {
 	const field = "action_masks"
 	switch {
@@ -53,9 +53,14 @@ func (c *Contract) CheckMasks(rows int, masks []float32) error {
 	case len(masks) != rows*c.Masks:
 		return &InputError{Field: field, Expected: fmt.Sprintf("%d for each of %d rows", c.Masks, rows), Got: fmt.Sprintf("%d in all", len(masks))}
 	}
+	allowed := func(m float32) bool { return m != 0 }
 	for row := range rows {
-		if !slices.ContainsFunc(masks[row*c.Masks:][:c.Masks], func(m float32) bool { return m != 0 }) {
-			return &InputError{Row: row, Field: field, Expected: "an action that is allowed", Got: "none"}
+		at := row * c.Masks
+		for i, n := range c.MaskParts {
+			if !slices.ContainsFunc(masks[at:][:n], allowed) {
+				return &InputError{Row: row, Field: field, Expected: fmt.Sprintf("at least one of the %d actions of part %d to be allowed", n, i), Got: "none"}
+			}
+			at += n
 		}
 	}
 	return nil

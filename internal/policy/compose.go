@@ -57,6 +57,9 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n := p.contract.Masks; n > 0 {
+		p.notes = append(p.notes, fmt.Sprintf("masks: a request may tell which of %d actions are allowed; without masks all are", n))
+	}
 	if o.Detailed {
 		p.outputs = network.outputs()
 		for _, n := range networks {
@@ -101,6 +104,7 @@ func (p *Policy) networks(l *lowering, deterministic *lowered) (n [len(forms{})]
 	if p.contract.Masks = p.description.ActionMasks; p.contract.Masks == 0 {
 		return n, nil
 	}
+	p.contract.MaskParts = p.description.MaskParts
 	if n[formOf(true, true)], err = l.lower(true, true); err != nil {
 		return n, fmt.Errorf("the form with action masks: %w", err)
 	}

@@ -18,6 +18,9 @@ type Contract struct {
 	// Masks is the number of action masks of a row, 0 for a policy that takes
 	// none.
 	Masks int
+	// MaskParts are the sizes of the parts of a row of masks, of each of which
+	// one action is taken: one for a Discrete, several for a MultiDiscrete.
+	MaskParts []int
 
 	// Stochastic tells whether the policy has a sampling form. Without one,
 	// deterministic and stochastic requests give the same action.
@@ -68,6 +71,15 @@ func (c *Contract) ActionWidth() int {
 	n := 0
 	for i := range c.Actions {
 		n += c.Actions[i].Size
+	}
+	return n
+}
+
+// stateWidth returns the number of values that a row of the policy keeps.
+func (c *Contract) stateWidth() int {
+	n := 0
+	for i := range c.State {
+		n += c.State[i].Width
 	}
 	return n
 }

@@ -117,8 +117,15 @@ func TestMasksOfAnAgent(t *testing.T) {
 	n, rows, _ := agent(t, "maskable_multidiscrete")
 	p := mustCompose(t, &sources{card: &artifact.Card{ModelName: "m"}, network: n})
 	c := p.Contract()
-	if c.Masks == 0 {
-		t.Fatal("the policy takes no masks")
+	if sum := 0; c.Masks == 0 || len(c.MaskParts) != c.ActionWidth() {
+		t.Fatalf("the policy takes %d masks in parts %v", c.Masks, c.MaskParts)
+	} else {
+		for _, n := range c.MaskParts {
+			sum += n
+		}
+		if sum != c.Masks {
+			t.Fatalf("parts %v are not %d masks", c.MaskParts, c.Masks)
+		}
 	}
 	call := p.newCall(len(rows))
 	for i, obs := range rows {
@@ -165,9 +172,12 @@ func TestCheckMasks(t *testing.T) {
 			t.Errorf("got %v, want an InputError with %q", err, want)
 		}
 	}
-	f(Contract{Masks: 3}, []float32{1, 0, 0, 0, 0, 1}, "")
-	f(Contract{Masks: 3}, []float32{1, 0, 0, 0, 0, 0}, "observation 1, action_masks: expected an action that is allowed, got none")
-	f(Contract{Masks: 3}, []float32{1, 0, 0}, "expected 3 for each of 2 rows, got 3 in all")
+	one, two := Contract{Masks: 3, MaskParts: []int{3}}, Contract{Masks: 3, MaskParts: []int{2, 1}}
+	f(one, []float32{1, 0, 0, 0, 0, 1}, "")
+	f(two, []float32{1, 0, 1, 0, 1, 1}, "")
+	f(one, []float32{1, 0, 0, 0, 0, 0}, "observation 1, action_masks: expected at least one of the 3 actions of part 0 to be allowed, got none")
+	f(two, []float32{1, 0, 0, 0, 1, 1}, "observation 0, action_masks: expected at least one of the 1 actions of part 1 to be allowed, got none")
+	f(one, []float32{1, 0, 0}, "expected 3 for each of 2 rows, got 3 in all")
 	f(Contract{}, []float32{1, 0}, "takes no masks")
 }
 

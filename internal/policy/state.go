@@ -44,6 +44,9 @@ func (p *Policy) keepState(src *sources, n *lowered) error {
 		p.contract.State = append(p.contract.State, StateSpec{Name: s.name, Shape: s.row, Width: s.width})
 		p.initial, p.reset = append(p.initial, first), append(p.reset, reset)
 	}
+	if len(n.states) > 0 {
+		p.notes = append(p.notes, fmt.Sprintf("state: the policy keeps %d numbers from one step of an episode to the next", p.contract.stateWidth()))
+	}
 	declared := src.card.Recurrent
 	if declared == nil {
 		return nil

@@ -28,11 +28,15 @@ func (p *Policy) categoriesOf() []int {
 // ActionMasks is the number of masks of a row: one for each category of each
 // part of the action, in a row, and so two for each value of a MultiBinary; 0
 // for a policy that takes none.
-func (p *Policy) ActionMasks() int {
+func (p *Policy) ActionMasks() int { return sum(p.MaskParts()) }
+
+// MaskParts are the sizes of the parts of a row of masks, of each of which one
+// category is taken.
+func (p *Policy) MaskParts() []int {
 	if !p.class.maskable {
-		return 0
+		return nil
 	}
-	return sum(p.categoriesOf())
+	return p.categoriesOf()
 }
 
 // masks adds the input of masks, where they are wanted.
