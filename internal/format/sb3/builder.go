@@ -150,15 +150,6 @@ func (b *builder) parameter(name string, rank int) *graph.Value {
 	return b.g.Constant(name, t)
 }
 
-// activate applies the policy's activation.
-func (b *builder) activate(x *graph.Value) *graph.Value {
-	a := activations[b.p.options.activation]
-	if a.op == "" {
-		return x
-	}
-	return b.add(a.op, a.attrs, x)
-}
-
 // linear applies the layer of a name; its bias may be absent.
 func (b *builder) linear(x *graph.Value, name string) *graph.Value {
 	w := b.parameter(name+".weight", 2)
@@ -228,6 +219,9 @@ func (b *builder) mlp(x *graph.Value, prefix string, output bool) (*graph.Value,
 	next := 0
 	for _, i := range layers {
 		name := fmt.Sprintf("%s.%d", prefix, i)
+		if i == next-1 { // an activation that has weights
+			continue
+		}
 		if i != next {
 			return b.fail("%w: %s has a layer %s where layer %d was expected: not the layers that %s makes: %s",
 				ErrUnsupported, weightsMember, name, next, b.p.class.name.Name, wayOut), nil
@@ -242,7 +236,7 @@ func (b *builder) mlp(x *graph.Value, prefix string, output bool) (*graph.Value,
 			next = i + 1
 			continue
 		}
-		x = b.activate(x)
+		x = b.activate(x, fmt.Sprintf("%s.%d", prefix, i+1))
 		sizes = append(sizes, b.width(x))
 		next = i + 2
 	}

@@ -111,7 +111,7 @@ func TestCorpus(t *testing.T) {
 			}
 			c.check(t, p, g, c.Expect)
 			if c.ExpectMasked != nil {
-				g, err = p.Lower(sb3.LowerOptions{Deterministic: true, ActionMasks: true})
+				g, err = p.Lower(sb3.LowerOptions{Deterministic: true, ActionMasks: true, InputShapes: c.channelsFirst(p)})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -96,7 +96,7 @@ func (b *builder) actorCritic(obs []*graph.Value, o LowerOptions) {
 	wantPi, wantVf := h.pi, h.vf
 	if b.hasBelow("mlp_extractor.shared_net.") {
 		pi, vf = b.sharedLayers(pi, vf)
-	} else if h.pi == nil && h.vf == nil {
+	} else if !h.split {
 		wantPi, wantVf = h.shared, h.shared
 	}
 	latent, sizes := b.mlp(pi, "mlp_extractor.policy_net", false)
@@ -222,10 +222,10 @@ func (b *builder) qNetwork(obs []*graph.Value) {
 // for both, or a dict.
 func (b *builder) offPolicySizes() (actor, critic []int) {
 	h := &b.p.options.hidden
-	if h.pi == nil && h.vf == nil {
+	if !h.split {
 		return h.shared, h.shared
 	}
-	return h.pi, h.vf
+	return h.pi, h.qf
 }
 
 // softActor is the policy of SAC, TQC and CrossQ: tanh of a Gaussian.

@@ -13,7 +13,7 @@ import (
 type options struct {
 	netArch         string // for people; the layers themselves are those of the weights
 	hidden          hiddenSizes
-	activation      string
+	activation      activation
 	extractor       string
 	normalizeImages bool
 	// normalizedImage tells the extractor that images may be of any type.
@@ -32,19 +32,15 @@ type options struct {
 // hiddenSizes are the sizes of hidden layers by the part of the network, nil
 // where net_arch was not given.
 type hiddenSizes struct {
-	known          bool
-	shared, pi, vf []int
+	known              bool
+	split              bool // there is a dict of parts; those that are absent have no layers
+	shared, pi, vf, qf []int
 }
-
-// activationModules are the modules of torch.nn in which activations are.
-const activationModules = "torch.nn.modules.activation"
 
 // kwargsGlobals are the names that pickled policy_kwargs may have.
 var kwargsGlobals = func() pickle.AllowList {
-	l := pickle.NewAllowList("collections.OrderedDict", "torch.nn.modules.linear.Identity")
-	for name := range activations {
-		l.Add(activationModules + "." + name)
-	}
+	l := pickle.NewAllowList("collections.OrderedDict")
+	l.Add(activationGlobals()...)
 	for _, name := range []string{flattenExtractor, natureCNN, combinedExtractor} {
 		l.Add("stable_baselines3.common.torch_layers." + name)
 	}
@@ -71,7 +67,7 @@ var ignored = []string{
 // refused: it may change what the network computes.
 func readOptions(c *class, kwargs *pickle.Dict, useSDE bool) (options, error) {
 	o := options{
-		netArch: "default", activation: c.activation(), extractor: c.extractor, normalizeImages: true,
+		netArch: "default", activation: newActivation(c.activation()), extractor: c.extractor, normalizeImages: true,
 		useSDE: useSDE, fullStd: true, clipMean: 2, batchNormEps: 0.001, shareExtractor: c.kind == actorCritic || c.kind == recurrent,
 		squash: c.kind == linearSearch && !c.linear,
 	}
@@ -95,15 +91,9 @@ func (o *options) set(key string, v pickle.Value) error {
 	case "net_arch":
 		return o.setNetArch(v)
 	case "activation_fn":
-		g, ok := v.(pickle.Global)
-		if !ok {
-			return fmt.Errorf("%w: a %s; known are the activations of torch.nn", ErrUnsupported, pickle.TypeName(v))
-		}
-		if _, ok := activations[g.Name]; !ok {
-			return fmt.Errorf("%w: the class %s; known are the activations of torch.nn", ErrUnsupported, g)
-		}
-		o.activation = g.Name
-		return nil
+		var err error
+		o.activation, err = readActivation(v)
+		return err
 	case "features_extractor_class":
 		g, ok := v.(pickle.Global)
 		if !ok || g.Module != "stable_baselines3.common.torch_layers" {
@@ -202,14 +192,17 @@ func (o *options) setNetArch(v pickle.Value) error {
 }
 
 func (h *hiddenSizes) parts(d *pickle.Dict) error {
+	h.split = true
 	for _, e := range d.Entries {
 		key, _ := e.Key.(string)
 		var part *[]int
 		switch key {
 		case "pi":
 			part = &h.pi
-		case "vf", "qf":
+		case "vf":
 			part = &h.vf
+		case "qf":
+			part = &h.qf
 		default:
 			return fmt.Errorf("%w: a part that is neither pi, vf nor qf", ErrUnsupported)
 		}
@@ -232,14 +225,19 @@ func (h *hiddenSizes) parts(d *pickle.Dict) error {
 // String prints net_arch.
 func (h *hiddenSizes) String() string {
 	var parts []string
-	if h.shared != nil || h.pi == nil && h.vf == nil {
+	if h.shared != nil || !h.split {
 		parts = append(parts, fmt.Sprint(h.shared))
 	}
-	if h.pi != nil {
-		parts = append(parts, fmt.Sprintf("pi=%v", h.pi))
+	for _, part := range []struct {
+		name  string
+		sizes []int
+	}{{"pi", h.pi}, {"vf", h.vf}, {"qf", h.qf}} {
+		if part.sizes != nil {
+			parts = append(parts, fmt.Sprintf("%s=%v", part.name, part.sizes))
+		}
 	}
-	if h.vf != nil {
-		parts = append(parts, fmt.Sprintf("vf=%v", h.vf))
+	if len(parts) == 0 {
+		return "{}"
 	}
 	return strings.Join(parts, " ")
 }

@@ -150,7 +150,7 @@ func (p *Policy) fromData(d *data) error {
 	if p.options, err = readOptions(p.class, kwargs, d.flag("use_sde")); err != nil {
 		return fmt.Errorf("policy_kwargs: %w", err)
 	}
-	p.NetArch, p.Activation = p.options.netArch, p.options.activation
+	p.NetArch, p.Activation = p.options.netArch, p.options.activation.String()
 	p.NormalizeImages, p.UseSDE = p.options.normalizeImages, p.options.useSDE
 	p.SquashOutput = p.class.squashes(p)
 	p.Notes = append(p.Notes, d.notes()...)
