@@ -73,11 +73,21 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 			return nil, err
 		}
 	}
-	_, err = p.form(true, false).compile()
-	if err == nil {
-		_, err = p.form(false, false).compile()
+	return p, p.compile()
+}
+
+// compile makes the programs of the forms without masks.
+func (p *Policy) compile() error {
+	for _, deterministic := range []bool{true, false} {
+		program, err := p.form(deterministic, false).compile()
+		if err != nil {
+			return err
+		}
+		if other, ok := program.(*insteadOf); ok && !slices.Contains(p.notes, other.note) {
+			p.notes = append(p.notes, other.note)
+		}
 	}
-	return p, err
+	return nil
 }
 
 // networks lowers the other forms beside the deterministic one.

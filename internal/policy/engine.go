@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -40,6 +41,34 @@ var (
 	// (graph.Evaluate). It is the slow twin of every other engine.
 	Reference Engine = referenceEngine{}
 )
+
+// Auto returns an engine that compiles with the first, and with the second what
+// the first cannot compute. Policy.Notes then says what that is.
+func Auto(first, second Engine) Engine { return autoEngine{first, second} }
+
+type autoEngine struct{ first, second Engine }
+
+// insteadOf is a program of the second engine, and why.
+type insteadOf struct {
+	Program
+	note string
+}
+
+// Name implements Engine.
+func (autoEngine) Name() string { return "auto" }
+
+// Compile implements Engine.
+func (e autoEngine) Compile(g *graph.Graph) (Program, error) {
+	p, err := e.first.Compile(g)
+	if err == nil || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, plan.ErrUnsupported) {
+		return p, err
+	}
+	q, second := e.second.Compile(g)
+	if second != nil {
+		return nil, errors.Join(err, second)
+	}
+	return &insteadOf{q, fmt.Sprintf("engine: %s computes the policy, because %s does not: %v", e.second.Name(), e.first.Name(), err)}, nil
+}
 
 type planEngine struct{}
 

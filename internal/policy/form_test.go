@@ -48,8 +48,14 @@ func drawn(batched bool) *network {
 // TestDrawsOfRowsInTurn compares a policy that takes rows one by one with its
 // twin that takes them together: each row has the same draws.
 func TestDrawsOfRowsInTurn(t *testing.T) {
+	t.Run("plan", func(t *testing.T) { compareDraws(t, Plan) })
+	t.Run("reference", func(t *testing.T) { compareDraws(t, Reference) })
+}
+
+func compareDraws(t *testing.T, engine Engine) {
+	t.Helper()
 	open := func(batched bool) *Policy {
-		p, err := compose(&sources{card: &artifact.Card{ModelName: "m"}, network: drawn(batched)}, Options{Engine: Reference})
+		p, err := compose(&sources{card: &artifact.Card{ModelName: "m"}, network: drawn(batched)}, Options{Engine: engine})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +215,7 @@ func endless() *network {
 // TestStepBudget holds that a loop without an end is an error of the row, and
 // that a policy is refused only where no observation has an answer.
 func TestStepBudget(t *testing.T) {
-	for _, engine := range []Engine{Reference} {
+	for _, engine := range []Engine{Plan, Reference} {
 		p, err := compose(&sources{card: &artifact.Card{ModelName: "m"}, network: endless()}, Options{Engine: engine})
 		if err != nil {
 			t.Fatal(err)
