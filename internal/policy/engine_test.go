@@ -15,7 +15,7 @@ import (
 // failing is an engine that compiles nothing.
 type failing struct{ err error }
 
-func (failing) Name() string                             { return "failing" }
+func (failing) Name() string                            { return "failing" }
 func (e failing) Compile(*graph.Graph) (Program, error) { return nil, e.err }
 
 func TestAutoTakesTheSecondForWhatTheFirstLacks(t *testing.T) {
