@@ -26,6 +26,7 @@ type corpusCase struct {
 	Atol        float64           `json:"atol"`
 	Batches     []corpusBatch     `json:"batches"`
 	Steps       []corpusBatch     `json:"steps"`
+	ResetBefore []int             `json:"reset_before_steps"`
 
 	dir string
 }
@@ -77,16 +78,7 @@ func (c *corpusCase) check(t *testing.T, form, method string) error {
 		return fmt.Errorf("lower: %w", err)
 	}
 	for i, b := range c.Batches {
-		inputs := map[string]tensorData{}
-		for name, v := range b.Inputs {
-			if m, ok := v.(map[string]any); ok && m["npy"] == nil { // a dict of inputs
-				for k, e := range m {
-					inputs[k] = c.data(t, e)
-				}
-				continue
-			}
-			inputs[name] = c.data(t, v)
-		}
+		inputs := c.inputs(t, b)
 		wants := b.Outputs
 		if method == "act" {
 			wants = b.ActOutputs
@@ -99,6 +91,112 @@ func (c *corpusCase) check(t *testing.T, form, method string) error {
 		}
 	}
 	return nil
+}
+
+// inputs are the recorded inputs of a batch by name.
+func (c *corpusCase) inputs(t *testing.T, b corpusBatch) map[string]tensorData {
+	t.Helper()
+	inputs := map[string]tensorData{}
+	for name, v := range b.Inputs {
+		if m, ok := v.(map[string]any); ok && m["npy"] == nil { // a dict of inputs
+			for k, e := range m {
+				inputs[k] = c.data(t, e)
+			}
+			continue
+		}
+		inputs[name] = c.data(t, v)
+	}
+	return inputs
+}
+
+// checkRows lowers a method for the number of rows of each recorded batch, and
+// goes through a recorded sequence with its state.
+func (c *corpusCase) checkRows(t *testing.T, form, method string) error {
+	t.Helper()
+	n, err := c.decodeFile(t, form)
+	if err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	graphs := map[int]*graph.Graph{}
+	var state []*graph.Tensor
+	for i, b := range c.Batches {
+		inputs, wants := c.inputs(t, b), b.Outputs
+		if method == "act" {
+			wants = b.ActOutputs
+		}
+		rows := b.Batch
+		if rows == 0 {
+			rows = 1
+		}
+		g := graphs[rows]
+		if g == nil {
+			if g, err = n.Lower(format.LowerOptions{Method: method, Deterministic: true, InputShapes: c.shapes(t), Rows: rows}); err != nil {
+				return fmt.Errorf("lower for %d rows: %w", rows, err)
+			}
+			if err := g.Verify(); err != nil {
+				return err
+			}
+			graphs[rows] = g
+		}
+		if i == 0 || !c.Sequence {
+			state = firstState(g, false)
+		}
+		if slices.Contains(c.ResetBefore, i) {
+			state = firstState(g, true)
+		}
+		if state, err = compareStep(g, inputs, state, wants, c.Atol); err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// firstState is what the states of a graph are before the first step, or
+// after a reset.
+func firstState(g *graph.Graph, reset bool) []*graph.Tensor {
+	var out []*graph.Tensor
+	for _, s := range g.States {
+		if reset && s.Reset != nil {
+			out = append(out, s.Reset)
+		} else {
+			out = append(out, s.Initial)
+		}
+	}
+	return out
+}
+
+// compareStep runs a graph for one step, and returns its state after it.
+func compareStep(g *graph.Graph, inputs map[string]tensorData, state []*graph.Tensor, wants map[string]any, atol float64) ([]*graph.Tensor, error) {
+	args := make([]*graph.Tensor, len(g.Inputs))
+	for i, s := range g.States {
+		args[s.Input] = state[i]
+	}
+	for i, v := range g.Inputs {
+		if args[i] == nil {
+			d, ok := inputs[v.Name]
+			if !ok {
+				return nil, fmt.Errorf("the graph has an input %q that was not recorded", v.Name)
+			}
+			args[i] = d.as(v.DType)
+		}
+	}
+	outs, err := graph.Evaluate(g, 1, args, graph.Noise{})
+	if err != nil {
+		return nil, err
+	}
+	if got := len(outs) - len(g.States); got != len(wants) {
+		return nil, fmt.Errorf("%d outputs, %d were recorded", got, len(wants))
+	}
+	for i, o := range g.Outputs[:len(wants)] {
+		if err := compareTensor(outs[i], wants[o.Name], atol); err != nil {
+			return nil, fmt.Errorf("output %s: %w", o.Name, err)
+		}
+	}
+	next := make([]*graph.Tensor, len(g.States))
+	for i, s := range g.States {
+		next[i] = outs[s.Output]
+	}
+	return next, nil
 }
 
 // shapes are the shapes of the recorded images: what a card would say of them.

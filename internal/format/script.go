@@ -1,6 +1,9 @@
 package format
 
 import (
+	"errors"
+	"strings"
+
 	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -24,7 +27,14 @@ func (n *scriptNetwork) Describe() Description {
 		Layers:      n.m.Layers(),
 		Notes:       []string{"The module is a " + n.m.Kind() + "."},
 	}
-	for _, in := range n.m.Inputs(torchscript.LowerOptions{Deterministic: true}) {
+	facts := n.m.Facts(torchscript.LowerOptions{Deterministic: true})
+	d.Recurrent = len(facts.States) > 0
+	if d.Recurrent {
+		d.Notes = append(d.Notes, "It keeps state between calls: "+strings.Join(facts.States, ", ")+".")
+	} else if errors.Is(facts.Err, graph.ErrMixesRows) {
+		d.Notes = append(d.Notes, "Rows are computed one after another.")
+	}
+	for _, in := range facts.Inputs {
 		d.Inputs = append(d.Inputs, InputDescription{in.Name, in.DType, in.Shape})
 	}
 	var named []torch.NamedTensor

@@ -64,11 +64,13 @@ func (in *interp) builtin(full string, args []value, kws map[string]value) value
 	if len(args) > maxCallArgs {
 		in.limit("call of %s with %d arguments", name, len(args))
 	}
-	onTensors := false
+	onTensors, onScalars := false, false
 	for _, a := range args {
 		switch a := a.(type) {
 		case *tensor:
 			onTensors = true
+		case *scalar:
+			onScalars = true
 		case *list:
 			in.cost(len(a.elems) / 4)
 		case *tuple:
@@ -82,6 +84,11 @@ func (in *interp) builtin(full string, args []value, kws map[string]value) value
 	for _, a := range kws {
 		if _, ok := a.(*tensor); ok {
 			onTensors = true
+		}
+	}
+	if onScalars && !onTensors && len(kws) == 0 {
+		if v, ok := in.onScalars(name, args); ok {
+			return v
 		}
 	}
 	first, second := scalarBuiltins, tensorBuiltins
@@ -193,7 +200,9 @@ func (c *call) handle(i int) *tensor {
 	case *tensor:
 		return v
 	case bool, int64, float64, rows:
-		return &tensor{num: v, memory: &memory{}}
+		return newNumber(v)
+	case *scalar:
+		return newTensor(v.beside(c.in, nil))
 	}
 	c.wrong(i, "a tensor")
 	return nil
@@ -231,7 +240,9 @@ func (c *call) toInt(i int, v value) int {
 			return clampInt(n)
 		}
 	case rows:
-		c.in.unsupported("torch.%s with the number of rows as argument", c.name)
+		c.in.mixes("torch.%s with the number of rows as argument", c.name)
+	case *scalar:
+		c.in.unsupported("torch.%s with an integer that depends on data", c.name)
 	}
 	c.wrong(i, "an integer")
 	return 0
@@ -255,6 +266,9 @@ func (c *call) float(i int, def float64) float64 {
 		v = c.in.numberNeeded(t)
 	}
 	f, ok := toFloat(v)
+	if _, data := v.(*scalar); data {
+		c.in.unsupported("torch.%s with a number that depends on data", c.name)
+	}
 	if !ok {
 		c.wrong(i, "a number")
 	}
@@ -365,18 +379,33 @@ func (c *call) tensors(i int) []*tensor {
 // add appends a node with one result. Its errors are refusals where the
 // operator cannot be served, else errors of the code.
 func (in *interp) add(op graph.Op, attrs graph.Attrs, operands ...*graph.Value) *graph.Value {
-	in.cost(8) // a node costs more than a step
-	v, err := in.g.Add(op, attrs, operands...)
-	if err != nil {
-		if errors.Is(err, graph.ErrMixesRows) || errors.Is(err, graph.ErrUnsupportedOp) {
-			in.unsupported("%v", err)
-		}
-		in.fail(&RunError{Pos: in.pos, Err: err})
-	}
+	v := in.addNode(op, attrs, operands...).Out[0]
 	if op != graph.OpReshape {
 		in.follow(v, operands)
 	}
 	return v
+}
+
+// addNode appends a node.
+func (in *interp) addNode(op graph.Op, attrs graph.Attrs, operands ...*graph.Value) *graph.Node {
+	in.cost(8) // a node costs more than a step
+	own := make([]*graph.Value, len(operands))
+	for i, v := range operands {
+		own[i] = in.use(v)
+	}
+	n, err := in.g.AddNode(op, attrs, own...)
+	switch {
+	case errors.Is(err, graph.ErrMixesRows):
+		in.mixes("%v", err)
+	case errors.Is(err, graph.ErrUnsupportedOp):
+		in.unsupported("%v", err)
+	case err != nil:
+		in.fail(&RunError{Pos: in.pos, Err: err})
+	}
+	for _, v := range n.Out {
+		in.here(v)
+	}
+	return n
 }
 
 // constant adds a constant that the code made.
@@ -384,20 +413,22 @@ func (in *interp) constant(t *graph.Tensor) *graph.Value {
 	if in.made += t.Len(); in.made > maxMadeElements {
 		in.limit("constants of more than %d elements made by the code", maxMadeElements)
 	}
-	return in.g.Constant("", t)
+	return in.here(in.g.Constant("", t))
 }
 
 // number adds a Python number as an operand beside like.
 func (in *interp) number(v value, like *graph.Value) *graph.Value {
 	switch n := v.(type) {
 	case float64:
-		return in.g.Number(n, like)
+		return in.here(in.g.Number(n, like))
 	case int64:
-		return in.g.Integer(n)
+		return in.here(in.g.Integer(n))
 	case bool:
 		return in.numberTensor(n)
+	case *scalar:
+		return n.beside(in, like)
 	}
-	in.unsupported("the number of rows as a value of the computation")
+	in.mixes("the number of rows as a value of the computation")
 	return nil
 }
 
@@ -419,7 +450,7 @@ func (in *interp) reshape(v *graph.Value, shape graph.Shape) *graph.Value {
 	if a := shape.BatchAxis(); a >= 0 && !v.Shape.Fixed() {
 		lead, rest := in.leading(v), before(shape)
 		if rest == 0 || lead%rest != 0 || -shape[a]%max(lead/rest, 1) != 0 {
-			in.unsupported("a reshape of %v to %v: rows of the batch would be mixed", v.Shape, shape)
+			in.mixes("a reshape of %v to %v: rows of the batch would be mixed", v.Shape, shape)
 		}
 		major = lead / rest
 	}
@@ -459,7 +490,7 @@ func (in *interp) follow(out *graph.Value, operands []*graph.Value) {
 		}
 		m := max(1, in.majors[v])
 		if seen && m != major {
-			in.unsupported("an operation on rows in two orders: rows of the batch would be mixed")
+			in.mixes("an operation on rows in two orders: rows of the batch would be mixed")
 		}
 		major, seen = m, true
 	}

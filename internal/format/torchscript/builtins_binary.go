@@ -48,7 +48,7 @@ var binaryBuiltins = map[string]builtin{
 	"lerp":        {"x end weight", lerp},
 	"copy":        {"x source non_blocking", func(c *call) value { return newTensor(c.value(1)) }},
 	"fill":        {"x v", func(c *call) value { return newTensor(c.operand(1, c.value(0))) }},
-	"zero":        {"x", func(c *call) value { return newTensor(c.in.g.Integer(0)) }},
+	"zero":        {"x", func(c *call) value { return newTensor(c.in.number(int64(0), nil)) }},
 }
 
 // operand returns a tensor, or a number as an operand beside like.
@@ -60,7 +60,7 @@ func (c *call) operand(i int, like *graph.Value) *graph.Value {
 		}
 		v = t.num
 	}
-	if !isNumber(v) {
+	if _, data := v.(*scalar); !data && !isNumber(v) {
 		c.wrong(i, "a tensor or a number")
 	}
 	return c.in.number(v, like)
@@ -125,11 +125,14 @@ func (c *call) numbers(i, j int) (value, bool) {
 		if nums[k], ok = c.in.numberOf(t); !ok {
 			return nil, false
 		}
+		if _, data := nums[k].(*scalar); data {
+			return nil, false
+		}
 	}
 	if !made || !isNumber(nums[0]) || !isNumber(nums[1]) {
 		return nil, false
 	}
-	return &tensor{num: c.in.arith(op, nums[0], nums[1]), memory: &memory{}}, true
+	return newNumber(c.in.arith(op, nums[0], nums[1])), true
 }
 
 // pendingWith is an operation of a pending input with argument j. A constant

@@ -62,11 +62,12 @@ func (c *call) list(i int) *list {
 }
 
 // mutableList returns a list that the code changes. One that belongs to the
-// module would keep the change for the next call.
+// module keeps the change for the next call.
 func (c *call) mutableList(i int) *list {
 	l := c.list(i)
+	c.in.touch(l)
 	if l.owner != "" {
-		c.in.keepsState(l.owner)
+		c.in.change(l.key)
 	}
 	return l
 }
@@ -84,8 +85,9 @@ func (c *call) dict(i int) *dict {
 
 func (c *call) mutableDict(i int) *dict {
 	d := c.dict(i)
+	c.in.touch(d)
 	if d.owner != "" {
-		c.in.keepsState(d.owner)
+		c.in.change(d.key)
 	}
 	return d
 }
@@ -390,6 +392,9 @@ func (in *interp) key(v value) value {
 	if t, ok := v.(*tensor); ok {
 		v = in.numberNeeded(t)
 	}
+	if _, data := v.(*scalar); data {
+		in.unsupported("a key of a dict that depends on data")
+	}
 	switch v.(type) {
 	case bool, int64, float64, string:
 		return v
@@ -456,8 +461,9 @@ func (in *interp) item(x, i value) value {
 func (in *interp) setItem(x, i, v value) {
 	switch x := x.(type) {
 	case *dict:
+		in.touch(x)
 		if x.owner != "" {
-			in.keepsState(x.owner)
+			in.change(x.key)
 		}
 		x.set(in.key(i), v)
 		return
@@ -466,8 +472,9 @@ func (in *interp) setItem(x, i, v value) {
 		if !ok {
 			in.unsupported("a subscript that is a %s", kindName(i))
 		}
+		in.touch(x)
 		if x.owner != "" {
-			in.keepsState(x.owner)
+			in.change(x.key)
 		}
 		x.elems[in.listIndex(x.elems, n)] = v
 		return

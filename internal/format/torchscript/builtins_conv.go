@@ -123,7 +123,7 @@ func pad(c *call) value {
 			continue
 		}
 		if x.Shape[axis] < 0 {
-			c.in.unsupported("padding of the batch axis")
+			c.in.mixes("padding of the batch axis")
 		}
 		x = c.in.slice(x, axis, max(0, -lo), x.Shape[axis]-max(0, -hi), 1)
 		var parts []*graph.Value

@@ -99,7 +99,7 @@ func makeTensor(c *call) value {
 		return c.in.convert(newTensor(c.in.read(t)), c.dtype(1, c.in.read(t).DType))
 	}
 	if n, ok := c.args[0].(rows); ok {
-		return &tensor{num: n, memory: &memory{}}
+		return newNumber(n)
 	}
 	var shape graph.Shape
 	var flat []value
@@ -185,7 +185,7 @@ func arange(c *call) value {
 			isInt = false
 		}
 		if _, ok := c.args[i].(rows); ok {
-			c.in.unsupported("torch.arange up to the number of rows")
+			c.in.mixes("torch.arange up to the number of rows")
 		}
 	}
 	if c.has(1) {

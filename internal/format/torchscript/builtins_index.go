@@ -37,7 +37,7 @@ func (in *interp) slice(x *graph.Value, axis, start, end, step int) *graph.Value
 		return x
 	}
 	if n < 0 {
-		in.unsupported("a part of the rows of a batch")
+		in.mixes("a part of the rows of a batch")
 	}
 	return in.add(graph.OpSlice, graph.Attrs{"axis": axis, "start": start, "end": end, "step": step}, x)
 }
@@ -102,7 +102,7 @@ func (in *interp) selectAt(t *tensor, dim, i int) *tensor {
 	axis := in.axisOf(x, dim)
 	n := x.Shape[axis]
 	if n < 0 {
-		in.unsupported("one row of a batch by itself")
+		in.mixes("one row of a batch by itself")
 	}
 	if i < -n || i >= n {
 		in.errorf("element %d of dimension %d of %v", i, axis, x.Shape)
@@ -129,7 +129,7 @@ func (in *interp) unbind(t *tensor, dim int) []value {
 	x := in.read(t)
 	n := x.Shape[in.axisOf(x, dim)]
 	if n < 0 {
-		in.unsupported("a loop over the rows of a batch")
+		in.mixes("a loop over the rows of a batch")
 	}
 	in.listLen(n)
 	out := make([]value, n)
@@ -164,7 +164,7 @@ func chunk(c *call) value {
 // fixedDim returns a dimension that is not the batch.
 func (c *call) fixedDim(x *graph.Value, axis int) int {
 	if x.Shape[axis] < 0 {
-		c.in.unsupported("torch.%s of the rows of a batch", c.name)
+		c.in.mixes("torch.%s of the rows of a batch", c.name)
 	}
 	return x.Shape[axis]
 }

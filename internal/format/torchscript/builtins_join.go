@@ -34,7 +34,7 @@ func (c *call) joined(vs []*graph.Value, dim int) value {
 	}
 	axis := c.in.axisOf(vs[0], dim)
 	if vs[0].Shape[axis] < 0 {
-		c.in.unsupported("torch.%s along the batch axis: rows of the batch would be mixed", c.name)
+		c.in.mixes("torch.%s along the batch axis: rows of the batch would be mixed", c.name)
 	}
 	return newTensor(c.in.add(graph.OpConcat, graph.Attrs{"axis": axis}, vs...))
 }

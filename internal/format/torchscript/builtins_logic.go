@@ -10,15 +10,24 @@ var scalarLogic = map[string]builtin{
 	"le":           {"a b", func(c *call) value { return !c.in.compare("gt", c.args[0], c.args[1]) }},
 	"gt":           {"a b", func(c *call) value { return c.in.compare("gt", c.args[0], c.args[1]) }},
 	"ge":           {"a b", func(c *call) value { return !c.in.compare("lt", c.args[0], c.args[1]) }},
-	"__not__":      {"a", func(c *call) value { return !c.in.truth(c.args[0], c.in.pos, "not") }},
-	"__is__":       {"a b", func(c *call) value { return identical(c.args[0], c.args[1]) }},
-	"__isnot__":    {"a b", func(c *call) value { return !identical(c.args[0], c.args[1]) }},
+	"__not__":      {"a", notOf},
+	"__is__":       {"a b", isSame},
+	"__isnot__":    {"a b", isNotSame},
 	"__and__":      {"a b", bitwise(func(x, y int64) int64 { return x & y })},
 	"__or__":       {"a b", bitwise(func(x, y int64) int64 { return x | y })},
 	"__xor__":      {"a b", bitwise(func(x, y int64) int64 { return x ^ y })},
 	"__contains__": {"container item", contains},
 	"any":          {"list", func(c *call) value { return anyTrue(c, true) }},
 	"all":          {"list", func(c *call) value { return !anyTrue(c, false) }},
+}
+
+// notOf is the negation of a condition.
+func notOf(c *call) value {
+	known, data := c.in.cond(c.args[0], c.in.pos, "not")
+	if data != nil {
+		return &scalar{c.in.add(graph.OpNot, nil, data)}
+	}
+	return !known
 }
 
 // identical is Python's `is`, which serialized code uses with None and bools.
@@ -30,6 +39,24 @@ func identical(a, b value) bool {
 		return x == b
 	}
 	return false
+}
+
+// isSame is x is y. Whether an optional value is None, the data decides.
+func isSame(c *call) value {
+	for i, a := range c.args {
+		if o, ok := a.(*optional); ok {
+			if c.args[1-i] != nil {
+				c.in.unsupported("is of an optional value and a %s", kindName(c.args[1-i]))
+			}
+			return &scalar{c.in.add(graph.OpNot, nil, o.there)}
+		}
+	}
+	return identical(c.args[0], c.args[1])
+}
+
+func isNotSame(c *call) value {
+	c.args = []value{isSame(c)}
+	return notOf(c)
 }
 
 // compare decides eq, lt or gt of two Python values. The number of rows is
@@ -147,7 +174,7 @@ func (in *interp) compareRows(op string, a, b value, ra, rb int64) bool {
 		}
 		return (op == "gt") != flipped
 	}
-	in.unsupported("a comparison of the number of rows with %s", format(other))
+	in.mixes("a comparison of the number of rows with %s", format(other))
 	return false
 }
 

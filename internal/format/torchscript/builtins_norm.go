@@ -148,7 +148,7 @@ func batchNorm(c *call) value {
 	}
 	mean, variance := c.optional(3), c.optional(4)
 	if mean == nil || variance == nil {
-		c.in.unsupported("torch.batch_norm without running statistics: rows of the batch would be mixed")
+		c.in.mixes("torch.batch_norm without running statistics: rows of the batch would be mixed")
 	}
 	if t := c.handle(0); t.pending {
 		t.slot.flat = true

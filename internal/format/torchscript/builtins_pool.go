@@ -43,7 +43,7 @@ func (c *call) spatial(n int) (x *graph.Value, first int) {
 	}
 	for _, d := range x.Shape[first:] {
 		if d < 0 {
-			c.in.unsupported("torch.%s over the rows of a batch", c.name)
+			c.in.mixes("torch.%s over the rows of a batch", c.name)
 		}
 	}
 	return x, first

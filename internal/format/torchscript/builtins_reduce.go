@@ -90,7 +90,7 @@ func argExtreme(c *call, least bool) value {
 	}
 	if !c.has(1) {
 		if !x.Shape.Fixed() {
-			c.in.unsupported("torch.%s over the rows of a batch", c.name)
+			c.in.mixes("torch.%s over the rows of a batch", c.name)
 		}
 		x = c.in.reshape(x, graph.Shape{x.Shape.RowElements()})
 		return newTensor(c.in.add(graph.OpArgmax, graph.Attrs{"axis": 0, "keepdim": false}, x))
@@ -139,7 +139,7 @@ func (c *call) elementsOf(x *graph.Value, axes []int) int {
 	n := 1
 	for _, a := range axes {
 		if x.Shape[a] < 0 {
-			c.in.unsupported("torch.%s over the rows of a batch", c.name)
+			c.in.mixes("torch.%s over the rows of a batch", c.name)
 		}
 		n *= x.Shape[a]
 	}

@@ -123,7 +123,7 @@ func (c *call) recurrent(step rnnStepFunc) value {
 	}
 	steps := x.Shape[timeAxis]
 	if steps < 0 {
-		in.unsupported("torch.%s over the rows of a batch as a sequence", c.name)
+		in.mixes("torch.%s over the rows of a batch as a sequence", c.name)
 	}
 	if steps < 1 || steps > maxUnroll {
 		in.unsupported("torch.%s over a sequence of %d", c.name, steps)

@@ -37,12 +37,12 @@ var scalarMath = map[string]builtin{
 	"Int":               {"a", func(c *call) value { return c.in.toIntValue(c.args[0]) }},
 	"float":             {"a", func(c *call) value { return c.in.toFloatValue(c.args[0]) }},
 	"Float":             {"a", func(c *call) value { return c.in.toFloatValue(c.args[0]) }},
-	"bool":              {"a", func(c *call) value { return c.in.truth(c.args[0], c.in.pos, "bool()") }},
-	"Bool":              {"a", func(c *call) value { return c.in.truth(c.args[0], c.in.pos, "bool()") }},
+	"bool":              {"a", toBool},
+	"Bool":              {"a", toBool},
 	"__range_length":    {"lo hi step", func(c *call) value { return int64(rangeLength(c)) }},
 	"__derive_index":    {"i start step", func(c *call) value { return int64(c.int(0, 0) + c.int(1, 0)*c.int(2, 1)) }},
 	"range":             {"start end step", scalarRange},
-	"NumToTensor":       {"a", func(c *call) value { return &tensor{num: c.number(0), memory: &memory{}} }},
+	"NumToTensor":       {"a", func(c *call) value { return newNumber(c.number(0)) }},
 	"__round_to_zero__": {"a", func(c *call) value { return roundToInt(c, math.Trunc) }},
 }
 
@@ -153,7 +153,7 @@ func (in *interp) rowsArith(op string, a, b value, ra, rb int64) value {
 	case op == "remainder" && ra > 0 && rb > 0 && ra%rb == 0, op == "remainder" && rb == 0 && nInt && n > 0 && ra%n == 0:
 		return int64(0)
 	}
-	in.unsupported("%s with the number of rows", op)
+	in.mixes("%s with the number of rows", op)
 	return nil
 }
 
@@ -283,7 +283,9 @@ func (in *interp) toIntValue(v value) value {
 	case rows:
 		return v
 	case *tensor:
-		return in.toIntValue(in.numberNeeded(v))
+		return in.toIntValue(in.numberIn(v))
+	case *scalar:
+		return in.scalarOf(v.v, "int")
 	case float64:
 		return in.floatToInt(math.Trunc(v))
 	}
@@ -296,7 +298,10 @@ func (in *interp) toIntValue(v value) value {
 
 func (in *interp) toFloatValue(v value) value {
 	if t, ok := v.(*tensor); ok {
-		v = in.numberNeeded(t)
+		v = in.numberIn(t)
+	}
+	if n, ok := v.(*scalar); ok {
+		return in.scalarOf(n.v, "float")
 	}
 	if s, ok := v.(string); ok {
 		switch s {
@@ -335,7 +340,16 @@ func scalarRange(c *call) value {
 		c.args[0], c.args[1] = int64(0), c.args[0]
 	}
 	if _, ok := c.args[1].(rows); ok {
-		c.in.unsupported("loop over the rows of the batch")
+		c.in.mixes("loop over the rows of the batch")
+	}
+	for i, a := range c.args {
+		if _, data := a.(*scalar); data {
+			r := &rangeOf{c.args[0], c.args[1], c.args[2]}
+			if _, one := c.args[2].(absent); one || i > 2 {
+				r.step = int64(1)
+			}
+			return r
+		}
 	}
 	n, start, step := rangeLength(c), c.int(0, 0), c.int(2, 1)
 	c.in.cost(n)

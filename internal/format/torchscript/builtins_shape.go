@@ -161,7 +161,7 @@ func squeeze(c *call) value {
 			take[i] = true
 		}
 		if x.Shape.BatchAxis() >= 0 {
-			c.in.unsupported("torch.squeeze of all dimensions, which would take the batch axis of a single row")
+			c.in.mixes("torch.squeeze of all dimensions, which would take the batch axis of a single row")
 		}
 	}
 	for _, d := range c.ints(1) {
@@ -172,14 +172,14 @@ func squeeze(c *call) value {
 	shape := graph.Shape{}
 	for i, d := range x.Shape {
 		if take[i] && d == graph.Batch && i != 0 {
-			c.in.unsupported("torch.squeeze of the batch axis")
+			c.in.mixes("torch.squeeze of the batch axis")
 		}
 		if !take[i] || d != 1 {
 			shape = append(shape, d)
 		}
 	}
 	if take[0] && len(x.Shape) > 0 && x.Shape[0] == graph.Batch {
-		c.in.unsupported("torch.squeeze of the batch axis")
+		c.in.mixes("torch.squeeze of the batch axis")
 	}
 	return c.in.viewAs(t, shape, false)
 }
@@ -325,7 +325,7 @@ func repeat(c *call, times []int) value {
 			shape[axis] = n
 			x = c.in.expandTo(x, shape)
 		case x.Shape[axis] < 0:
-			c.in.unsupported("torch.repeat of the batch axis")
+			c.in.mixes("torch.repeat of the batch axis")
 		default:
 			parts := make([]*graph.Value, n)
 			for i := range parts {
@@ -366,7 +366,7 @@ func clone(c *call) value {
 		return c.in.stillPending(t)
 	}
 	if t.num != nil {
-		return &tensor{num: t.num, memory: &memory{}}
+		return newNumber(t.num)
 	}
 	return newTensor(c.in.read(t))
 }

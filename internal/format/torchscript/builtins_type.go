@@ -19,10 +19,10 @@ var primBuiltins = map[string]builtin{
 	"has_torch_function":          {"a", func(*call) value { return false }},
 	"device":                      {"name index", func(c *call) value { return device(format(c.args[0])) }},
 	"get_default_dtype":           {"", func(*call) value { return int64(6) }},
-	"_unwrap_optional":            {"a", func(c *call) value { return c.args[0] }},
-	"unwrap_optional":             {"a", func(c *call) value { return c.args[0] }},
-	"unchecked_unwrap_optional":   {"a", func(c *call) value { return c.args[0] }},
-	"unchecked_cast":              {"a", func(c *call) value { return c.args[0] }},
+	"_unwrap_optional":            {"a", unwrapped},
+	"unwrap_optional":             {"a", unwrapped},
+	"unchecked_unwrap_optional":   {"a", unwrapped},
+	"unchecked_cast":              {"a", unwrapped},
 	"type":                        {"a index", func(c *call) value { return "cpu" }},
 	"_get_tracing_state":          {"", func(*call) value { return false }},
 	"is_available":                {"", func(*call) value { return false }},
@@ -51,14 +51,14 @@ var typeBuiltins = map[string]builtin{
 	"is_contiguous":     {"x memory_format", func(*call) value { return true }},
 	"is_complex":        {"x", func(*call) value { return false }},
 	"is_floating_point": {"x", func(c *call) value { return c.in.dtypeOf(c.handle(0)).IsFloat() }},
-	"item":              {"x", func(c *call) value { return c.in.numberNeeded(c.handle(0)) }},
+	"item":              {"x", func(c *call) value { return c.in.numberIn(c.handle(0)) }},
 	"data":              {"x", func(c *call) value { return c.handle(0) }},
 	"int":               {"x", func(c *call) value { return c.in.toIntValue(c.args[0]) }},
 	"float":             {"x", toFloat32},
 	"bool":              {"x", toBool},
 	"IntImplicit":       {"x", func(c *call) value { return c.in.toIntValue(c.args[0]) }},
 	"FloatImplicit":     {"x", func(c *call) value { return c.in.toFloatValue(c.args[0]) }},
-	"ScalarImplicit":    {"x", func(c *call) value { return c.in.numberNeeded(c.handle(0)) }},
+	"ScalarImplicit":    {"x", func(c *call) value { return c.in.numberIn(c.handle(0)) }},
 	"device":            {"x", func(*call) value { return device("cpu") }},
 	"len":               {"x", func(c *call) value { return c.in.sizeOf(c.handle(0), 0) }},
 	"tolist":            {"x", toList},
@@ -77,9 +77,9 @@ var typeBuiltins = map[string]builtin{
 	"_autocast_to_reduced_precision": {"x a b c d", func(c *call) value { return c.handle(0) }},
 	"_autocast_to_full_precision":    {"x a b", func(c *call) value { return c.handle(0) }},
 
-	"__is__":    {"a b", func(c *call) value { return identical(c.args[0], c.args[1]) }},
-	"__isnot__": {"a b", func(c *call) value { return !identical(c.args[0], c.args[1]) }},
-	"__not__":   {"a", func(c *call) value { return !c.in.truth(c.args[0], c.in.pos, "not") }},
+	"__is__":    {"a b", isSame},
+	"__isnot__": {"a b", isNotSame},
+	"__not__":   {"a", notOf},
 	"append":    {"list item", listAppend},
 	"insert":    {"list index item", listInsert},
 	"_set_item": {"container key item", func(c *call) value { c.in.setItem(c.args[0], c.args[1], c.args[2]); return nil }},
@@ -87,22 +87,24 @@ var typeBuiltins = map[string]builtin{
 }
 
 func raise(c *call) value {
-	c.in.errorf("the code raises: %s", format(c.args[0]))
+	c.in.raise(format(c.args[0]))
 	return nil
 }
 
 func assertTrue(c *call) value {
-	if !c.in.truth(c.args[0], c.in.pos, "assert") {
-		c.in.errorf("assertion failed: %s", format(c.args[1]))
+	known, data := c.in.cond(c.args[0], c.in.pos, "assert")
+	if data != nil {
+		c.in.raiseWhen(c.in.add(graph.OpNot, nil, data))
+	} else if !known {
+		c.in.raise("assertion failed: " + format(c.args[1]))
 	}
 	return nil
 }
 
 func ifThenElse(c *call) value {
-	if c.in.truth(c.args[0], c.in.pos, "if") {
-		return c.args[1]
-	}
-	return c.args[2]
+	known, data := c.in.cond(c.args[0], c.in.pos, "if")
+	a, b := func() value { return c.args[1] }, func() value { return c.args[2] }
+	return c.in.either(&frame{vars: map[string]value{}}, known, data, a, b)
 }
 
 // dtypes are torch's numbers of element types.
@@ -192,7 +194,22 @@ func toAny(c *call) value {
 // toFloat32 is float(x) of a number of the code, and x.float().
 func toFloat32(c *call) value { return c.in.toFloatValue(c.args[0]) }
 
-func toBool(c *call) value { return c.in.truth(c.args[0], c.in.pos, "if") }
+// unwrapped is an optional value that the code knows to be there.
+func unwrapped(c *call) value {
+	if o, ok := c.args[0].(*optional); ok {
+		return o.v
+	}
+	return c.args[0]
+}
+
+// toBool is bool(x), and x.bool() of a tensor.
+func toBool(c *call) value {
+	known, data := c.in.cond(c.args[0], c.in.pos, "if")
+	if data != nil {
+		return &scalar{data}
+	}
+	return known
+}
 
 // rankOf returns the number of dimensions. A pending input is taken for a
 // flat row; if that turns out wrong, its shape must be given.

@@ -111,7 +111,9 @@ func (c *Calls) Input(name string, dt graph.DType, shape graph.Shape) Value {
 
 // Parameter returns a tensor of the file, the same for tied weights. A
 // computation that changes one and depends on it is refused.
-func (c *Calls) Parameter(path string, t *graph.Tensor) Value { return c.in.parameter(path, t) }
+func (c *Calls) Parameter(path string, t *graph.Tensor) Value {
+	return c.in.parameter(path, attrKey{}, t)
+}
 
 // Call calls a function by its name without torch: "linear", "batch_norm".
 // Arguments are those of the schema, in their order or by name; a name that

@@ -1,6 +1,7 @@
 package torchscript
 
 import (
+	"errors"
 	"sort"
 	"strings"
 
@@ -71,20 +72,51 @@ func (m *Module) Producer() string {
 // Inputs returns the inputs of a method, as the graph of the method has them.
 // Where it cannot be lowered they are those that the code declares, with the
 // shapes that a trace keeps.
-func (m *Module) Inputs(o LowerOptions) []Input {
-	var ins []Input
-	if g, err := m.Lower(o); err == nil {
+func (m *Module) Inputs(o LowerOptions) []Input { return m.Facts(o).Inputs }
+
+// Facts are what lowering a method tells of it.
+type Facts struct {
+	Inputs []Input
+	// States names what is kept between calls: there are none in a method
+	// that lowers for any number of rows.
+	States []string
+	Err    error // why the method does not lower for any number of rows
+}
+
+// Facts finds out what a method takes, and what the module keeps between its
+// calls.
+func (m *Module) Facts(o LowerOptions) Facts {
+	g, err := m.Lower(o)
+	f := Facts{Err: err}
+	if err == nil {
 		for _, v := range g.Inputs {
-			ins = append(ins, Input{v.Name, v.DType, v.Shape})
+			f.Inputs = append(f.Inputs, Input{v.Name, v.DType, v.Shape})
 		}
-		return ins
+		return f
 	}
-	method := o.Method
-	if method == "" {
-		method = "forward"
+	if errors.Is(err, graph.ErrMixesRows) {
+		o.Rows = 1
+		method, def := m.method(o.Method)
+		if in, again := m.lowerRows(method, def, o); again == nil {
+			for _, s := range in.slots {
+				f.Inputs = append(f.Inputs, Input{s.name, s.v.DType, s.batch})
+			}
+			for _, s := range in.g.States {
+				f.States = append(f.States, in.g.Inputs[s.Input].Name)
+			}
+			return f
+		}
 	}
-	def, ok := m.root.class.methods[method]
-	if !ok || len(def.params) == 0 {
+	f.Inputs = m.declared(o)
+	return f
+}
+
+// declared returns the inputs that the code of a method declares, with the
+// shapes that a trace keeps.
+func (m *Module) declared(o LowerOptions) []Input {
+	var ins []Input
+	method, def := m.method(o.Method)
+	if def == nil || len(def.params) == 0 {
 		return nil
 	}
 	for i, p := range def.params[1:] {

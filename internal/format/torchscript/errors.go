@@ -3,6 +3,8 @@ package torchscript
 import (
 	"errors"
 	"fmt"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
 // ErrLimit is wrapped by every error that says a named maximum was exceeded.
@@ -53,6 +55,8 @@ func (e *FormatError) Unwrap() error { return e.Err }
 type UnsupportedError struct {
 	Pos  Position
 	What string
+
+	mixes bool
 }
 
 // Error begins with "unsupported:" and says what is missing and where.
@@ -63,8 +67,11 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("unsupported: %s at %s", e.What, e.Pos)
 }
 
-// Is reports whether target is errors.ErrUnsupported.
-func (e *UnsupportedError) Is(target error) bool { return target == errors.ErrUnsupported }
+// Is reports whether target is errors.ErrUnsupported, or graph.ErrMixesRows
+// for what can be lowered for a fixed number of rows.
+func (e *UnsupportedError) Is(target error) bool {
+	return target == errors.ErrUnsupported || e.mixes && target == graph.ErrMixesRows
+}
 
 // RunError is an error that the module's own code would raise, or an operator
 // whose operands do not fit.

@@ -3,6 +3,8 @@ package torchscript
 import (
 	"slices"
 	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
 // eval computes an expression.
@@ -13,7 +15,7 @@ func (in *interp) eval(fr *frame, e expr) value {
 		return e.val
 	case *nameExpr:
 		if v, ok := fr.vars[e.name]; ok {
-			return v
+			return in.merged(v, e.name)
 		}
 		return in.global(e.name)
 	case *attrExpr:
@@ -36,18 +38,18 @@ func (in *interp) eval(fr *frame, e expr) value {
 	case *unaryExpr:
 		return in.unary(e.op, in.eval(fr, e.x))
 	case *condExpr:
-		if in.truth(in.eval(fr, e.cond), e.pos, "if") {
-			return in.eval(fr, e.then)
-		}
-		return in.eval(fr, e.y)
+		known, data := in.cond(in.eval(fr, e.cond), e.pos, "if")
+		return in.either(fr, known, data, func() value { return in.eval(fr, e.then) }, func() value { return in.eval(fr, e.y) })
 	case *binaryExpr:
 		switch e.op {
 		case "and", "or":
 			x := in.eval(fr, e.x)
-			if in.truth(x, e.pos, e.op) == (e.op == "or") {
-				return x
+			known, data := in.cond(x, e.pos, e.op)
+			left, right := func() value { return x }, func() value { return in.eval(fr, e.y) }
+			if e.op == "and" {
+				left, right = right, left
 			}
-			return in.eval(fr, e.y)
+			return in.either(fr, known, data, left, right)
 		}
 		return in.binary(e.op, in.eval(fr, e.x), in.eval(fr, e.y))
 	}
@@ -84,7 +86,7 @@ func (in *interp) binary(op string, x, y value) value {
 	case "in":
 		return in.builtin("torch.__contains__", []value{y, x}, nil)
 	case "not in":
-		return !in.truth(in.builtin("torch.__contains__", []value{y, x}, nil), in.pos, "not in")
+		return in.builtin("torch.__not__", []value{in.builtin("torch.__contains__", []value{y, x}, nil)}, nil)
 	}
 	return in.builtin("torch."+operators[op], []value{x, y}, nil)
 }
@@ -103,7 +105,7 @@ func (in *interp) unary(op string, x value) value {
 	case "-":
 		return in.builtin("torch.neg", []value{x}, nil)
 	case "not":
-		return !in.truth(x, in.pos, "not")
+		return in.builtin("torch.__not__", []value{x}, nil)
 	case "~":
 		return in.builtin("torch.bitwise_not", []value{x}, nil)
 	}
@@ -178,13 +180,16 @@ func (in *interp) qualified(ns namespace, name string) value {
 // the class or a method.
 func (in *interp) objectAttr(o *object, name string) value {
 	if v, ok := in.attrs[o][name]; ok {
-		return v
+		return in.merged(v, name)
 	}
 	if v, ok := o.attrs[name]; ok {
 		if in.attrRead[o] == nil {
 			in.attrRead[o] = map[string]bool{}
 		}
 		in.attrRead[o][name] = true
+		if kept, ok := in.kept(o, name); ok {
+			return kept
+		}
 		return in.loaded(o, name, v)
 	}
 	for _, f := range slices.Backward(o.class.fields) {
@@ -208,15 +213,34 @@ func (in *interp) objectAttr(o *object, name string) value {
 // setAttr is `self.name = v`. The archive's objects are not changed: what is
 // set lives as long as the run.
 func (in *interp) setAttr(o *object, name string, v value) {
-	if o.class.base == "Module" {
-		if _, stored := o.attrs[name]; stored && in.attrRead[o][name] {
-			in.keepsState(o.child(name))
-		}
+	in.putAttr(o, name, v)
+	if !o.made {
+		in.change(attrKey{o, name})
 	}
-	if in.attrs[o] == nil {
-		in.attrs[o] = map[string]value{}
+}
+
+// stored reports whether the archive has an attribute.
+func stored(o *object, name string) bool { _, ok := o.attrs[name]; return ok }
+
+// merged refuses a value that a condition on the data left open.
+func (in *interp) merged(v value, name string) value {
+	if u, ok := v.(unmerged); ok {
+		in.unsupported("%s, which a condition on the data makes %s", name, u.why)
 	}
-	in.attrs[o][name] = v
+	return v
+}
+
+// either is the one or the other value.
+func (in *interp) either(fr *frame, known bool, data *graph.Value, then, alts func() value) value {
+	switch {
+	case data == nil && known:
+		return then()
+	case data == nil:
+		return alts()
+	}
+	const result = "if" // no name of the code
+	in.branch(fr, data, func() signal { in.setVar(fr, result, then()); return sigNext }, func() signal { in.setVar(fr, result, alts()); return sigNext })
+	return in.merged(fr.vars[result], "a value")
 }
 
 // evalCall computes a call: of the code's own functions, or of a built-in.
@@ -259,7 +283,7 @@ func (in *interp) apply(fn value, fr *frame, e *callExpr) value {
 	if c, ok := fn.(*classDef); ok && len(e.args) == 1 {
 		// `C.__new__(C)` makes an empty object, which __init__ then fills.
 		if a, ok := e.fn.(*attrExpr); ok && a.name == "__new__" {
-			return &object{class: c, attrs: map[string]value{}}
+			return &object{class: c, attrs: map[string]value{}, made: true}
 		}
 	}
 	args, kws := in.evalAll(fr, e.args), in.keywords(fr, e)
@@ -299,7 +323,7 @@ func (in *interp) construct(c *classDef, args []value, kws map[string]value) val
 		}
 		return t
 	}
-	o := &object{class: c, attrs: map[string]value{}}
+	o := &object{class: c, attrs: map[string]value{}, made: true}
 	if m, ok := c.methods["__init__"]; ok {
 		in.call(&function{def: m, self: o}, args, kws)
 	}
@@ -315,8 +339,11 @@ func (in *interp) specialForm(fr *frame, name string, e *callExpr) (value, bool)
 		if t, ok := v.(*tensor); ok && name == "annotate" {
 			switch typeName(e.args[0]) { // IntImplicit and its like
 			case "int", "float", "number", "bool":
-				return in.numberNeeded(t), true
+				return in.numberIn(t), true
 			}
+		}
+		if o, ok := v.(*optional); ok && name == "unchecked_cast" {
+			return o.v, true
 		}
 		return v, true
 	case name == "uninitialized":
@@ -330,8 +357,7 @@ func (in *interp) specialForm(fr *frame, name string, e *callExpr) (value, bool)
 			in.errorf("%s needs a name", name)
 		}
 		if obj, isObj := o.(*object); name == "hasattr" && isObj {
-			_, has := obj.attrs[key]
-			return has, true
+			return stored(obj, key), true
 		}
 		return in.attribute(o, key, e.pos), true
 	}

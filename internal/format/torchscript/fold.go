@@ -8,7 +8,8 @@ import (
 // it does not depend on the inputs.
 func (in *interp) numberOf(t *tensor) (value, bool) {
 	if t.num != nil {
-		return t.num, true
+		_, data := t.num.(*scalar)
+		return t.num, !data
 	}
 	if t.pending {
 		return nil, false
@@ -46,6 +47,8 @@ func (in *interp) folded(v *graph.Value) *graph.Tensor {
 	if !v.Shape.Fixed() {
 		return nil
 	}
+	home := in.home(v)
+	given := map[*graph.Value]*graph.Tensor{}
 	needed := map[*graph.Node]bool{}
 	var consts []*graph.Value
 	walk := []*graph.Value{v}
@@ -56,7 +59,14 @@ func (in *interp) folded(v *graph.Value) *graph.Tensor {
 		case w.Const != nil:
 			consts = append(consts, w)
 			continue
-		case w.Def == nil || w.Def.Op == graph.OpNormal || w.Shape.RowElements() > maxFolded || !w.Shape.Fixed():
+		case given[w] != nil:
+			continue
+		case home.from[w] != nil:
+			if given[w] = in.folded(home.from[w]); given[w] == nil {
+				return nil
+			}
+			continue
+		case w.Def == nil || w.Def.Op == graph.OpIf || w.Def.Op == graph.OpLoop || w.Def.Op == graph.OpNormal || w.Shape.RowElements() > maxFolded || !w.Shape.Fixed():
 			return nil
 		case needed[w.Def]:
 			continue
@@ -66,7 +76,7 @@ func (in *interp) folded(v *graph.Value) *graph.Tensor {
 	}
 	in.cost(100 * len(needed))
 	sub := graph.New("")
-	for _, n := range in.g.Nodes {
+	for _, n := range home.g.Nodes {
 		if needed[n] {
 			sub.Nodes = append(sub.Nodes, n)
 			for _, o := range n.Out {
@@ -74,8 +84,12 @@ func (in *interp) folded(v *graph.Value) *graph.Tensor {
 			}
 		}
 	}
+	var inputs []*graph.Tensor
+	for w, t := range given {
+		sub.Inputs, inputs = append(sub.Inputs, w), append(inputs, t)
+	}
 	sub.Output("v", v)
-	out, err := graph.Evaluate(sub, 1, nil, graph.Noise{})
+	out, err := graph.Evaluate(sub, 1, inputs, graph.Noise{})
 	if err != nil {
 		in.fail(&RunError{Pos: in.pos, Err: err})
 	}

@@ -41,8 +41,20 @@ type interp struct {
 	streams int
 	// tracedRows is the number of rows that the trace was made with, else 0.
 	tracedRows int
-	// oneRow makes the batch a single row.
-	oneRow bool
+	// rows is the number of rows of a graph without a batch axis, else 0.
+	rows     int
+	root, sc *scope
+	homes    map[*graph.Value]*scope // of values that are not of the root
+	log      *journal                // of the branch under way, else nil
+	version  int                     // of the last write to a memory
+
+	states   map[attrKey]*form // what is known to be kept between calls
+	entered  map[attrKey]value // those that were read
+	changed  map[attrKey]Position
+	changes  []attrKey // in the order of the first change
+	inputsOf map[attrKey][]*graph.Value
+
+	inputsInOrder []attrKey // as they were first read
 
 	// majors holds, for a value into whose batch axis dimensions before it
 	// were merged, their product; the others are 1.
@@ -78,6 +90,12 @@ func (in *interp) unsupported(format string, args ...any) {
 	in.fail(&UnsupportedError{Pos: in.pos, What: fmt.Sprintf(format, args...)})
 }
 
+// mixes ends the lowering as unsupported does: what the code does asks for the
+// number of rows to be fixed.
+func (in *interp) mixes(format string, args ...any) {
+	in.fail(&UnsupportedError{Pos: in.pos, What: fmt.Sprintf(format, args...), mixes: in.rows == 0})
+}
+
 // errorf ends the lowering: running the code would fail, too.
 func (in *interp) errorf(format string, args ...any) {
 	in.fail(&RunError{Pos: in.pos, Err: fmt.Errorf(format, args...)})
@@ -103,8 +121,7 @@ func (in *interp) cost(n int) {
 
 // frame is one call of a function of the code.
 type frame struct {
-	vars   map[string]value
-	result value
+	vars map[string]value
 }
 
 // signal tells how a statement ended.
@@ -159,7 +176,7 @@ func (in *interp) call(f *function, args []value, kws map[string]value) value {
 	}
 	in.block(fr, f.def.body)
 	in.pos = caller
-	return fr.result
+	return fr.vars[returned]
 }
 
 func (in *interp) block(fr *frame, body []stmt) signal {
@@ -182,35 +199,37 @@ func (in *interp) exec(fr *frame, s stmt) signal {
 	case *exprStmt:
 		in.eval(fr, s.x)
 	case *ifStmt:
-		if in.truth(in.eval(fr, s.cond), s.pos, "if") {
+		known, data := in.cond(in.eval(fr, s.cond), s.pos, "if")
+		switch {
+		case data != nil:
+			then, alts := func() signal { return in.block(fr, s.then) }, func() signal { return in.block(fr, s.alts) }
+			return in.branch(fr, data, then, alts)
+		case known:
 			return in.block(fr, s.then)
 		}
 		return in.block(fr, s.alts)
 	case *whileStmt:
-		for in.truth(in.eval(fr, s.cond), s.pos, "while") {
-			in.step(s.pos)
-			if sig := in.block(fr, s.body); sig == sigReturn {
-				return sig
-			} else if sig == sigBreak {
-				break
-			}
-		}
+		return in.whileLoop(fr, s)
 	case *forStmt:
 		return in.forLoop(fr, s)
 	case *returnStmt:
 		if s.value != nil {
-			fr.result = in.eval(fr, s.value)
+			in.setVar(fr, returned, in.eval(fr, s.value))
 		}
 		return sigReturn
 	case *raiseStmt:
-		in.errorf("the code raises: %s", format(in.eval(fr, s.value)))
+		in.raise(format(in.eval(fr, s.value)))
 	case *assertStmt:
-		if !in.truth(in.eval(fr, s.cond), s.pos, "assert") {
+		known, data := in.cond(in.eval(fr, s.cond), s.pos, "assert")
+		switch {
+		case data != nil:
+			in.raiseWhen(in.add(graph.OpNot, nil, data))
+		case !known:
 			msg := "assertion failed"
 			if s.msg != nil {
 				msg = format(in.eval(fr, s.msg))
 			}
-			in.errorf("%s", msg)
+			in.raise(msg)
 		}
 	case *breakStmt:
 		return sigBreak
@@ -221,7 +240,11 @@ func (in *interp) exec(fr *frame, s stmt) signal {
 }
 
 func (in *interp) forLoop(fr *frame, s *forStmt) signal {
-	elems := in.elements(in.eval(fr, s.iter), "a loop")
+	iter := in.eval(fr, s.iter)
+	if r, ok := iter.(*rangeOf); ok {
+		return in.rangeLoop(fr, s, r)
+	}
+	elems := in.elements(iter, "a loop")
 	in.cost(len(elems) / 4)
 	for _, e := range append([]value(nil), elems...) {
 		in.step(s.pos)
@@ -314,7 +337,7 @@ func (in *interp) children(o *object) []value {
 func (in *interp) store(fr *frame, target expr, v value) {
 	switch t := target.(type) {
 	case *nameExpr:
-		fr.vars[t.name] = v
+		in.setVar(fr, t.name, v)
 	case *attrExpr:
 		o, ok := in.eval(fr, t.x).(*object)
 		if !ok {
@@ -352,7 +375,11 @@ func (in *interp) truth(v value, pos Position, what string) bool {
 		if n, ok := in.numberOf(v); ok {
 			return in.truth(n, pos, what)
 		}
-		in.fail(&UnsupportedError{Pos: pos, What: "data-dependent " + what})
+		in.pos = pos
+		in.mixes("data-dependent %s", what)
+	case *scalar:
+		in.pos = pos
+		in.unsupported("data-dependent %s", what)
 	}
 	in.errorf("%s is no condition", kindName(v))
 	return false

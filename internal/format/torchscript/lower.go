@@ -29,63 +29,117 @@ type LowerOptions struct {
 // take it from the layers that use them, or from the options; where neither
 // does, the error is a *NeedShapeError.
 func (m *Module) Lower(o LowerOptions) (*graph.Graph, error) {
-	method := o.Method
-	if method == "" {
-		method = "forward"
-	}
-	def, ok := m.root.class.methods[method]
-	if !ok {
+	method, def := m.method(o.Method)
+	if def == nil {
 		return nil, &UnsupportedError{What: fmt.Sprintf("a module without a method %q; it has %s", method, strings.Join(m.Methods(), ", "))}
 	}
-	g, err := m.lower(method, def, o, false)
-	if err == nil {
-		return g, nil
+	if o.Rows > 0 {
+		in, err := m.lowerRows(method, def, o)
+		return in.graph(), err
 	}
-	// A policy that keeps state in the module computes one row at a time, and
-	// fails as soon as there may be several. That it keeps state is what its
-	// user should be told.
-	var kept *stateError
-	if _, again := m.lower(method, def, o, true); errors.As(again, &kept) {
+	in, more, err := m.lower(method, def, o, map[attrKey]*form{})
+	if err == nil && !more {
+		return in.graph(), nil
+	}
+	// What cannot be told apart for many rows may be computed for one, and
+	// what the module keeps between calls is known only from that.
+	o.Rows = 1
+	one, again := m.lowerRows(method, def, o)
+	switch {
+	case again != nil && err == nil:
 		return nil, again
+	case again != nil:
+		return nil, err
+	case len(one.g.States) > 0:
+		return nil, &UnsupportedError{mixes: true, What: fmt.Sprintf(
+			"state that is kept in the module between calls (%s), for many rows at once: it lowers for a fixed number of rows", stateNames(one.g))}
+	case err != nil && !errors.Is(err, graph.ErrMixesRows):
+		return nil, &UnsupportedError{mixes: true, What: fmt.Sprintf("many rows at once (%v)", err)}
 	}
-	return nil, err
+	return in.graph(), err
 }
 
-// lower makes the graph of a method; with oneRow, of a batch of one row.
-func (m *Module) lower(method string, def *funcDef, o LowerOptions, oneRow bool) (*graph.Graph, error) {
+// method returns a method by its name, nil where there is none; without a name
+// it is forward.
+func (m *Module) method(name string) (string, *funcDef) {
+	if name == "" {
+		name = "forward"
+	}
+	return name, m.root.class.methods[name]
+}
+
+// graph returns what was made, nil where there is nothing.
+func (in *interp) graph() *graph.Graph {
+	if in == nil {
+		return nil
+	}
+	return in.g
+}
+
+// lowerRows makes the graph for a fixed number of rows. What the module keeps
+// between calls, and in what form, is found out by running it.
+func (m *Module) lowerRows(method string, def *funcDef, o LowerOptions) (*interp, error) {
+	states := map[attrKey]*form{}
+	for range maxRounds {
+		in, more, err := m.lower(method, def, o, states)
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			return in, nil
+		}
+		if len(states) > graph.MaxPorts {
+			break
+		}
+	}
+	return nil, &UnsupportedError{What: "state that is kept in the module between calls in a form that keeps changing"}
+}
+
+// lower makes the graph of a method once: with a batch axis, or with a number
+// of rows. It reports whether the module changes what is not among the states
+// yet; they are added.
+func (m *Module) lower(method string, def *funcDef, o LowerOptions, states map[attrKey]*form) (*interp, bool, error) {
 	hints := map[string]slotHint{}
 	// Every restart tells the shape or the type of one more input.
 	for range 2*graph.MaxPorts + 1 {
 		in := newInterp(m, o, hints)
-		in.oneRow = oneRow
-		err := in.run(method, def)
+		in.states = states
+		more, err := in.run(method, def)
 		var again *restartError
 		if !errors.As(err, &again) {
-			if err != nil {
-				return nil, in.explain(err)
+			switch {
+			case err != nil:
+				return nil, false, in.explain(err)
+			case more:
+				return in, true, nil
 			}
 			if err := in.g.Verify(); err != nil {
-				return nil, fmt.Errorf("torchscript: lowering made a graph that does not verify: %w", err)
+				return nil, false, fmt.Errorf("torchscript: lowering made a graph that does not verify: %w", err)
 			}
-			return in.g, nil
+			return in, false, nil
 		}
 		if old, seen := hints[again.input]; seen && old.dtype == again.hint.dtype && old.shape.Equal(again.hint.shape) {
-			return nil, &NeedShapeError{Input: again.input}
+			return nil, false, &NeedShapeError{Input: again.input}
 		}
 		hints[again.input] = again.hint
 	}
-	return nil, &NeedShapeError{Input: "?"}
+	return nil, false, &NeedShapeError{Input: "?"}
 }
 
 func newInterp(m *Module, o LowerOptions, hints map[string]slotHint) *interp {
+	root := &scope{g: graph.New(m.root.class.name[strings.LastIndexByte(m.root.class.name, '.')+1:]), own: map[*graph.Value]*graph.Value{}}
 	return &interp{
-		m: m, g: graph.New(m.root.class.name[strings.LastIndexByte(m.root.class.name, '.')+1:]), o: o, hints: hints,
+		m: m, g: root.g, sc: root, root: root, o: o, hints: hints, rows: o.Rows,
+		homes:    map[*graph.Value]*scope{},
+		entered:  map[attrKey]value{},
+		changed:  map[attrKey]Position{},
+		inputsOf: map[attrKey][]*graph.Value{},
 		majors:   map[*graph.Value]int{},
 		handles:  map[*graph.Tensor]*tensor{},
 		owners:   map[string]*graph.Value{},
 		written:  map[string]Position{},
 		decided:  map[*graph.Value]bool{},
-		attrs:    map[*object]map[string]value{},
+		attrs:    map[*object]map[string]value{world: {hasRaised: false}},
 		attrRead: map[*object]map[string]bool{},
 	}
 }
@@ -99,7 +153,7 @@ type restartError struct{ restart }
 func (e *restartError) Error() string { return "the shape of input " + e.input + " was found" }
 
 // run interprets one method. A panic of the interpreter is its error.
-func (in *interp) run(name string, def *funcDef) (err error) {
+func (in *interp) run(name string, def *funcDef) (more bool, err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -120,8 +174,8 @@ func (in *interp) run(name string, def *funcDef) (err error) {
 			in.fail(&NeedShapeError{Input: s.name})
 		}
 	}
-	in.checkState()
-	return nil
+	in.spoil()
+	return in.keep(), nil
 }
 
 // arguments makes the inputs of the graph, and binds the other parameters.
@@ -218,8 +272,9 @@ func (in *interp) open(s *slot) *tensor {
 	if s.shape == nil {
 		return &tensor{slot: s, pending: true, memory: &memory{}}
 	}
-	if in.oneRow {
-		s.shape = s.shape.For(1)
+	s.batch = s.shape
+	if in.rows > 0 {
+		s.shape = s.shape.For(in.rows)
 	}
 	if err := s.shape.Check(); err != nil {
 		in.errorf("shape of input %s: %w", s.name, err)
@@ -228,7 +283,7 @@ func (in *interp) open(s *slot) *tensor {
 	if dt == graph.Invalid {
 		dt = graph.Float32
 	}
-	s.v = in.g.Input(s.name, dt, s.shape)
+	s.v = in.root.g.Input(s.name, dt, s.shape)
 	t := newTensor(s.v)
 	t.slot = s
 	return t
@@ -322,6 +377,8 @@ func (in *interp) output(name string, v value) {
 	switch t := v.(type) {
 	case nil: // an optional output that is left out
 		return
+	case *optional:
+		in.unsupported("an output %s that is None as the data has it", name)
 	case *tensor:
 		if len(in.g.Outputs) >= graph.MaxPorts {
 			in.limit("more than %d outputs", graph.MaxPorts)
@@ -372,12 +429,9 @@ func (in *interp) checkState() {
 	}
 }
 
-// stateError is the refusal of a module that keeps state between calls.
-type stateError struct{ UnsupportedError }
-
 // keepsState ends the lowering: what one call computes depends on those before.
 func (in *interp) keepsState(name string) {
-	in.fail(&stateError{UnsupportedError{in.pos, fmt.Sprintf("state that is kept in the module between calls (%s): a recurrent policy", name)}})
+	in.mixes("state that is kept in the module between calls (%s): a recurrent policy", name)
 }
 
 func (in *interp) mutated(owner string) {
@@ -421,9 +475,9 @@ func (in *interp) learn(t *tensor, shape graph.Shape, like *graph.Value) {
 func (in *interp) loaded(o *object, name string, v value) value {
 	switch v := v.(type) {
 	case *graph.Tensor:
-		return in.parameter(o.child(name), v)
+		return in.parameter(o.child(name), attrKey{o, name}, v)
 	case *list, *dict, *tuple:
-		copied := in.copyOf(o.child(name), v)
+		copied := in.copyOf(o.child(name), attrKey{o, name}, v)
 		if in.attrs[o] == nil {
 			in.attrs[o] = map[string]value{}
 		}
@@ -433,27 +487,27 @@ func (in *interp) loaded(o *object, name string, v value) value {
 	return v
 }
 
-func (in *interp) copyOf(path string, v value) value {
+func (in *interp) copyOf(path string, key attrKey, v value) value {
 	switch v := v.(type) {
 	case *graph.Tensor:
-		return in.parameter(path, v)
+		return in.parameter(path, key, v)
 	case *list:
-		out := &list{elems: make([]value, len(v.elems)), owner: path}
+		out := &list{elems: make([]value, len(v.elems)), owner: path, key: key}
 		for i, e := range v.elems {
-			out.elems[i] = in.copyOf(path, e)
+			out.elems[i] = in.copyOf(path, key, e)
 		}
 		return out
 	case *tuple:
 		out := &tuple{elems: make([]value, len(v.elems)), names: v.names}
 		for i, e := range v.elems {
-			out.elems[i] = in.copyOf(path, e)
+			out.elems[i] = in.copyOf(path, key, e)
 		}
 		return out
 	case *dict:
 		out := newDict()
-		out.owner = path
+		out.owner, out.key = path, key
 		for _, k := range v.keys {
-			out.set(k, in.copyOf(path, v.vals[k]))
+			out.set(k, in.copyOf(path, key, v.vals[k]))
 		}
 		return out
 	}
@@ -462,12 +516,13 @@ func (in *interp) copyOf(path string, v value) value {
 
 // parameter returns the handle of a tensor of the archive: the same for tied
 // weights.
-func (in *interp) parameter(path string, t *graph.Tensor) *tensor {
+func (in *interp) parameter(path string, key attrKey, t *graph.Tensor) *tensor {
 	if h, ok := in.handles[t]; ok {
 		return h
 	}
-	v := in.g.Constant(path, t)
-	h := &tensor{v: v, memory: &memory{owner: path}}
+	v := in.root.g.Constant(path, t)
+	h := newTensor(v)
+	h.memory.owner, h.memory.key = path, key
 	in.handles[t] = h
 	in.owners[path] = v
 	return h
@@ -479,5 +534,5 @@ func (in *interp) constantNamed(name string) value {
 	if err != nil || n < 0 || n >= len(in.m.constants) || !strings.HasPrefix(name, "c") {
 		in.errorf("CONSTANTS.%s is not in constants.pkl, which holds %d", name, len(in.m.constants))
 	}
-	return in.copyOf("CONSTANTS."+name, in.m.constants[n])
+	return in.copyOf("CONSTANTS."+name, attrKey{}, in.m.constants[n])
 }

@@ -14,7 +14,8 @@ import (
 type tensor struct {
 	v      *graph.Value // nil while pending
 	memory *memory
-	seen   int // version of the memory that v shows
+	seen   int    // version of the memory that v shows
+	within *scope // in which a view was last read; nil for others
 
 	parent *tensor // of a view; nil for the owner of the memory
 	get    func(parent *graph.Value) *graph.Value
@@ -40,7 +41,9 @@ type tensor struct {
 
 // memory is what a tensor and its views share.
 type memory struct {
+	root    *tensor // the tensor that is no view
 	version int
+	key     attrKey // of the attribute that holds it, where owner is set
 	// owner is the path of the parameter or buffer that this is the memory
 	// of; empty for results.
 	owner string
@@ -52,6 +55,7 @@ type memory struct {
 type slot struct {
 	name      string
 	shape     graph.Shape // nil while not known
+	batch     graph.Shape // shape with the batch axis, where rows are fixed
 	dtype     graph.DType // Invalid while not known
 	v         *graph.Value
 	flat      bool   // the code asked for the rank and was told two
@@ -59,12 +63,23 @@ type slot struct {
 }
 
 // newTensor returns a handle of a result.
-func newTensor(v *graph.Value) *tensor { return &tensor{v: v, memory: &memory{}} }
+func newTensor(v *graph.Value) *tensor {
+	t := &tensor{v: v, memory: &memory{}}
+	t.memory.root = t
+	return t
+}
+
+// newNumber returns a tensor of a number of Python.
+func newNumber(v value) *tensor {
+	t := &tensor{num: v, memory: &memory{}}
+	t.memory.root = t
+	return t
+}
 
 // view returns a view of t. With maybe, torch may have copied.
 func (in *interp) view(t *tensor, get func(*graph.Value) *graph.Value, put func(parent, own *graph.Value) *graph.Value, maybe bool) *tensor {
 	w := &tensor{v: get(in.read(t)), memory: t.memory, parent: t, get: get, put: put, maybe: maybe}
-	w.seen = t.memory.version
+	w.seen, w.within = t.memory.version, in.sc
 	return w
 }
 
@@ -79,12 +94,12 @@ func (in *interp) read(t *tensor) *graph.Value {
 	if t.num != nil {
 		return in.numberTensor(t.num)
 	}
-	if t.parent != nil && t.seen != t.memory.version {
-		if t.maybe {
+	if t.parent != nil && (t.seen != t.memory.version || !in.sc.within(t.within)) {
+		if t.maybe && t.seen != t.memory.version {
 			in.unsupported("reading a tensor that may share memory with one changed in place")
 		}
 		t.v = t.get(in.read(t.parent))
-		t.seen = t.memory.version
+		t.seen, t.within = t.memory.version, in.sc
 	}
 	return t.v
 }
@@ -95,19 +110,30 @@ func (in *interp) write(t *tensor, v *graph.Value) {
 		in.needShape(t)
 	}
 	if t.maybe {
+		if in.log != nil {
+			in.unsupported("changing a tensor that may be a copy, under a condition on the data")
+		}
 		t.memory.lost = "reading a tensor that may share memory with one changed in place"
-		*t = tensor{v: v, memory: &memory{}}
+		*t = *newTensor(v)
+		t.memory.root = t
 		return
 	}
-	t.num = nil
+	in.touch(t.memory)
 	if t.memory.owner != "" {
 		in.mutated(t.memory.owner)
+		in.change(t.memory.key)
 	}
-	t.memory.version++
-	in.writeUp(t, v)
+	old := t.memory.version
+	in.version++
+	t.memory.version = in.version
+	in.writeUp(t, v, old)
 }
 
-func (in *interp) writeUp(t *tensor, v *graph.Value) {
+// writeUp writes v into t and what it is a view of; old is the version of the
+// memory before.
+func (in *interp) writeUp(t *tensor, v *graph.Value, old int) {
+	in.touch(t)
+	t.num = nil
 	if p := t.parent; p != nil {
 		if t.put == nil {
 			in.unsupported("writing to an expanded tensor")
@@ -115,20 +141,19 @@ func (in *interp) writeUp(t *tensor, v *graph.Value) {
 		if p.maybe {
 			in.unsupported("writing to a view of a tensor that may be a copy")
 		}
-		old := p.v
-		if p.parent != nil && p.seen != p.memory.version-1 {
-			old = p.get(in.readOld(p.parent))
-		}
-		in.writeUp(p, t.put(old, v))
+		in.writeUp(p, t.put(in.readOld(p, old), v), old)
 	}
 	t.v = v
-	t.seen = t.memory.version
+	t.seen, t.within = t.memory.version, in.sc
 }
 
 // readOld returns the value of t before the write under way.
-func (in *interp) readOld(t *tensor) *graph.Value {
-	if t.parent != nil && t.seen != t.memory.version-1 {
-		return t.get(in.readOld(t.parent))
+func (in *interp) readOld(t *tensor, old int) *graph.Value {
+	if t.num != nil {
+		return in.numberTensor(t.num)
+	}
+	if t.parent != nil && (t.seen != old || !in.sc.within(t.within)) {
+		return t.get(in.readOld(t.parent, old))
 	}
 	return t.v
 }
@@ -136,6 +161,8 @@ func (in *interp) readOld(t *tensor) *graph.Value {
 // numberTensor makes a constant without dimensions of a Python number.
 func (in *interp) numberTensor(num value) *graph.Value {
 	switch n := num.(type) {
+	case *scalar:
+		return n.beside(in, nil)
 	case bool:
 		x, _ := toInt(n)
 		return in.constant(&graph.Tensor{DType: graph.Bool, Shape: graph.Shape{}, I64: []int64{x}})
@@ -144,6 +171,6 @@ func (in *interp) numberTensor(num value) *graph.Value {
 	case float64:
 		return in.constant(&graph.Tensor{DType: graph.Float32, Shape: graph.Shape{}, F32: []float32{float32(n)}})
 	}
-	in.unsupported("the number of rows as a value of the computation")
+	in.mixes("the number of rows as a value of the computation")
 	return nil
 }

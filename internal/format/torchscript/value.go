@@ -11,6 +11,7 @@ import (
 // value is what an expression of the code is while a method is lowered:
 //
 //	nil (None), bool, int64, float64, string, rows, openDim,
+//	*scalar, *optional, unmerged, *rangeOf,
 //	*list, *tuple, *dict, *tensor, *object,
 //	*function, *classDef, namespace, device, absent, uninitialized
 type value any
@@ -27,6 +28,7 @@ type openDim struct{ of *tensor }
 type list struct {
 	elems []value
 	owner string // path of the attribute that it is, else empty
+	key   attrKey
 }
 
 // tuple is a tuple; names are those of a named tuple's fields, else nil.
@@ -44,6 +46,7 @@ type dict struct {
 	// that is not there yet is an input of the graph.
 	inputs string
 	owner  string // path of the attribute that it is, else empty
+	key    attrKey
 }
 
 func newDict() *dict { return &dict{vals: map[value]value{}} }
@@ -72,6 +75,7 @@ type object struct {
 	path  string // of a module: actor.0; empty for the root and for other objects
 	names []string
 	attrs map[string]value // tensors as *graph.Tensor
+	made  bool             // by the code, not of the archive
 }
 
 func (o *object) set(name string, v value) {
@@ -127,6 +131,12 @@ func kindName(v value) string {
 		return "tuple"
 	case *dict:
 		return "dict"
+	case *scalar:
+		return v.kind()
+	case *optional:
+		return "optional value"
+	case *rangeOf:
+		return "range"
 	case *tensor, *graph.Tensor:
 		return "Tensor"
 	case *object:
