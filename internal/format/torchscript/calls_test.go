@@ -85,3 +85,47 @@ func TestBuildRefuses(t *testing.T) {
 		}
 	})
 }
+
+// TestBuildControl is a loop that doubles x until it is above 100, and a
+// branch on the result.
+func TestBuildControl(t *testing.T) {
+	build := func(rows int) (*graph.Graph, error) {
+		return torchscript.Build("control", torchscript.LowerOptions{Rows: rows}, func(c *torchscript.Calls) error {
+			x := c.Input("x", graph.Float32, graph.Shape{graph.Batch, 2})
+			most := func(x torchscript.Value) torchscript.Value { return c.Call("max", []torchscript.Value{x}, nil) }
+			under := func(x torchscript.Value) torchscript.Value {
+				return c.Call("lt", []torchscript.Value{most(x), 100.0}, nil)
+			}
+			out := c.Loop(under(x), []torchscript.Value{x, int64(0)}, func(v []torchscript.Value) (torchscript.Value, []torchscript.Value) {
+				y := c.Call("mul", []torchscript.Value{v[0], int64(2)}, nil)
+				return under(y), []torchscript.Value{y, c.Call("add", []torchscript.Value{v[1], int64(1)}, nil)}
+			})
+			odd := c.Call("eq", []torchscript.Value{c.Call("remainder", []torchscript.Value{out[1], int64(2)}, nil), int64(1)}, nil)
+			c.Return(c.If(odd, func() []torchscript.Value {
+				return []torchscript.Value{c.Call("neg", []torchscript.Value{out[0]}, nil)}
+			}, func() []torchscript.Value { return []torchscript.Value{out[0]} })[0])
+			return nil
+		})
+	}
+	if _, err := build(0); !errors.Is(err, graph.ErrMixesRows) {
+		t.Errorf("many rows: %v", err)
+	}
+	g, err := build(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(x, y, want float32) {
+		t.Helper()
+		out, err := graph.Evaluate(g, 1, []*graph.Tensor{{DType: graph.Float32, Shape: graph.Shape{1, 2}, F32: []float32{x, y}}}, graph.Noise{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := out[0].F32[0]; got != want {
+			t.Errorf("%v, %v gives %v, want %v", x, y, got, want)
+		}
+	}
+	f(1, 1, -128)
+	f(2, 1, 128)
+	f(200, 0, 200)
+	f(1, 60, -2)
+}

@@ -231,6 +231,8 @@ func (in *interp) exec(fr *frame, s stmt) signal {
 			}
 			in.raise(msg)
 		}
+	case *hostStmt:
+		s.run()
 	case *breakStmt:
 		return sigBreak
 	case *continueStmt:

@@ -41,6 +41,9 @@ func (m *Module) Lower(o LowerOptions) (*graph.Graph, error) {
 	if err == nil && !more {
 		return in.graph(), nil
 	}
+	if err != nil && in != nil && in.steps > maxSteps {
+		return nil, err // another attempt would take as long
+	}
 	// What cannot be told apart for many rows may be computed for one, and
 	// what the module keeps between calls is known only from that.
 	o.Rows = 1
@@ -56,7 +59,10 @@ func (m *Module) Lower(o LowerOptions) (*graph.Graph, error) {
 	case err != nil && !errors.Is(err, graph.ErrMixesRows):
 		return nil, &UnsupportedError{mixes: true, What: fmt.Sprintf("many rows at once (%v)", err)}
 	}
-	return in.graph(), err
+	if err != nil {
+		return nil, err
+	}
+	return in.graph(), nil
 }
 
 // method returns a method by its name, nil where there is none; without a name
@@ -109,7 +115,7 @@ func (m *Module) lower(method string, def *funcDef, o LowerOptions, states map[a
 		if !errors.As(err, &again) {
 			switch {
 			case err != nil:
-				return nil, false, in.explain(err)
+				return in, false, in.explain(err)
 			case more:
 				return in, true, nil
 			}
