@@ -81,6 +81,25 @@ func (d *data) late(key string, allow pickle.AllowList) (pickle.Value, error) {
 
 // unpickle decodes the pickle of an entry.
 func (e *entry) unpickle(allow pickle.AllowList) (pickle.Value, error) {
+	return e.decode(allow.Allows)
+}
+
+// unpickleNamed is unpickle for a pickle that may hold one name more, as a
+// name alone: an optimizer of any library, which acts on training alone.
+func (e *entry) unpickleNamed(allow pickle.AllowList, name pickle.Global) (pickle.Value, error) {
+	if name.Module == "" {
+		return e.unpickle(allow)
+	}
+	v, err := e.decode(func(g pickle.Global) bool { return allow.Allows(g) || g == name })
+	if d, ok := v.(*pickle.Dict); ok && err == nil {
+		if used, _ := d.Get("optimizer_class"); used == name {
+			return v, nil
+		}
+	}
+	return e.unpickle(allow)
+}
+
+func (e *entry) decode(allow func(pickle.Global) bool) (pickle.Value, error) {
 	if n := base64.StdEncoding.DecodedLen(len(e.serialized)); n > maxSerialized {
 		return nil, fmt.Errorf("%s: %w: a pickle of %d bytes, at most %d", e.key, pickle.ErrLimit, n, maxSerialized)
 	}
@@ -89,7 +108,7 @@ func (e *entry) unpickle(allow pickle.AllowList) (pickle.Value, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.key, err)
 	}
-	v, err := pickle.Decode(b[:n], pickle.Options{Allow: allow.Allows, Limits: pickle.Limits{MaxBytes: maxSerialized}})
+	v, err := pickle.Decode(b[:n], pickle.Options{Allow: allow, Limits: pickle.Limits{MaxBytes: maxSerialized}})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.key, err)
 	}
@@ -106,7 +125,7 @@ func (d *data) policyClass() (*class, error) {
 	var forbidden *pickle.ForbiddenGlobalError
 	if errors.As(err, &forbidden) {
 		return nil, fmt.Errorf("%w: the policy is of %s, whose code a zip does not hold in a form that can be read (%w): %s",
-			ErrUnsupported, e.className(), err, wayOut)
+			ErrUnsupported, e.className(forbidden.Global), err, wayOut)
 	}
 	if err != nil {
 		return nil, err
@@ -118,23 +137,30 @@ func (d *data) policyClass() (*class, error) {
 	return classes[g], nil
 }
 
-// className names the class of an entry by the texts that stand beside its
-// pickle: its module, and its methods as Python prints them.
-func (e *entry) className() string {
+// className names the class of an entry: by the name that its pickle has for
+// it, or, where the pickle holds the code of the class, by the texts that stand
+// beside it, which are its module and its methods as Python prints them.
+func (e *entry) className(g pickle.Global) string {
+	if !strings.HasPrefix(g.Module, "cloudpickle") {
+		return "the class " + printable([]byte(g.String()), 128)
+	}
 	d, ok := e.value.(*pickle.Dict)
 	if !ok {
 		return "a class of its own"
 	}
-	module, _ := d.Get("__module__")
+	v, _ := d.Get("__module__")
+	module, ok := v.(string)
+	if !ok {
+		return "a class of its own"
+	}
 	for _, attr := range d.Entries {
 		text, _ := attr.Value.(string)
 		method, ok := strings.CutPrefix(text, "<function ")
-		class, _, ok2 := strings.Cut(method, ".")
-		if m, ok3 := module.(string); ok && ok2 && ok3 {
-			return "the class " + printable([]byte(m+"."+class), 128)
+		if class, _, found := strings.Cut(method, "."); ok && found {
+			return "the class " + printable([]byte(module+"."+class), 128)
 		}
 	}
-	return "a class of its own"
+	return "a class of its own in the module " + printable([]byte(module), 128)
 }
 
 // space decodes a space.
@@ -145,7 +171,7 @@ func (d *data) space(key string) (*Space, error) {
 	}
 	v, err := e.unpickle(spaceGlobals)
 	var forbidden *pickle.ForbiddenGlobalError
-	if errors.As(err, &forbidden) && strings.HasPrefix(forbidden.Global.Module, "gym") {
+	if errors.As(err, &forbidden) {
 		return nil, fmt.Errorf("%w: a kind of space that is not read: %w", ErrUnsupported, err)
 	}
 	if err != nil {
@@ -156,59 +182,6 @@ func (d *data) space(key string) (*Space, error) {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return s, nil
-}
-
-// kwargs returns the arguments of the policy: an object of JSON where it can
-// hold them all, else a pickle.
-func (d *data) kwargs() (*pickle.Dict, error) {
-	e, ok := d.get("policy_kwargs")
-	if !ok {
-		return &pickle.Dict{}, nil
-	}
-	readable, ok := e.value.(*pickle.Dict)
-	if !ok {
-		if _, none := e.value.(pickle.None); none {
-			return &pickle.Dict{}, nil
-		}
-		return nil, fmt.Errorf("policy_kwargs is a %s, a dict was wanted", pickle.TypeName(e.value))
-	}
-	if e.serialized == nil {
-		return readable, nil
-	}
-	v, err := e.unpickle(kwargsGlobals)
-	var forbidden *pickle.ForbiddenGlobalError
-	if errors.As(err, &forbidden) {
-		if arg, name := foreignClass(readable); name != "" {
-			return nil, fmt.Errorf("%w: %s is the class %s, whose code is not in the file in a form that can be read (%w): %s",
-				ErrUnsupported, arg, name, err, wayOut)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	kwargs, ok := v.(*pickle.Dict)
-	if !ok {
-		return nil, fmt.Errorf("policy_kwargs is a %s, a dict was wanted", pickle.TypeName(v))
-	}
-	return kwargs, nil
-}
-
-// foreignClass returns the first argument that is a class which is not known,
-// by the text that stands beside the pickle.
-func foreignClass(readable *pickle.Dict) (arg, name string) {
-	for _, e := range readable.Entries {
-		key, _ := e.Key.(string)
-		text, _ := e.Value.(string)
-		name, ok := strings.CutPrefix(text, "<class '")
-		if !ok || strings.HasPrefix(key, ":") {
-			continue
-		}
-		name, ok = strings.CutSuffix(name, "'>")
-		if dot := strings.LastIndexByte(name, '.'); ok && (dot < 0 || !kwargsGlobals.Allows(pickle.Global{Module: name[:dot], Name: name[dot+1:]})) {
-			return key, printable([]byte(name), 128)
-		}
-	}
-	return "", ""
 }
 
 // notes name what was passed over.

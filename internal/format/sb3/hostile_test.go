@@ -132,6 +132,34 @@ func pickled(p string) map[string]any {
 	return map[string]any{":type:": "<class 'x'>", ":serialized:": base64.StdEncoding.EncodeToString([]byte(p))}
 }
 
+// partial is the pickle of policy_kwargs with a functools.partial of an
+// activation: pickles of its arguments, in order and by name.
+func partial(name, args, kwargs string) string {
+	class := "ctorch.nn.modules.activation\n" + name + "\n"
+	return "(dS'activation_fn'\ncfunctools\npartial\n(" + class + "tR(" + class + args + kwargs + "Ntbs."
+}
+
+// TestAccepts holds what is not refused though it looks strange.
+func TestAccepts(t *testing.T) {
+	f := func(name string, entries map[string]any, activation string) {
+		t.Helper()
+		p, err := changed(t, "ppo_box", entries)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		if p.Activation != activation {
+			t.Errorf("%s: the activation is %s, %s was wanted", name, p.Activation, activation)
+		}
+	}
+	optimizer := pickled("(dS'optimizer_class'\ncmine\nOpt\ns.")
+	optimizer["optimizer_class"] = "<class 'mine.Opt'>"
+	f("an optimizer of the user", map[string]any{"policy_kwargs": optimizer}, "Tanh")
+	f("no arguments", map[string]any{"policy_kwargs": nil}, "Tanh")
+	f("an activation with its argument", map[string]any{"policy_kwargs": pickled(partial("LeakyReLU", ")", "(dS'negative_slope'\nF0.3\nsS'inplace'\nI01\ns"))}, "LeakyReLU(negative_slope=0.3)")
+	f("an activation with arguments in order", map[string]any{"policy_kwargs": pickled(partial("Hardtanh", "(F-2.0\nF3.0\nI01\nt", "(d"))}, "Hardtanh(min_val=-2, max_val=3)")
+}
+
 // TestRefuses holds the reasons for which data is refused.
 func TestRefuses(t *testing.T) {
 	const call = "cos\nsystem\n(S'touch /tmp/pwned-sb3'\ntR."
@@ -159,6 +187,24 @@ func TestRefuses(t *testing.T) {
 		"__module__":   "__main__",
 		"__init__":     "<function Mine.__init__ at 0x7f8beca10ae0>",
 	}}, sb3.ErrUnsupported, "the class __main__.Mine")
+	f("a class without methods", map[string]any{"policy_class": map[string]any{
+		":serialized:": base64.StdEncoding.EncodeToString([]byte("ccloudpickle.cloudpickle\n_make_skeleton_class\n.")),
+		"__module__":   "__main__",
+	}}, sb3.ErrUnsupported, "in the module __main__")
+	argument := func(name, text, p string) map[string]any {
+		d := pickled(p)
+		d[name] = text
+		return map[string]any{"policy_kwargs": d}
+	}
+	const function = "ccloudpickle.cloudpickle\n_make_function\n."
+	f("an activation that is a function", argument("activation_fn", "<function <lambda> at 0x7f8beca10ae0>", function), sb3.ErrUnsupported, "activation_fn is the function <lambda>")
+	f("an activation of the user", argument("activation_fn", "<class 'mine.Act'>", "(dS'activation_fn'\ncmine\nAct\ns."), sb3.ErrUnsupported, "mine.Act")
+	f("a call named as the optimizer", argument("optimizer_class", "<class 'os.system'>", call), pickle.ErrForbiddenGlobal, "os.system")
+	f("an optimizer that is called", argument("optimizer_class", "<class 'os.system'>", "(dS'optimizer_class'\ncos\nsystem\n(S'x'\ntRs."), pickle.ErrForbiddenGlobal, "os.system")
+	f("a space of the user", map[string]any{"observation_space": pickled("cmine\nSpace\n.")}, sb3.ErrUnsupported, "mine.Space")
+	f("an activation without its argument", map[string]any{"policy_kwargs": pickled(partial("Threshold", "(F0.5\nt", "(d"))}, nil, "without its argument value")
+	f("an activation with another argument", map[string]any{"policy_kwargs": pickled(partial("ELU", ")", "(dS'beta'\nF0.5\ns"))}, sb3.ErrUnsupported, "beta")
+	f("an activation with a text", map[string]any{"policy_kwargs": pickled(partial("ELU", "(S'x'\nt", "(d"))}, nil, "a number was wanted")
 	f("no class", map[string]any{"policy_class": nil}, nil, "policy_class is missing")
 	f("a number as the class", map[string]any{"policy_class": pickled("K\x01.")}, nil, "policy_class is a int")
 	f("not base64", map[string]any{"policy_class": map[string]any{":serialized:": "?"}}, nil, "illegal base64")
