@@ -83,7 +83,7 @@ func (c *Calls) located(err error) error {
 	var run *RunError
 	switch {
 	case errors.As(err, &unsupported):
-		return &UnsupportedError{What: unsupported.What + " in " + c.what}
+		return &UnsupportedError{What: unsupported.What + " in " + c.what, mixes: unsupported.mixes}
 	case errors.As(err, &run):
 		return fmt.Errorf("%s: %w", c.what, run.Err)
 	}
