@@ -47,7 +47,7 @@ func decode(data []byte, beside func(name string) ([]byte, error)) (Network, err
 	case torch.IsLegacy(data):
 		return decodeWeights(func() (*torch.File, error) { return torch.Decode(data) })
 	case safetensors.Is(data):
-		return wrap(safetensorsWeights(data))
+		return safetensorsWeights(data)
 	case onnx.Is(data):
 		return decodeONNX(data, beside)
 	case bytes.HasPrefix(data, []byte("version https://git-lfs")):
@@ -110,14 +110,6 @@ func decodeZip(data []byte) (Network, error) {
 	return decodeWeights(func() (*torch.File, error) { return torch.DecodeZip(z) })
 }
 
-// wrap keeps a nil pointer out of the interface.
-func wrap(n *weightsNetwork, err error) (Network, error) {
-	if err != nil {
-		return nil, err
-	}
-	return n, nil
-}
-
 func decodeWeights(read func() (*torch.File, error)) (Network, error) {
 	f, err := read()
 	if errors.Is(err, pickle.ErrForbiddenGlobal) {
@@ -127,7 +119,7 @@ func decodeWeights(read func() (*torch.File, error)) (Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrap(torchWeights(f))
+	return torchWeights(f)
 }
 
 func hexPrefix(data []byte) string { return fmt.Sprintf("% x", data[:min(len(data), 8)]) }

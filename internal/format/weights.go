@@ -17,8 +17,9 @@ type weightsNetwork struct {
 	dict             torch.StateDict
 }
 
-// torchWeights are those of a file of torch.save.
-func torchWeights(f *torch.File) (*weightsNetwork, error) {
+// torchWeights are those of a file of torch.save. One in the layout of a
+// training library computes as that library does.
+func torchWeights(f *torch.File) (Network, error) {
 	dict, err := f.StateDict()
 	if err != nil {
 		return nil, err
@@ -27,10 +28,18 @@ func torchWeights(f *torch.File) (*weightsNetwork, error) {
 	if f.Kind == torch.KindLegacy {
 		producer = "torch before 1.6, or with its old serialization"
 	}
-	return &weightsNetwork{format: "torch weights", producer: producer, dict: dict}, nil
+	w := &weightsNetwork{format: "torch weights", producer: producer, dict: dict}
+	all := f.Tensors()
+	library := architecture.Recognize(all)
+	if library == nil {
+		return w, nil
+	}
+	known := *w
+	known.dict = all
+	return &assembledNetwork{weights: &known, spec: library.Spec, library: library, bare: w}, nil
 }
 
-func safetensorsWeights(data []byte) (*weightsNetwork, error) {
+func safetensorsWeights(data []byte) (Network, error) {
 	f, err := safetensors.Decode(data)
 	if err != nil {
 		return nil, err
@@ -62,16 +71,24 @@ func (n *weightsNetwork) Describe() Description {
 // needs none, and the error says so.
 func WithArchitecture(n Network, s *architecture.Spec) (Network, error) {
 	w, ok := n.(*weightsNetwork)
+	if known, assembled := n.(*assembledNetwork); assembled && known.library != nil {
+		w, ok = known.bare, true
+	}
 	if !ok {
 		return nil, fmt.Errorf("architecture: the file is %s, which says itself how it computes", n.Describe().Format)
 	}
-	return &assembledNetwork{w, s}, nil
+	return &assembledNetwork{weights: w, spec: s}, nil
 }
 
 // assembledNetwork is weights with a spec.
 type assembledNetwork struct {
 	weights *weightsNetwork
 	spec    *architecture.Spec
+
+	// library is whose layout the file has, nil where the card says what is
+	// computed; bare is then the file without it.
+	library *architecture.Library
+	bare    *weightsNetwork
 }
 
 // Lower makes the graph of the spec.
@@ -85,7 +102,12 @@ func (n *assembledNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 // Describe tells what the file and the spec say together.
 func (n *assembledNetwork) Describe() Description {
 	d := Description{Format: n.weights.format, Producer: n.weights.producer, Methods: []string{"forward"}}
+	if n.library != nil {
+		d.Producer = n.library.Name
+		d.Notes = append(d.Notes, n.library.Notes...)
+	}
 	g, err := n.Lower(LowerOptions{})
+	d.Recurrent = err == nil && len(g.States) > 0
 	for i, name := range n.spec.InputNames() {
 		in := InputDescription{Name: name, DType: graph.Float32}
 		switch {

@@ -69,6 +69,11 @@ write_preprocess() {
     write make_preprocess "$out/preprocess"
 }
 
+write_libraries() {
+    environment training ../../training/requirements.txt
+    write make_libraries "$out/libraries"
+}
+
 # Agents hold times, random states and addresses, so that no two runs are alike.
 write_sb3() {
     agents=$here/../../internal/format/sb3/testdata
@@ -89,14 +94,16 @@ modules)
     for version in ${*:-$versions}; do write_modules "$version"; done
     ;;
 preprocess) write_preprocess ;;
+libraries) write_libraries ;;
 sb3) write_sb3 ;;
 all)
     for version in $versions; do write_torch "$version"; done
     write_preprocess
+    write_libraries
     write_sb3
     ;;
 *)
-    echo "usage: run.sh [torch [VERSION...] | modules [VERSION...] | preprocess | sb3]" >&2
+    echo "usage: run.sh [torch [VERSION...] | modules [VERSION...] | preprocess | libraries | sb3]" >&2
     exit 2
     ;;
 esac

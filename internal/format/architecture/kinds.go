@@ -29,6 +29,10 @@ func init() {
 		"prelu":      {keyed: true, apply: (*builder).prelu},
 		"embedding":  {keyed: true, apply: (*builder).embedding},
 
+		"lstm": {keyed: true, apply: (*builder).recurrent},
+		"gru":  {keyed: true, apply: (*builder).recurrent},
+		"rnn":  {keyed: true, apply: (*builder).recurrent},
+
 		"normalize": {apply: (*builder).normalize},
 		"flatten":   {apply: (*builder).flatten},
 		"identity":  {apply: (*builder).identity},
@@ -63,5 +67,5 @@ var (
 	intAttrs   = []string{"axis", "start", "end", "step", "groups", "classes"}
 	intsAttrs  = []string{"axes", "stride", "padding", "dilation", "perm", "shape", "kernel", "size"}
 	floatAttrs = []string{"alpha", "beta", "threshold", "min", "max", "eps", "clip"}
-	textAttrs  = []string{"approximate", "dtype", "mean", "var", "std"}
+	textAttrs  = []string{"approximate", "dtype", "mean", "var", "std", "activation"}
 )

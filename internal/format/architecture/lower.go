@@ -36,13 +36,19 @@ func (s *Spec) InputNames() []string {
 // the shapes; it wraps errors.ErrUnsupported where the network is sound but
 // cannot be served.
 func (s *Spec) Lower(tensors torch.StateDict, o Options) (*graph.Graph, error) {
-	g, err := torchscript.Build("architecture", torchscript.LowerOptions{InputShapes: o.InputShapes}, func(c *torchscript.Calls) error {
+	var memories []memory
+	g, err := torchscript.Build("architecture", torchscript.LowerOptions{InputShapes: o.InputShapes, Rows: o.Rows}, func(c *torchscript.Calls) error {
 		b := builder{c: c, byName: make(map[string]*graph.Tensor, len(tensors)), names: map[string]torchscript.Value{}, tensors: tensors}
 		for _, t := range tensors {
 			b.byName[t.Name] = t.Tensor
 		}
-		return b.build(s)
+		err := b.build(s)
+		memories = b.memories
+		return err
 	})
+	if err == nil && len(memories) > 0 {
+		err = pair(g, memories)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("architecture: %w", err)
 	}
@@ -87,6 +93,8 @@ type builder struct {
 	byName  map[string]*graph.Tensor
 	names   map[string]torchscript.Value
 	current torchscript.Value // the result of the layer before; nil where there are several inputs and none yet
+
+	memories []memory // of the recurrent layers, in their order
 }
 
 func (b *builder) build(s *Spec) error {
@@ -113,6 +121,11 @@ func (b *builder) build(s *Spec) error {
 		}
 	}
 	b.c.At("outputs")
+	defer func() {
+		for _, m := range b.memories { // after all others
+			b.c.Output(m.name+"_out", m.next)
+		}
+	}()
 	if len(s.Outputs) == 0 {
 		b.c.Output("out", b.current)
 		return nil

@@ -71,7 +71,7 @@ func TestParseRefuses(t *testing.T) {
 	f("{layers: [relu], neurons: 3}", `unknown key "neurons"`)
 	f("{inputs: [a]}", "there are no layers")
 	f("[relu, linaer]", `layer 2: unsupported: "linaer" is no operator; there are`)
-	f("[lstm]", "recurrent")
+	f("[lstm]", "lstm has parameters: write {lstm: prefix}")
 	f("[linear]", "linear has parameters: write {linear: prefix}")
 	f("[{linear: {key: a}}]", "the prefix of its parameters was wanted")
 	f("[{linear: a, linear: b}]", "is there twice")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -60,6 +61,30 @@ func (f *File) StateDict() (StateDict, error) {
 		seen[t.Name] = true
 	}
 	return s, nil
+}
+
+// Tensors returns all tensors of the file, each under the whole way to it; those
+// of an optimizer are left out. It is nil where two have one name.
+func (f *File) Tensors() StateDict {
+	v := f.Value
+	if d, ok := v.(*pickle.Dict); ok {
+		parts := &pickle.Dict{}
+		for _, e := range d.Entries {
+			if !strings.Contains(keyName(e.Key), "optimizer") {
+				parts.Entries = append(parts.Entries, e)
+			}
+		}
+		v = parts
+	}
+	s, err := tensors(v)
+	seen := make(map[string]bool, len(s))
+	for _, t := range s {
+		if err != nil || seen[t.Name] {
+			return nil
+		}
+		seen[t.Name] = true
+	}
+	return s
 }
 
 // nested returns the state dict within a checkpoint: the value of a known key
