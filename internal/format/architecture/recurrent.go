@@ -44,17 +44,17 @@ func (b *builder) recurrent(l *Layer) {
 				b.c.Unsupported("a recurrent layer with %s: one that runs backwards or projects what it remembers", other)
 			}
 		}
-		wih, whh := b.parameter(l.Key, "weight_ih"+at), b.parameter(l.Key, "weight_hh"+at)
-		shape, _ := b.c.Shape(whh)
+		wx, wh := b.parameter(l.Key, "weight_ih"+at), b.parameter(l.Key, "weight_hh"+at)
+		shape, _ := b.c.Shape(wh)
 		if len(shape) != 2 || shape[0] != gates*shape[1] {
 			b.c.Errorf("%s is %v, an %s has [%d·hidden,hidden]", join(l.Key, "weight_hh"+at), shape, l.Op, gates)
 		}
 		if x, ok := b.c.Shape(b.current); ok {
-			if w, _ := b.c.Shape(wih); len(w) != 2 || w[1] != x[1] {
+			if w, _ := b.c.Shape(wx); len(w) != 2 || w[1] != x[1] {
 				b.c.Errorf("the value before is %v, %s is %v", x, join(l.Key, "weight_ih"+at), w)
 			}
 		}
-		args := []torchscript.Value{b.current, nil, wih, whh, b.optional(l.Key, "bias_ih"+at), b.optional(l.Key, "bias_hh"+at)}
+		args := []torchscript.Value{b.current, nil, wx, wh, b.optional(l.Key, "bias_ih"+at), b.optional(l.Key, "bias_hh"+at)}
 		h := b.remember("h", shape[1])
 		if cell != "lstm_cell" {
 			args[1] = h
