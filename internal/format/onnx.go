@@ -34,12 +34,16 @@ func (n *onnxNetwork) Describe() Description {
 		Format:      "onnx",
 		Producer:    n.m.Producer,
 		Methods:     []string{"forward"},
-		HasSampling: slices.Contains(n.m.Ops, "RandomNormalLike"),
+		HasSampling: slices.ContainsFunc(n.m.Ops, func(op string) bool { return op == "RandomNormalLike" || op == "RandomNormal" }),
+		Recurrent:   len(n.m.States()) > 0,
 		Layers:      n.m.Ops,
 		Notes:       []string{fmt.Sprintf("The operators are those of set %d.", n.m.Opset)},
 	}
 	for _, in := range n.m.Inputs {
 		d.Inputs = append(d.Inputs, InputDescription{in.Name, in.DType, in.Shape})
+	}
+	for _, s := range n.m.States() {
+		d.Notes = append(d.Notes, fmt.Sprintf("The input %s and the output %s carry the state of the network from step to step.", s.Input, s.Output))
 	}
 	tensors := make([]torch.NamedTensor, 0, len(n.m.Tensors))
 	for _, t := range n.m.Tensors {

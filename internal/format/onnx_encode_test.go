@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format"
@@ -96,27 +97,42 @@ func encodes(g *graph.Graph) error {
 		return err
 	}
 	args := make([]*graph.Tensor, len(g.Inputs))
+	byName := map[string]*graph.Tensor{}
 	for i, in := range g.Inputs {
 		args[i] = sample(in, rows, i)
+		byName[in.Name] = args[i]
+	}
+	if len(back.States) != len(g.States) {
+		return fmt.Errorf("%d states of %d", len(back.States), len(g.States))
 	}
 	noise := graph.Noise{Seed: 5, Step: 9}
 	want, err := graph.Evaluate(g, rows, args, noise)
 	if err != nil {
 		return err
 	}
-	for _, in := range back.Inputs[len(g.Inputs):] {
-		var stream int
-		if _, err := fmt.Sscanf(in.Name, "noise_%d", &stream); err != nil {
-			return fmt.Errorf("a new input %s", in.Name)
+	var backArgs []*graph.Tensor // states are the last of them
+	for _, in := range back.Inputs {
+		x, ok := byName[in.Name]
+		if !ok {
+			var stream int
+			if _, err := fmt.Sscanf(in.Name, "noise_%d", &stream); err != nil {
+				return fmt.Errorf("a new input %s", in.Name)
+			}
+			x = draws(in, rows, stream, noise)
 		}
-		args = append(args, draws(in, rows, stream, noise))
+		backArgs = append(backArgs, x)
 	}
-	got, err := graph.Evaluate(back, rows, args, graph.Noise{})
+	got, err := graph.Evaluate(back, rows, backArgs, graph.Noise{})
 	if err != nil {
 		return err
 	}
-	for i, o := range g.Outputs {
-		if err := agree(got[i], want[i]); err != nil {
+	names := onnx.OutputNames(g)
+	for k, o := range back.Outputs {
+		i := slices.Index(names, o.Name)
+		if i < 0 {
+			return fmt.Errorf("a new output %s", o.Name)
+		}
+		if err := agree(got[k], want[i]); err != nil {
 			return fmt.Errorf("output %s: %w", o.Name, err)
 		}
 	}

@@ -22,7 +22,9 @@ import (
 // The maxima of a file.
 const (
 	maxBytes      = 1 << 31 // of a message, as protocol buffers have it
-	maxDepth      = 16
+	maxDepth      = 64      // messages inside each other
+	maxBodies     = 12      // graphs inside each other
+	maxFunctions  = 4096
 	maxName       = 4096 // bytes
 	maxNodes      = graph.MaxNodes
 	maxTensors    = 100_000
@@ -47,10 +49,13 @@ type Model struct {
 	Inputs   []Input
 	Outputs  []string
 	Tensors  []NamedTensor // the initializers, in the order of the file
-	Ops      []string      // of the nodes, in their order
+	Ops      []string      // of the nodes in their order, those of graphs inside too
 
-	nodes   []node
-	tensors map[string]*graph.Tensor
+	body      *body
+	functions map[string]*function
+	opsets    map[string]int64 // by domain
+	metadata  map[string]string
+	states    []statePair
 }
 
 // NamedTensor is an initializer.
@@ -67,24 +72,46 @@ type Input struct {
 	// open, and graph.Batch in more than one place where it leaves more open;
 	// it is nil where the file has none.
 	Shape []int
+
+	dims []string // the names of open dimensions, in their places
 }
 
-// node is one node of the model.
+// body is a graph of the file: the model's, or one in an attribute.
+type body struct {
+	name    string
+	inputs  []Input
+	outputs []Input
+	tensors []NamedTensor
+	nodes   []node
+}
+
+// function is an operator that the file brings along, made of others.
+type function struct {
+	in, out  []string
+	defaults map[string]attribute
+	body     *body
+	opset    int64 // of the operators of ONNX itself, 0 for that of the model
+}
+
+// node is one node of a graph.
 type node struct {
 	name, op, domain string
 	in, out          []string
 	attrs            map[string]attribute
 }
 
-// attribute is an attribute of a node. Graphs and strings in lists are not
-// kept: the operators that have them are refused.
+// attribute is an attribute of a node. What no operator that is read has is
+// not kept.
 type attribute struct {
-	f      float64
-	i      int64
-	s      string
-	t      *graph.Tensor
-	ints   []int64
-	floats []float64
+	f       float64
+	i       int64
+	s       string
+	t       *graph.Tensor
+	g       *body
+	ints    []int64
+	floats  []float64
+	strings []string
+	ref     string // the attribute of the function that it stands for
 }
 
 // Is reports whether data begins as a ModelProto does: its first field is the
@@ -127,8 +154,7 @@ func (d *decoder) model(data []byte) (*Model, error) {
 	if len(data) > maxBytes {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrLimit, len(data), maxBytes)
 	}
-	m := &Model{tensors: map[string]*graph.Tensor{}}
-	graphs := 0
+	m := &Model{functions: map[string]*function{}, opsets: map[string]int64{}, metadata: map[string]string{}}
 	mess := message{data: data}
 	for {
 		f, ok, err := mess.next()
@@ -140,38 +166,51 @@ func (d *decoder) model(data []byte) (*Model, error) {
 			break
 		}
 		d.at = f.base
-		switch f.number {
-		case 1:
-			m.IR, err = f.int()
-		case 2, 3:
-			var s string
-			s, err = f.text()
-			m.Producer = strings.TrimSpace(m.Producer + " " + s)
-		case 7:
-			if graphs++; graphs > 1 {
-				return nil, errors.New("there are two graphs")
-			}
-			var b []byte
-			if b, err = f.bytes(); err == nil {
-				err = d.graph(m, b, f.base)
-			}
-		case 8:
-			var b []byte
-			if b, err = f.bytes(); err == nil {
-				err = d.opset(m, b, f.base)
-			}
-		}
-		if err != nil {
+		if err := d.modelField(m, f); err != nil {
 			return nil, err
 		}
 	}
-	if graphs == 0 {
+	if m.body == nil {
 		return nil, errors.New("there is no graph: the file is no ONNX model, or it is cut off")
 	}
+	m.Opset = m.opsets[""]
+	m.Tensors = m.body.tensors
 	return m, nil
 }
 
-func (d *decoder) opset(m *Model, data []byte, base int) error {
+func (d *decoder) modelField(m *Model, f field) (err error) {
+	var b []byte
+	switch f.number {
+	case 7, 8, 14, 25:
+		if b, err = f.bytes(); err != nil {
+			return err
+		}
+	}
+	switch f.number {
+	case 1:
+		m.IR, err = f.int()
+	case 2, 3:
+		var s string
+		s, err = f.text()
+		m.Producer = strings.TrimSpace(m.Producer + " " + s)
+	case 7:
+		if m.body != nil {
+			return errors.New("there are two graphs")
+		}
+		m.body = &body{}
+		err = d.graph(m.body, "graph", b, f.base)
+	case 8:
+		err = d.opset(m.opsets, b, f.base)
+	case 14:
+		err = d.pair(m.metadata, b, f.base)
+	case 25:
+		err = d.function(m, b, f.base)
+	}
+	return err
+}
+
+// opset reads an operator set. ONNX itself has two names.
+func (d *decoder) opset(to map[string]int64, data []byte, base int) error {
 	domain, version := "", int64(0)
 	err := d.each("opset_import", data, base, func(f field) (err error) {
 		switch f.number {
@@ -182,143 +221,30 @@ func (d *decoder) opset(m *Model, data []byte, base int) error {
 		}
 		return err
 	})
-	if err == nil && (domain == "" || domain == "ai.onnx") {
-		m.Opset = version
+	if domain == "ai.onnx" {
+		domain = ""
 	}
+	to[domain] = version
 	return err
 }
 
-func (d *decoder) graph(m *Model, data []byte, base int) error {
-	return d.each("graph", data, base, func(f field) error {
-		switch f.number {
-		case 1, 5, 11, 12, 15:
-		default:
-			return nil
-		}
-		b, err := f.bytes()
-		if err != nil {
-			return err
-		}
+// pair reads a key and a value, of which only those of this program matter.
+func (d *decoder) pair(to map[string]string, data []byte, base int) error {
+	var key string
+	var value []byte
+	err := d.each("metadata_props", data, base, func(f field) (err error) {
 		switch f.number {
 		case 1:
-			err = d.node(m, b, f.base)
-		case 5:
-			err = d.initializer(m, b, f.base)
-		case 15:
-			err = unsupportedf("sparse initializers")
-		default:
-			err = d.port(m, b, f.base, f.number == 11)
-		}
-		return err
-	})
-}
-
-func (d *decoder) initializer(m *Model, data []byte, base int) error {
-	if len(m.Tensors) >= maxTensors {
-		return fmt.Errorf("%w: more than %d initializers", ErrLimit, maxTensors)
-	}
-	name, t, err := d.tensor("initializer["+strconv.Itoa(len(m.Tensors))+"]", "initializer", data, base)
-	if err != nil {
-		return err
-	}
-	if _, twice := m.tensors[name]; twice || name == "" {
-		return fmt.Errorf("the initializer %.80q is without a name or there twice", name)
-	}
-	m.tensors[name] = t
-	m.Tensors = append(m.Tensors, NamedTensor{name, t})
-	return nil
-}
-
-func (d *decoder) node(m *Model, data []byte, base int) error {
-	if len(m.nodes) >= maxNodes {
-		return fmt.Errorf("%w: more than %d nodes", ErrLimit, maxNodes)
-	}
-	n := node{attrs: map[string]attribute{}}
-	count := 0
-	err := d.each("node["+strconv.Itoa(len(m.nodes))+"]", data, base, func(f field) (err error) {
-		switch f.number {
-		case 1, 2:
-			to := &n.in
-			if f.number == 2 {
-				to = &n.out
-			}
-			if len(*to) >= maxOperands {
-				return fmt.Errorf("%w: more than %d operands", ErrLimit, maxOperands)
-			}
-			var s string
-			s, err = f.text()
-			*to = append(*to, s)
-		case 3:
-			n.name, err = f.text()
-		case 4:
-			n.op, err = f.text()
-		case 5:
-			var b []byte
-			if count++; count > maxAttributes {
-				return fmt.Errorf("%w: more than %d attributes", ErrLimit, maxAttributes)
-			}
-			if b, err = f.bytes(); err == nil {
-				err = d.attribute(n.attrs, b, f.base)
-			}
-		case 7:
-			n.domain, err = f.text()
-		}
-		return err
-	})
-	if n.domain == "ai.onnx" {
-		n.domain = ""
-	}
-	m.nodes = append(m.nodes, n)
-	op := n.op
-	if n.domain != "" {
-		op = n.domain + "." + op
-	}
-	m.Ops = append(m.Ops, op)
-	return err
-}
-
-func (d *decoder) attribute(to map[string]attribute, data []byte, base int) error {
-	var a attribute
-	var name string
-	err := d.each("attribute["+strconv.Itoa(len(to))+"]", data, base, func(f field) (err error) {
-		switch f.number {
-		case 1:
-			if name, err = f.text(); err == nil {
-				d.label("attribute[" + quoted(name) + "]")
-			}
+			key, err = f.text()
 		case 2:
-			a.f, err = f.float()
-		case 3:
-			a.i, err = f.int()
-		case 4:
-			a.s, err = f.text()
-		case 5:
-			var b []byte
-			if b, err = f.bytes(); err == nil {
-				_, a.t, err = d.tensor("t", "t", b, f.base)
-			}
-		case 7:
-			var b []byte
-			b, err = f.fixed(nil, wire32)
-			if len(a.floats)+len(b)/4 > maxNumbers {
-				return fmt.Errorf("%w: more than %d numbers", ErrLimit, maxNumbers)
-			}
-			for i := 0; i+4 <= len(b); i += 4 {
-				a.floats = append(a.floats, float64(float32At(b[i:])))
-			}
-		case 8:
-			a.ints, err = f.ints(a.ints, maxNumbers)
+			value, err = f.bytes()
 		}
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil && key == metaStates {
+		to[key] = string(value)
 	}
-	if _, twice := to[name]; twice || name == "" {
-		return fmt.Errorf("the attribute %.80q is without a name or there twice", name)
-	}
-	to[name] = a
-	return nil
+	return err
 }
 
 func quoted(s string) string {
@@ -336,57 +262,6 @@ func (e *unsupportedError) Is(target error) bool { return target == errors.ErrUn
 
 func unsupportedf(format string, args ...any) error {
 	return &unsupportedError{fmt.Sprintf(format, args...)}
-}
-
-// check holds the model to static single assignment: every value is made once
-// and before it is used, which a cycle is not.
-func (d *decoder) check(m *Model) error {
-	switch {
-	case m.Opset == 0:
-		return errors.New("the operator set is not named")
-	case m.Opset < minOpset || m.Opset > maxOpset:
-		return unsupportedf("operator set %d, %d to %d are read", m.Opset, minOpset, maxOpset)
-	case len(m.Outputs) == 0:
-		return errors.New("the graph has no outputs")
-	}
-	known := map[string]bool{}
-	for _, t := range m.Tensors {
-		known[t.Name] = true
-	}
-	inputs := m.Inputs[:0]
-	seen := map[string]bool{}
-	for _, in := range m.Inputs {
-		if seen[in.Name] {
-			return fmt.Errorf("the input %.80q is there twice", in.Name)
-		}
-		seen[in.Name] = true
-		if !known[in.Name] { // before IR 4, initializers are inputs too
-			inputs = append(inputs, in)
-		}
-		known[in.Name] = true
-	}
-	m.Inputs = inputs
-	for i, n := range m.nodes {
-		for _, in := range n.in {
-			if in != "" && !known[in] {
-				d.path = []string{"graph", "node[" + strconv.Itoa(i) + "]"}
-				return fmt.Errorf("%s takes %s, which nothing before it makes: the nodes are out of order or make a cycle", short(n.op), quoted(in))
-			}
-		}
-		for _, out := range n.out {
-			if out != "" && known[out] {
-				d.path = []string{"graph", "node[" + strconv.Itoa(i) + "]"}
-				return fmt.Errorf("the value %s is made twice", quoted(out))
-			}
-			known[out] = true
-		}
-	}
-	for _, out := range m.Outputs {
-		if !known[out] {
-			return fmt.Errorf("the output %s is made by no node", quoted(out))
-		}
-	}
-	return nil
 }
 
 func short(s string) string {

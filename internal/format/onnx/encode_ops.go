@@ -219,11 +219,11 @@ func encodeFloorDiv(e *encoder, n *graph.Node) string {
 
 // encodeFunctions are functions of one operand.
 var encodeFunctions = map[graph.Op]encodeFunc{
-	graph.OpExp: function("Exp"), graph.OpLog: function("Log"), graph.OpSqrt: function("Sqrt"), graph.OpReciprocal: function("Reciprocal"),
-	graph.OpSin: function("Sin"), graph.OpCos: function("Cos"), graph.OpTanh: function("Tanh"), graph.OpSigmoid: function("Sigmoid"),
-	graph.OpTan: function32("Tan"), graph.OpAsin: function32("Asin"), graph.OpAcos: function32("Acos"), graph.OpAtan: function32("Atan"),
-	graph.OpSinh: function32("Sinh"), graph.OpCosh: function32("Cosh"), graph.OpAsinh: function32("Asinh"), graph.OpAcosh: function32("Acosh"),
-	graph.OpAtanh: function32("Atanh"), graph.OpErf: function32("Erf"),
+	graph.OpExp: floating("Exp"), graph.OpLog: floating("Log"), graph.OpSqrt: floating("Sqrt"), graph.OpReciprocal: floating("Reciprocal"),
+	graph.OpSin: floating("Sin"), graph.OpCos: floating("Cos"), graph.OpTanh: floating("Tanh"), graph.OpSigmoid: floating("Sigmoid"),
+	graph.OpTan: floating32("Tan"), graph.OpAsin: floating32("Asin"), graph.OpAcos: floating32("Acos"), graph.OpAtan: floating32("Atan"),
+	graph.OpSinh: floating32("Sinh"), graph.OpCosh: floating32("Cosh"), graph.OpAsinh: floating32("Asinh"), graph.OpAcosh: floating32("Acosh"),
+	graph.OpAtanh: floating32("Atanh"), graph.OpErf: floating32("Erf"),
 	graph.OpRsqrt: single(func(e *encoder, n *graph.Node) string {
 		dt := wide(n.Out[0].DType)
 		return e.result(n, e.node("Reciprocal", nil, e.node("Sqrt", nil, e.operand(n, 0, dt))), dt)
@@ -250,16 +250,16 @@ var encodeFunctions = map[graph.Op]encodeFunc{
 	}),
 }
 
-// function is a function whose result is floating point.
-func function(op string) encodeFunc {
+// floating is a function whose result is floating point.
+func floating(op string) encodeFunc {
 	return single(func(e *encoder, n *graph.Node) string {
 		dt := wide(n.Out[0].DType)
 		return e.result(n, e.node(op, nil, e.operand(n, 0, dt)), dt)
 	})
 }
 
-// function32 is a function that ONNX Runtime has in single precision only.
-func function32(op string) encodeFunc {
+// floating32 is a function that ONNX Runtime has in single precision only.
+func floating32(op string) encodeFunc {
 	return single(func(e *encoder, n *graph.Node) string {
 		return e.result(n, e.node(op, nil, e.operand(n, 0, graph.Float32)), graph.Float32)
 	})

@@ -76,7 +76,7 @@ func softmax(op graph.Op) lowerFunc {
 		x := l.x(0)
 		shape := l.shape(x)
 		rank := len(shape)
-		if l.m.Opset >= 13 {
+		if l.opset >= 13 {
 			return one(l.op(op, graph.Attrs{"axis": l.axisOf(l.attrInt("axis", -1), rank)}, x))
 		}
 		axis := l.axisOf(l.attrInt("axis", 1), rank)

@@ -46,7 +46,7 @@ func rmsNorm(l *lowering) []torchscript.Value {
 
 func groupNorm(l *lowering) []torchscript.Value {
 	x := l.x(0)
-	if shape := l.shape(x); len(shape) < 2 || l.m.Opset < 21 && !l.shape(l.x(1)).Equal(shape[1:2]) {
+	if shape := l.shape(x); len(shape) < 2 || l.opset < 21 && !l.shape(l.x(1)).Equal(shape[1:2]) {
 		l.c.Unsupported("a scale for each group in place of each channel")
 	}
 	return one(l.call("group_norm", x, int64(l.attrInt("num_groups", 0)), l.x(1), l.x(2), l.attrFloat("epsilon", 1e-5), false))

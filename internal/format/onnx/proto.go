@@ -127,6 +127,9 @@ type decoder struct {
 	external func(name string) ([]byte, error)
 	files    map[string][]byte
 	held     int // bytes of tensors
+	depth    int // of graphs
+	nodes    int
+	tensors  int // initializers
 }
 
 // each calls f for each field of a message that the file holds at a place.

@@ -257,56 +257,45 @@ func integerRange(dt graph.DType) (least, most int64) {
 	return -1 << (bits - 1), 1<<(bits-1) - 1
 }
 
-// port reads a ValueInfoProto: an input or an output of the graph.
-func (d *decoder) port(m *Model, data []byte, base int, input bool) error {
-	place, count := "output", len(m.Outputs)
-	if input {
-		place, count = "input", len(m.Inputs)
-	}
-	if count >= maxPorts+maxTensors {
-		return fmt.Errorf("%w: more than %d of them", ErrLimit, maxPorts)
+// port reads a ValueInfoProto: an input or an output of a graph.
+func (d *decoder) port(list []Input, place string, data []byte, base int) ([]Input, error) {
+	if len(list) >= maxPorts+maxTensors {
+		return nil, fmt.Errorf("%w: more than %d of them", ErrLimit, maxPorts)
 	}
 	var in Input
-	err := d.each(place+"["+strconv.Itoa(count)+"]", data, base, func(f field) (err error) {
+	err := d.each(place+"["+strconv.Itoa(len(list))+"]", data, base, func(f field) (err error) {
 		switch f.number {
 		case 1:
 			in.Name, err = f.text()
 		case 2:
-			if !input {
-				return nil
-			}
 			return d.each("type", f.b, f.base, func(f field) error {
 				if f.number != 1 {
-					if f.number == 6 { // denotation
+					if f.number == 6 || place == "output" { // denotation
 						return nil
 					}
 					return unsupportedf("an input that is not a tensor")
 				}
-				return d.tensorType(&in, f)
+				return d.tensorType(&in, place, f)
 			})
 		}
 		return err
 	})
-	switch {
-	case err != nil:
-		return err
-	case in.Name == "":
-		return errors.New("an input or output without a name")
-	case input:
-		m.Inputs = append(m.Inputs, in)
-	default:
-		m.Outputs = append(m.Outputs, in.Name)
+	if err == nil && in.Name == "" {
+		err = errors.New("an input or output without a name")
 	}
-	return nil
+	return append(list, in), err
 }
 
-func (d *decoder) tensorType(in *Input, f field) error {
+func (d *decoder) tensorType(in *Input, place string, f field) error {
 	return d.each("tensor_type", f.b, f.base, func(f field) error {
 		switch f.number {
 		case 1:
 			n, err := f.int()
 			if err == nil {
 				in.DType, err = dtypeOf(n)
+			}
+			if place == "output" && errors.Is(err, errors.ErrUnsupported) {
+				return nil // whether something makes it is seen later
 			}
 			return err
 		case 2:
@@ -318,16 +307,19 @@ func (d *decoder) tensorType(in *Input, f field) error {
 				if len(in.Shape) >= graph.MaxRank {
 					return fmt.Errorf("%w: more than %d dimensions", ErrLimit, graph.MaxRank)
 				}
-				dim := int64(graph.Batch)
+				dim, name := int64(graph.Batch), ""
 				err := d.each("dim", f.b, f.base, func(f field) (err error) {
-					if f.number != 1 {
-						return nil
-					}
-					if dim, err = f.int(); err == nil && dim <= 0 {
-						dim = graph.Batch
+					switch f.number {
+					case 1:
+						if dim, err = f.int(); err == nil && dim <= 0 {
+							dim = graph.Batch
+						}
+					case 2:
+						name, err = f.text()
 					}
 					return err
 				})
+				in.dims = append(in.dims, name)
 				if dim > graph.MaxRowElements {
 					return fmt.Errorf("%w: a dimension of %d", ErrLimit, dim)
 				}
