@@ -15,11 +15,11 @@ package artifact
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 )
 
 // CardName is the name of the file that describes an artifact.
@@ -34,14 +34,16 @@ const (
 	RoleModel        Role = "model"
 	RolePreprocessor Role = "preprocessor"
 	RoleVecNormalize Role = "vecnormalize"
-	RoleModelData    Role = "model data" // <model>.data: tensors that ONNX keeps beside the model
-	RoleOther        Role = "other"      // named in artifact_hashes, verified, not used
+	RoleModelData    Role = "model data"   // tensors that ONNX keeps beside the model
+	RoleModelMember  Role = "model member" // a file of a model zip that was unzipped
+	RoleTraining     Role = "training"     // config.yml and args.yml of RL Zoo
+	RoleOther        Role = "other"        // named in artifact_hashes, verified, not used
 )
 
 // Member is one file of an artifact.
 type Member struct {
 	Role   Role
-	Name   string // plain file name inside the artifact
+	Name   string // inside the artifact; in slashes where the file lies in a folder of it
 	Size   int64
 	SHA256 string // lower-case hex of the bytes that were read
 	Hashed bool   // whether the card gives this digest
@@ -88,7 +90,7 @@ func (l Limits) withDefaults() Limits {
 }
 
 // Artifact is one opened and verified artifact. It does not change after it
-// was opened and holds no open file.
+// was opened, but for Beside, and holds no open file.
 type Artifact struct {
 	// Dir is the name the artifact was opened under: a folder, or a single
 	// file.
@@ -101,14 +103,29 @@ type Artifact struct {
 	// Notes are full sentences for the operator: what is unusual but no
 	// reason to refuse.
 	Notes []string
+	// Training is what RL Zoo wrote down of the training beside a model of
+	// stable-baselines3, nil where there is nothing.
+	Training *Training
 
-	data map[Role][]byte
+	data map[string][]byte // by the name of the member
+
+	unzipped string // folder of the unzipped model, "." for the artifact itself, or ""
+
+	// What Beside needs.
+	modelDir      string
+	reopen        reopener
+	hashes        map[string]Hash
+	requireHashes bool
+	besides       map[string][]byte
+	besideLeft    int64
 }
 
 // Open opens the artifact in the folder name of fsys ("." for its root). A
 // folder that has problems gives an *Error that lists all of them.
 func Open(fsys fs.FS, name string, l Limits) (*Artifact, error) {
-	a, problems := open(fsys, name, l.withDefaults())
+	o := newOpener(fsys, name, l)
+	o.a.reopen = func() (fs.FS, io.Closer, error) { return fsys, nil, nil }
+	a, problems := o.open()
 	if len(problems) > 0 {
 		return nil, &Error{Dir: name, Problems: problems}
 	}
@@ -116,9 +133,12 @@ func Open(fsys fs.FS, name string, l Limits) (*Artifact, error) {
 }
 
 // OpenFile opens the single model file name of fsys as an artifact without a
-// card.
+// card. Beside a zip of stable-baselines3, its statistics and what RL Zoo wrote
+// of the training are looked for.
 func OpenFile(fsys fs.FS, name string, l Limits) (*Artifact, error) {
-	a, problems := openFile(fsys, name, l.withDefaults())
+	o := newOpener(fsys, path.Dir(name), l)
+	o.a.reopen = func() (fs.FS, io.Closer, error) { return fsys, nil, nil }
+	a, problems := o.openFile(path.Base(name))
 	if len(problems) > 0 {
 		return nil, &Error{Dir: name, Problems: problems}
 	}
@@ -126,9 +146,23 @@ func OpenFile(fsys fs.FS, name string, l Limits) (*Artifact, error) {
 }
 
 // OpenPath opens the folder or single file at an operating system path. Links
-// inside a folder are followed only as long as they stay inside it.
+// inside a folder are followed only as long as they stay inside it. A model zip
+// that was unzipped is opened as the zip in its place.
 func OpenPath(name string, l Limits) (*Artifact, error) {
-	a, problems := openPath(name, l.withDefaults())
+	return OpenPathWith(name, Files{}, l)
+}
+
+// Files are paths of the operating system of files that lie elsewhere and take
+// the place of those of an artifact. An empty one changes nothing.
+type Files struct {
+	Preprocessor string
+	VecNormalize string
+}
+
+// OpenPathWith is OpenPath with files that were chosen by the operator. Where
+// there are any, no other preprocessor or statistics are used.
+func OpenPathWith(name string, f Files, l Limits) (*Artifact, error) {
+	a, problems := openPath(name, f, l)
 	if len(problems) > 0 {
 		return nil, &Error{Dir: name, Problems: problems}
 	}
@@ -136,27 +170,10 @@ func OpenPath(name string, l Limits) (*Artifact, error) {
 }
 
 // openPath returns either an artifact or at least one problem.
-func openPath(name string, l Limits) (*Artifact, []Problem) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, []Problem{pathProblem(name, err)}
-	}
-	dir, file := name, ""
-	switch {
-	case info.IsDir():
-	case info.Mode().IsRegular():
-		// The root is the folder of what the path leads to, so that a path
-		// given by the operator may itself be a link.
-		full, err := filepath.EvalSymlinks(name)
-		if err != nil {
-			return nil, []Problem{pathProblem(name, err)}
-		}
-		dir, file = filepath.Split(full)
-		if dir == "" {
-			dir = "."
-		}
-	default:
-		return nil, []Problem{{File: filepath.Base(name), Err: notRegular(info.Mode())}}
+func openPath(name string, files Files, l Limits) (*Artifact, []Problem) {
+	dir, file, problem := splitPath(name)
+	if problem != nil {
+		return nil, []Problem{*problem}
 	}
 	root, err := OpenRoot(dir)
 	if err != nil {
@@ -164,22 +181,56 @@ func openPath(name string, l Limits) (*Artifact, []Problem) {
 	}
 	defer root.Close() //nolint:errcheck // A read-only folder handle has nothing to lose.
 
+	o := newOpener(root, ".", l)
+	o.files = files
+	o.a.reopen = func() (fs.FS, io.Closer, error) {
+		root, err := OpenRoot(dir)
+		return root, root, err
+	}
+	if abs, err := filepath.Abs(name); err == nil {
+		o.called = NameFromPath(filepath.ToSlash(abs))
+	}
 	var a *Artifact
 	var problems []Problem
 	if file != "" {
-		a, problems = openFile(root, file, l)
+		a, problems = o.openFile(file)
 	} else {
-		a, problems = open(root, ".", l)
+		a, problems = o.open()
 	}
 	if a != nil {
 		a.Dir = name
-		if !a.Card.Present && file == "" {
-			if abs, err := filepath.Abs(name); err == nil {
-				a.Card.ModelName = NameFromPath(filepath.ToSlash(abs))
-			}
-		}
 	}
 	return a, problems
+}
+
+// splitPath returns the folder to open and the name in it of what a path
+// means: "" for the folder itself, or a file or unzipped model in it.
+func splitPath(name string) (dir, file string, problem *Problem) {
+	info, err := os.Stat(name)
+	if err != nil {
+		p := pathProblem(name, err)
+		return "", "", &p
+	}
+	switch {
+	case info.Mode().IsRegular():
+	case !info.IsDir():
+		return "", "", &Problem{File: filepath.Base(name), Err: notRegular(info.Mode())}
+	case !IsUnzipped(os.DirFS(name), "."):
+		return name, "", nil
+	}
+	// The root is the folder of what the path leads to, so that a path given
+	// by the operator may itself be a link. A file in the cache of the Hugging
+	// Face hub is a link too, whose name and neighbours are those of the link.
+	full, err := filepath.Abs(name)
+	if err == nil && !inHubCache(filepath.Dir(full)) {
+		full, err = filepath.EvalSymlinks(full)
+	}
+	if err != nil {
+		p := pathProblem(name, err)
+		return "", "", &p
+	}
+	dir, file = filepath.Split(full)
+	return dir, file, nil
 }
 
 // pathProblem says what went wrong with a path that the operator gave.
@@ -200,20 +251,12 @@ func pathProblem(name string, err error) Problem {
 // Read returns the bytes of the member with the role: exactly those whose
 // SHA-256 stands in Members. The caller must not change them.
 func (a *Artifact) Read(role Role) ([]byte, error) {
-	data, ok := a.data[role]
-	if !ok {
-		return nil, fmt.Errorf("%w: the artifact has no %s", ErrMissing, role)
+	if m := a.Member(role); m != nil {
+		if data, ok := a.data[m.Name]; ok {
+			return data, nil
+		}
 	}
-	return data, nil
-}
-
-// Beside returns the bytes of the file that holds tensors of the model, if
-// that is its name. No other file of the folder can be had by its name.
-func (a *Artifact) Beside(name string) ([]byte, error) {
-	if m := a.Member(RoleModelData); m != nil && m.Name == name {
-		return a.Read(RoleModelData)
-	}
-	return nil, fmt.Errorf("%w: the artifact has no file %s beside the model", ErrMissing, quote(name))
+	return nil, fmt.Errorf("%w: the artifact has no %s", ErrMissing, role)
 }
 
 // Member returns the member with the role, or nil. It must not be changed.
@@ -228,36 +271,8 @@ func (a *Artifact) Member(role Role) *Member {
 
 // Release lets go of the bytes that Read returns, once a policy was built
 // from them. Card, Members and Notes stay.
-func (a *Artifact) Release() { a.data = nil }
+func (a *Artifact) Release() { a.data, a.besides, a.reopen = nil, nil, nil }
 
 // Digest identifies the content of the artifact: the SHA-256 of the names and
 // digests of all its members, as lower-case hex.
 func (a *Artifact) Digest() string { return digestOf(a.Members) }
-
-// NameFromPath makes a plain model name of the last part of a slash path.
-func NameFromPath(p string) string {
-	base := path.Base(path.Clean(p))
-	if ext := path.Ext(base); isModelExtension(ext) {
-		base = strings.TrimSuffix(base, ext)
-	}
-	var b strings.Builder
-	for _, r := range base {
-		if b.Len() >= maxNameBytes {
-			break
-		}
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			b.WriteRune(r)
-		case b.Len() > 0 && r == '.' && strings.HasSuffix(b.String(), "."):
-		case b.Len() > 0:
-			if r != '.' && r != '_' {
-				r = '-'
-			}
-			b.WriteRune(r)
-		}
-	}
-	if b.Len() == 0 {
-		return "policy"
-	}
-	return b.String()
-}

@@ -245,7 +245,7 @@ func TestOpenRefusesWhatIsAmbiguous(t *testing.T) {
 	l := artifact.Limits{}
 	refused(t, folder(t, map[string]string{"model_card.yaml": minimal, "policy.zip": "x", "model.onnx": "x"}), l, artifact.ErrAmbiguous, "model_filename")
 	refused(t, folder(t, map[string]string{"a.pt": "x", "b.pt": "x"}), l, artifact.ErrAmbiguous, "a.pt", "b.pt")
-	refused(t, folder(t, map[string]string{"model_card.yaml": minimal, "model.pt": "x", "preprocessor.pkl": "x", "preprocessor.joblib": "x"}), l, artifact.ErrAmbiguous, "preprocessor_filename")
+	refused(t, folder(t, map[string]string{"model_card.yaml": minimal, "model.pt": "x", "preprocessor.pkl": "x", "preprocessor.joblib": "y"}), l, artifact.ErrAmbiguous, "preprocessor_filename")
 }
 
 // TestOpenRefusesWhatIsNoFile puts everything in the place of the model that

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -15,8 +16,12 @@ import (
 // Root is a folder of the operating system as a file system that cannot be
 // left: neither by name nor by link. Opening never blocks, whatever the name
 // leads to.
+//
+// The cache of the Hugging Face hub keeps what a snapshot's links lead to beside
+// the snapshots. The links of such a folder may lead there, and nowhere else.
 type Root struct {
-	root *os.Root
+	root   *os.Root
+	prefix string // in the root, in slashes, "." for the root itself
 }
 
 // OpenRoot opens the folder at an operating system path.
@@ -29,19 +34,40 @@ func OpenRoot(dir string) (*Root, error) {
 	if !info.IsDir() {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a folder")}
 	}
-	root, err := os.OpenRoot(dir)
+	outer, prefix := dir, "."
+	if full, err := filepath.Abs(dir); err == nil && inHubCache(full) {
+		outer = filepath.Dir(filepath.Dir(full))
+		prefix = "snapshots/" + filepath.Base(full)
+	}
+	root, err := os.OpenRoot(outer)
 	if err != nil {
 		return nil, err
 	}
-	return &Root{root: root}, nil
+	return &Root{root, prefix}, nil
 }
+
+// inHubCache reports whether a folder is a snapshot in the cache of the
+// Hugging Face hub: models--<owner>--<name>/snapshots/<revision>, with the
+// files themselves in models--<owner>--<name>/blobs.
+func inHubCache(dir string) bool {
+	snapshots := filepath.Dir(dir)
+	repo := filepath.Dir(snapshots)
+	if filepath.Base(snapshots) != "snapshots" || !strings.HasPrefix(filepath.Base(repo), "models--") {
+		return false
+	}
+	info, err := os.Lstat(filepath.Join(repo, "blobs"))
+	return err == nil && info.IsDir()
+}
+
+// at is a name below the prefix, which is valid and cannot leave it.
+func (r *Root) at(name string) string { return path.Join(r.prefix, name) }
 
 // Open implements fs.FS.
 func (r *Root) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
-	return r.root.OpenFile(name, os.O_RDONLY|openNonblock, 0)
+	return r.root.OpenFile(r.at(name), os.O_RDONLY|openNonblock, 0)
 }
 
 // Stat implements fs.StatFS without opening the file.
@@ -49,7 +75,7 @@ func (r *Root) Stat(name string) (fs.FileInfo, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrInvalid}
 	}
-	return r.root.Stat(name)
+	return r.root.Stat(r.at(name))
 }
 
 // Lstat tells of the name itself where it is a link.
@@ -57,7 +83,7 @@ func (r *Root) Lstat(name string) (fs.FileInfo, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrInvalid}
 	}
-	return r.root.Lstat(name)
+	return r.root.Lstat(r.at(name))
 }
 
 // ReadLink implements fs.ReadLinkFS.
@@ -65,7 +91,7 @@ func (r *Root) ReadLink(name string) (string, error) {
 	if !fs.ValidPath(name) {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
 	}
-	return r.root.Readlink(name)
+	return r.root.Readlink(r.at(name))
 }
 
 // Close gives the folder handle back.

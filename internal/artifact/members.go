@@ -5,35 +5,18 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
-
-// modelNames are the names that a model file has where the card does not give
-// one. The first is the default and wins over the others; of the others only
-// one may be there.
-var modelNames = []string{
-	"model.pt", "model.pth", "policy.pt", "policy.pth", "model.onnx", "policy.onnx", "policy.zip", "model.zip",
-	"model.pt2", "policy.pt2", "model.safetensors", "policy.safetensors",
-}
-
-var (
-	preprocessorNames = []string{"preprocessor.pkl", "preprocessor.joblib"}
-	vecNormalizeNames = []string{"vecnormalize.pkl", "vec_normalize.pkl"}
-)
-
-var modelExtensions = []string{".pt", ".pth", ".pt2", ".onnx", ".zip", ".safetensors"}
-
-func isModelExtension(ext string) bool { return slices.Contains(modelExtensions, strings.ToLower(ext)) }
-
-// IsModelFile reports whether a file of this name may be a model.
-func IsModelFile(name string) bool { return isModelExtension(path.Ext(name)) }
 
 // opener collects what an artifact is made of and what is wrong with it.
 type opener struct {
 	fsys     fs.FS
 	dir      string
 	l        Limits
+	files    Files  // that the operator chose
+	called   string // the name that the path of the artifact makes
 	names    []string
 	a        *Artifact
 	problems []Problem
@@ -41,21 +24,33 @@ type opener struct {
 	read     map[string]bool // names already among the members
 }
 
+func newOpener(fsys fs.FS, dir string, l Limits) *opener {
+	l = l.withDefaults()
+	o := &opener{fsys: fsys, dir: dir, l: l, called: NameFromPath(dir), read: map[string]bool{}, hashes: map[string]Hash{}}
+	o.a = &Artifact{
+		Dir: dir, Card: &Card{}, data: map[string][]byte{},
+		modelDir: dir, hashes: o.hashes, requireHashes: l.RequireHashes, besides: map[string][]byte{}, besideLeft: l.MaxModelBytes,
+	}
+	return o
+}
+
 func (o *opener) problem(p Problem) { o.problems = append(o.problems, p) }
 
+func (o *opener) note(format string, args ...any) {
+	o.a.Notes = append(o.a.Notes, fmt.Sprintf(format, args...))
+}
+
 // open returns either an artifact or at least one problem.
-func open(fsys fs.FS, dir string, l Limits) (*Artifact, []Problem) {
-	o := &opener{fsys: fsys, dir: dir, l: l, read: map[string]bool{}, hashes: map[string]Hash{}}
-	o.a = &Artifact{Dir: dir, Card: &Card{}, data: map[Role][]byte{}}
-	info, err := fs.Stat(fsys, dir)
+func (o *opener) open() (*Artifact, []Problem) {
+	info, err := fs.Stat(o.fsys, o.dir)
 	switch {
 	case err != nil:
-		return nil, []Problem{{File: path.Base(dir), Err: FileError(fsys, dir, err)}}
+		return nil, []Problem{{File: path.Base(o.dir), Err: FileError(o.fsys, o.dir, err)}}
 	case !info.IsDir():
-		return nil, []Problem{{File: path.Base(dir), Err: errors.New("is not a folder")}}
+		return nil, []Problem{{File: path.Base(o.dir), Err: errors.New("is not a folder")}}
 	}
-	if o.names, err = ReadNames(fsys, dir, l.MaxFiles); err != nil {
-		return nil, []Problem{{File: path.Base(dir), Err: FileError(fsys, dir, err)}}
+	if o.names, err = ReadNames(o.fsys, o.dir, o.l.MaxFiles); err != nil {
+		return nil, []Problem{{File: path.Base(o.dir), Err: FileError(o.fsys, o.dir, err)}}
 	}
 	cardFails := o.card()
 	o.members()
@@ -77,8 +72,7 @@ func (o *opener) card() []Problem {
 		} else if o.l.RequireCard {
 			o.problem(Problem{File: CardName, Err: ErrMissing})
 		}
-		o.a.Card.ModelName = NameFromPath(o.dir)
-		o.a.Notes = append(o.a.Notes, "There is no "+CardName+": the contract is what the files themselves say.")
+		o.note("There is no %s: the contract is what the files themselves say.", CardName)
 		return nil
 	}
 	data, err := readFile(o.fsys, join(o.dir, CardName), o.l.MaxCardBytes)
@@ -113,19 +107,24 @@ func (o *opener) nearCard() string {
 // members finds, reads and verifies every file that the artifact is made of.
 func (o *opener) members() {
 	c := o.a.Card
-	if model := o.modelName(); model != "" {
-		o.load(RoleModel, model, o.l.MaxModelBytes, "")
-		o.modelData(model)
-	}
-	if c.PreprocessorFilename != "" {
+	model := o.model()
+	o.loadModel(model)
+	neighbours := o.neighbours(model)
+	switch {
+	case o.files != (Files{}):
+		o.chosen()
+	case c.PreprocessorFilename != "":
 		role := RolePreprocessor
 		if slices.Contains(vecNormalizeNames, c.PreprocessorFilename) {
 			role = RoleVecNormalize
 		}
 		o.load(role, c.PreprocessorFilename, o.l.MaxPreprocessorBytes, "named by preprocessor_filename")
-	} else {
+	default:
 		o.one(RolePreprocessor, preprocessorNames)
-		o.one(RoleVecNormalize, vecNormalizeNames)
+		o.vecNormalize(model, neighbours)
+	}
+	if model.agent() {
+		o.training(neighbours)
 	}
 	for _, h := range c.ArtifactHashes {
 		if h.Name == CardName {
@@ -136,82 +135,46 @@ func (o *opener) members() {
 			o.load(RoleOther, h.Name, max(o.l.MaxModelBytes, o.l.MaxPreprocessorBytes), "named in artifact_hashes")
 		}
 	}
+	if !c.Present {
+		c.ModelName = trainedName(o.called, model.stem(), o.a.Training)
+	}
 	o.hashed()
 }
 
-// modelData loads the tensors beside a model, under the name that the
-// exporters of ONNX give the file.
-func (o *opener) modelData(model string) {
-	if name := model + ".data"; slices.Contains(o.names, name) {
-		o.load(RoleModelData, name, o.l.MaxModelBytes, "")
-	}
-}
-
-// modelName returns the name of the model file, or "" after it told why there
-// is none.
-func (o *opener) modelName() string {
-	if name := o.a.Card.ModelFilename; name != "" {
-		return name
-	}
-	var found []string
-	for _, name := range modelNames {
-		if slices.Contains(o.names, name) {
-			found = append(found, name)
-		}
-	}
-	if len(found) == 0 && !o.a.Card.Present {
-		// Without a card, any single file that is a model by its extension.
-		for _, name := range o.names {
-			if IsModelFile(name) && ValidName(name) {
-				found = append(found, name)
+// loadModel loads the model and the tensors beside it that go by the name that
+// the exporters of ONNX give the file.
+func (o *opener) loadModel(m model) {
+	switch {
+	case m.folder != "":
+		o.loadUnzipped(m.folder)
+	case m.name != "":
+		o.load(RoleModel, m.name, o.l.MaxModelBytes, "")
+		if name := m.name + ".data"; slices.Contains(o.names, name) {
+			o.load(RoleModelData, name, o.l.MaxModelBytes, "")
+			if data, ok := o.a.data[name]; ok {
+				o.a.besides[name] = data
+				o.a.besideLeft -= int64(len(data))
 			}
 		}
 	}
-	switch {
-	case len(found) == 0:
-		hint := "model_filename in the card may name another"
-		if other := o.otherModel(); other != "" {
-			hint = "there is " + quote(other) + ": name it with model_filename in the card"
-		}
-		o.problem(Problem{File: modelNames[0], Err: ErrMissing, Hint: hint})
-		o.read[modelNames[0]] = true // It is told of once.
-		return ""
-	case found[0] == modelNames[0]:
-		if len(found) > 1 {
-			o.a.Notes = append(o.a.Notes, fmt.Sprintf("%s is used; %s is not.", found[0], strings.Join(found[1:], ", ")))
-		}
-	case len(found) > 1:
-		o.problem(Problem{File: found[0], Err: fmt.Errorf("%w: there is also %s", ErrAmbiguous, strings.Join(found[1:], ", ")),
-			Hint: "name one with model_filename in the card"})
-		return ""
-	}
-	return found[0]
 }
 
-func (o *opener) otherModel() string {
-	for _, name := range o.names {
-		if IsModelFile(name) {
-			return name
+// chosen loads the files that the operator chose.
+func (o *opener) chosen() {
+	for _, f := range []struct {
+		role Role
+		path string
+	}{{RolePreprocessor, o.files.Preprocessor}, {RoleVecNormalize, o.files.VecNormalize}} {
+		if f.path == "" {
+			continue
 		}
-	}
-	return ""
-}
-
-// one loads the one of names that is there.
-func (o *opener) one(role Role, names []string) {
-	var found []string
-	for _, name := range names {
-		if slices.Contains(o.names, name) {
-			found = append(found, name)
+		data, err := readPath(f.path, o.l.MaxPreprocessorBytes)
+		if err != nil {
+			p := pathProblem(f.path, err)
+			o.problem(p)
+			continue
 		}
-	}
-	switch len(found) {
-	case 0:
-	case 1:
-		o.load(role, found[0], o.l.MaxPreprocessorBytes, "")
-	default:
-		o.problem(Problem{File: found[0], Err: fmt.Errorf("%w: there is also %s", ErrAmbiguous, strings.Join(found[1:], ", ")),
-			Hint: "name one with preprocessor_filename in the card"})
+		o.add(f.role, filepath.Base(f.path), data)
 	}
 }
 
@@ -233,14 +196,13 @@ func (o *opener) add(role Role, name string, data []byte) {
 	if h, ok := o.hashes[name]; ok && role != RoleCard {
 		m.Hashed = true
 		if h.SHA256 != "" && h.SHA256 != m.SHA256 {
-			o.problem(Problem{File: name, Err: fmt.Errorf("%w: the card says sha256:%s, the file has sha256:%s", ErrHash, h.SHA256, m.SHA256),
-				Hint: "the file is not the one that the card was made for"})
+			o.problem(Problem{File: name, Err: hashError(h, m), Hint: "the file is not the one that the card was made for"})
 			return
 		}
 	}
 	o.a.Members = append(o.a.Members, m)
 	if role != RoleOther {
-		o.a.data[role] = data
+		o.a.data[name] = data
 	}
 }
 
@@ -262,22 +224,43 @@ func (o *opener) hashed() {
 	}
 }
 
-// openFile opens one file as an artifact of its own.
-func openFile(fsys fs.FS, name string, l Limits) (*Artifact, []Problem) {
-	o := &opener{fsys: fsys, dir: path.Dir(name), l: l, read: map[string]bool{}, hashes: map[string]Hash{}}
-	o.a = &Artifact{Dir: name, Card: &Card{ModelName: NameFromPath(name)}, data: map[Role][]byte{}}
+// openFile opens one file, or an unzipped model, as an artifact of its own.
+func (o *opener) openFile(name string) (*Artifact, []Problem) {
+	o.a.Dir = join(o.dir, name)
+	o.a.Card.ModelName = NameFromPath(name)
+	m := model{name: name, alone: true}
+	if IsUnzipped(o.fsys, o.a.Dir) {
+		m = model{folder: name, alone: true}
+	}
 	note := "A single file has no " + CardName + ": the contract is what the file itself says."
-	if _, err := fs.Stat(fsys, join(o.dir, CardName)); err == nil {
+	if _, err := fs.Stat(o.fsys, join(o.dir, CardName)); err == nil {
 		note = "The " + CardName + " beside the file was not used: open the folder to use it."
 	}
-	o.a.Notes = append(o.a.Notes, note)
-	if l.RequireCard {
+	o.note("%s", note)
+	if o.l.RequireCard {
 		o.problem(Problem{File: CardName, Err: ErrMissing})
 	}
-	o.load(RoleModel, path.Base(name), l.MaxModelBytes, "")
-	if _, err := fs.Stat(fsys, name+".data"); err == nil {
-		o.load(RoleModelData, path.Base(name)+".data", l.MaxModelBytes, "")
+	if _, err := fs.Stat(o.fsys, o.a.Dir+".data"); err == nil {
+		o.names = []string{name + ".data"}
 	}
+	o.loadModel(m)
+	if m.agent() {
+		var err error
+		if o.names, err = ReadNames(o.fsys, o.dir, o.l.MaxFiles); err != nil {
+			o.note("What lies beside %s was not looked for: %v.", name, FileError(o.fsys, o.dir, err))
+		}
+	}
+	neighbours := o.neighbours(m)
+	switch {
+	case o.files != (Files{}):
+		o.chosen()
+	case m.agent():
+		o.vecNormalize(m, neighbours)
+	}
+	if m.agent() {
+		o.training(neighbours)
+	}
+	o.a.Card.ModelName = trainedName(NameFromPath(name), m.stem(), o.a.Training)
 	o.hashed()
 	if len(o.problems) > 0 {
 		return nil, o.problems

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -56,4 +57,32 @@ func quote(s string) string {
 		return fmt.Sprintf("%q...", s[:80])
 	}
 	return fmt.Sprintf("%q", s)
+}
+
+// NameFromPath makes a plain model name of the last part of a slash path.
+func NameFromPath(p string) string {
+	base := path.Base(path.Clean(p))
+	if ext := path.Ext(base); isModelExtension(ext) {
+		base = strings.TrimSuffix(base, ext)
+	}
+	var b strings.Builder
+	for _, r := range base {
+		if b.Len() >= maxNameBytes {
+			break
+		}
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && r == '.' && strings.HasSuffix(b.String(), "."):
+		case b.Len() > 0:
+			if r != '.' && r != '_' {
+				r = '-'
+			}
+			b.WriteRune(r)
+		}
+	}
+	if b.Len() == 0 {
+		return "policy"
+	}
+	return b.String()
 }

@@ -80,9 +80,9 @@ func scan(o Options) (*found, error) {
 		if err != nil {
 			return nil, rootError(o.Root, err)
 		}
-		if !info.IsDir() {
+		if !info.IsDir() || artifact.IsUnzipped(os.DirFS(o.Root), ".") {
 			f.layout = LayoutFile
-			return f, f.scanFile(o)
+			return f, f.scanFile(o, info.IsDir())
 		}
 		root, err := artifact.OpenRoot(o.Root)
 		if err != nil {
@@ -107,12 +107,14 @@ func rootError(root string, err error) error {
 	return fmt.Errorf("artifact root %s: %w", root, err)
 }
 
-func (f *found) scanFile(o Options) error {
-	if !artifact.IsModelFile(o.Root) {
+// scanFile adds the model of a root that is a file, or the folder in which a
+// model zip was unzipped.
+func (f *found) scanFile(o Options, unzipped bool) error {
+	if !unzipped && !artifact.IsModelFile(o.Root) {
 		return fmt.Errorf("artifact root %s: %w: want a folder or a model file (.pt, .pth, .onnx, .zip, ...)", o.Root, ErrEmpty)
 	}
 	f.add(&source{
-		model: modelName("", o.Root),
+		model: artifact.PeekFile(absolute(o.Root)),
 		name:  unversioned,
 		open:  func(l artifact.Limits) (*artifact.Artifact, error) { return artifact.OpenPath(o.Root, l) },
 	})
@@ -149,12 +151,20 @@ func (f *found) scanFolder(fsys fs.FS, o Options) error {
 		name, _ := peek(fsys, artifact.CardName)
 		f.scanFlat(fsys, ".", modelName(name, o.Root), o)
 	default:
-		if err := f.scanModels(fsys, folders, o); err != nil {
+		unused, err := f.scanModels(fsys, folders, o)
+		if err != nil {
 			return err
 		}
-		if len(f.models) == 0 && slices.ContainsFunc(names, artifact.IsModelFile) {
-			f.layout = LayoutFlat
-			f.scanFlat(fsys, ".", modelName("", o.Root), o)
+		if len(f.models) == 0 {
+			if f.scanBare(fsys, o) {
+				return nil // The folders are those of the training.
+			}
+			if unused, err = f.scanBareModels(fsys, unused, o); err != nil {
+				return err
+			}
+		}
+		for _, model := range unused {
+			f.note("The folder %s is not used: it holds neither versions nor a model_card.yaml.", model)
 		}
 	}
 	if len(f.models) == 0 && len(f.outside) > 0 {
@@ -263,8 +273,9 @@ func (f *found) scanFlat(fsys fs.FS, dir, model string, o Options) {
 	})
 }
 
-// scanModels takes each folder that holds versions or an artifact for a model.
-func (f *found) scanModels(fsys fs.FS, folders []string, o Options) error {
+// scanModels takes each folder that holds versions or an artifact with a card
+// for a model, and returns the others.
+func (f *found) scanModels(fsys fs.FS, folders []string, o Options) (others []string, err error) {
 	f.layout = LayoutModels
 	for _, model := range folders {
 		names, err := artifact.ReadNames(fsys, model, maxFolderEntries)
@@ -286,14 +297,50 @@ func (f *found) scanModels(fsys fs.FS, folders []string, o Options) error {
 		case slices.Contains(names, artifact.CardName):
 			f.scanFlat(fsys, model, model, o)
 		default:
-			f.note("The folder %s is not used: it holds neither versions nor a model_card.yaml.", model)
+			others = append(others, model)
 			continue
 		}
-		if len(f.models) > o.MaxModels {
-			return fmt.Errorf("artifact root %s: %w: more than %d models (model.max_models)", o.Root, ErrTooMany, o.MaxModels)
+		if err := f.tooMany(o); err != nil {
+			return nil, err
 		}
 	}
+	return others, nil
+}
+
+func (f *found) tooMany(o Options) error {
+	if len(f.models) > o.MaxModels {
+		return fmt.Errorf("artifact root %s: %w: more than %d models (model.max_models)", o.Root, ErrTooMany, o.MaxModels)
+	}
 	return nil
+}
+
+// scanBare takes a root without a card for one artifact, where a model lies in
+// it: as training, RL Zoo or the Hugging Face hub leave it.
+func (f *found) scanBare(fsys fs.FS, o Options) bool {
+	name, ok := artifact.Peek(fsys, ".", modelName("", o.Root))
+	if ok {
+		f.layout = LayoutFlat
+		f.scanFlat(fsys, ".", name, o)
+	}
+	return ok
+}
+
+// scanBareModels takes each folder of such a kind for a model, and returns the
+// others.
+func (f *found) scanBareModels(fsys fs.FS, folders []string, o Options) (others []string, err error) {
+	for _, folder := range folders {
+		if name, ok := artifact.Peek(fsys, folder, folder); ok && f.sources[name] == nil {
+			f.scanFlat(fsys, folder, name, o)
+		} else if ok && f.sources[folder] == nil { // Another run of the same name.
+			f.scanFlat(fsys, folder, folder, o)
+		} else {
+			others = append(others, folder)
+		}
+		if err := f.tooMany(o); err != nil {
+			return nil, err
+		}
+	}
+	return others, nil
 }
 
 // isArtifact reports whether a folder holds a card.
@@ -313,10 +360,14 @@ func modelName(card, root string) string {
 	if card != "" {
 		return card
 	}
+	return artifact.NameFromPath(filepath.ToSlash(absolute(root)))
+}
+
+func absolute(root string) string {
 	if abs, err := filepath.Abs(root); err == nil && root != "" {
-		root = abs
+		return abs
 	}
-	return artifact.NameFromPath(filepath.ToSlash(root))
+	return root
 }
 
 func shorten(s string) string {

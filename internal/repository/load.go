@@ -98,12 +98,15 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 		return err
 	}
 	defer a.Release()
-	v.Card, v.Members, v.Notes, v.Digest = a.Card, a.Members, slices.Clone(a.Notes), a.Digest()
-	v.Hashed = !slices.ContainsFunc(a.Members, func(m artifact.Member) bool { return m.Role != artifact.RoleCard && !m.Hashed })
+	v.describe(a)
 	if err := agree(v, s, a.Card); err != nil {
 		return err
 	}
-	if v.Policy, err = r.o.Open(a); err != nil {
+	notes := v.Notes
+	v.Policy, err = r.o.Open(a)
+	v.describe(a) // The model may have asked for more files.
+	v.Notes = notes
+	if err != nil {
 		return err
 	}
 	if len(v.Policy.Contract().State) > 0 {
@@ -123,6 +126,12 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 // errStateful refuses a policy whose rows need what their episode left behind:
 // a request without a session would get answers of another episode.
 var errStateful = errors.New("the policy keeps state between steps, and sessions are not served yet; carla-rl predict runs it")
+
+// describe takes what the artifact says of itself.
+func (v *Version) describe(a *artifact.Artifact) {
+	v.Card, v.Members, v.Notes, v.Digest = a.Card, a.Members, slices.Clone(a.Notes), a.Digest()
+	v.Hashed = !slices.ContainsFunc(a.Members, func(m artifact.Member) bool { return m.Role != artifact.RoleCard && !m.Hashed })
+}
 
 // agree compares what the folders say with what the card says. A version that
 // calls itself another is refused; a model may have been renamed.
