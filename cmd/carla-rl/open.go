@@ -141,44 +141,18 @@ func artifactFolder(path string) (dir, note string, err error) {
 	return at.Path, note, nil
 }
 
-// openPolicy opens the policy of a folder or a model file, the latter with a
-// preprocessor or VecNormalize file that lies elsewhere.
+// openPolicy opens the policy of a folder or a model file, with a preprocessor
+// or VecNormalize file that lies elsewhere in place of those that lie there.
 func openPolicy(model, preprocessor, vecNormalize string, o policy.Options) (*policy.Policy, error) {
-	if preprocessor != "" || vecNormalize != "" {
-		return openWith(model, preprocessor, vecNormalize, o)
-	}
 	dir, _, err := artifactFolder(model)
 	if err != nil {
 		return nil, err
 	}
-	a, err := artifact.OpenPath(dir, artifact.Limits{})
+	files := artifact.Files{Preprocessor: preprocessor, VecNormalize: vecNormalize}
+	a, err := artifact.OpenPathWith(dir, files, artifact.Limits{})
 	if err != nil {
 		return nil, err
 	}
 	defer a.Release()
-	return policy.Open(a, o)
-}
-
-// openWith opens a model file together with a preprocessor or VecNormalize
-// file that lies elsewhere.
-func openWith(model, preprocessor, vecNormalize string, o policy.Options) (*policy.Policy, error) {
-	if isFolder(model) {
-		return nil, usage(errors.New("--preprocessor and --vecnormalize go with a model file: an artifact folder says what it uses"))
-	}
-	modelName := filepath.Base(model)
-	if !artifact.IsModelFile(modelName) {
-		modelName = "model.pt"
-	}
-	files := overlay{modelName: model}
-	if preprocessor != "" {
-		files["preprocessor.pkl"] = preprocessor
-	}
-	if vecNormalize != "" {
-		files["vecnormalize.pkl"] = vecNormalize
-	}
-	a, err := artifact.Open(files, ".", artifact.Limits{})
-	if err != nil {
-		return nil, err
-	}
 	return policy.Open(a, o)
 }

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"testing/fstest"
 )
 
 func TestIsPreprocessor(t *testing.T) {
@@ -29,26 +26,6 @@ func TestIsPreprocessor(t *testing.T) {
 	f("nothing", "", false)
 	f("short zip", "PK\x03\x04", false)
 	f("text", "hello", false)
-}
-
-func TestOverlayIsAFileSystem(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "weights-of-tuesday.bin")
-	if err := os.WriteFile(file, []byte("data"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	o := overlay{"model.pt": file}
-	f, err := o.Open("model.pt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := fstest.TestFS(overlay{}); err != nil {
-		t.Error(err)
-	}
-	if _, err := o.Open(file); err == nil {
-		t.Error("a path beside the names is opened")
-	}
 }
 
 func TestOneLine(t *testing.T) {
