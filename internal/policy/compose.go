@@ -177,7 +177,7 @@ func (p *Policy) composeForm(src *sources, n *lowered) (*graph.Graph, error) {
 		if err != nil {
 			return nil, fmt.Errorf("preprocessor: %w", err)
 		}
-		if args[in], err = adapt(g, x, in); err != nil {
+		if args[in], err = enter(g, x, in); err != nil {
 			return nil, fmt.Errorf("input %s: %w", in.Name, err)
 		}
 	}
@@ -315,6 +315,15 @@ func oneRow(g *graph.Graph) (*graph.Graph, error) {
 		c.Output(o.Name, at(o.Value))
 	}
 	return c, nil
+}
+
+// enter makes of flat rows what an input of the network takes.
+func enter(g *graph.Graph, x, in *graph.Value) (*graph.Value, error) {
+	l, err := layoutOf(in, !x.Shape.Fixed())
+	if err != nil {
+		return nil, err
+	}
+	return l.enter(g, x)
 }
 
 // adapt gives the flat row x the shape and type that the network's input has.

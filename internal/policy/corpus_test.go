@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -167,4 +168,63 @@ func anyNumbers(dst []float64, v any) []float64 {
 		}
 	}
 	return dst
+}
+
+// TestRecordedSequences runs exported policies that keep state, from a module's
+// buffers and from inputs by name, over the recorded steps.
+func TestRecordedSequences(t *testing.T) {
+	root := os.Getenv("CARLA_RL_CORPUS")
+	if root == "" {
+		t.Log("CARLA_RL_CORPUS is not set: 3 cases not run")
+		return
+	}
+	type step struct {
+		Reset   bool
+		Inputs  map[string]any
+		Outputs map[string]any
+	}
+	f := func(dir, model string) {
+		t.Helper()
+		var r struct {
+			Steps, Batches []step
+			ResetBefore    []int `json:"reset_before_steps"`
+		}
+		data, err := os.ReadFile(filepath.Join(root, dir, "cases.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(data, &r); err != nil {
+			t.Fatal(err)
+		}
+		a, err := artifact.OpenPath(filepath.Join(root, dir, model), artifact.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, engine := range []Engine{Plan, Reference} {
+			p, err := Open(a, Options{Engine: engine})
+			if err != nil {
+				t.Fatalf("%s/%s: %v", dir, model, err)
+			}
+			if len(p.Contract().State) == 0 {
+				t.Fatalf("%s/%s: the policy keeps no state", dir, model)
+			}
+			call := p.newCall(1)
+			tolerance := recorded{Atol: 1e-5}
+			for i, s := range append(r.Steps, r.Batches...) {
+				if s.Reset || slices.Contains(r.ResetBefore, i) {
+					p.ResetState(call.State, 0)
+				}
+				if err := p.Contract().Pack(s.Inputs["x"].([]any)[0], 0, call.In); err != nil {
+					t.Fatal(err)
+				}
+				if err := p.Runner(0).Act(call); err != nil {
+					t.Fatal(err)
+				}
+				tolerance.compare(t, fmt.Sprintf("%s/%s, %s, step %d", dir, model, engine.Name(), i), call.Actions, s.Outputs["out"])
+			}
+		}
+	}
+	f("rsl_rl/gru2_gaussian", "policy.pt")
+	f("rsl_rl/gru2_gaussian", "policy.onnx")
+	f("torch/rsl_rl_lstm_export", "model_script.pt")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
@@ -231,6 +232,50 @@ func TestStepBudget(t *testing.T) {
 		call.In[0][2] = -1
 		if err := p.Runner(0).Act(call); err != nil || call.Actions[3] != 2 {
 			t.Errorf("%s: after that: %v, %v", engine.Name(), call.Actions, err)
+		}
+	}
+}
+
+// TestLanesSideBySide has every lane ask for every form at once; run it with
+// the race detector.
+func TestLanesSideBySide(t *testing.T) {
+	const lanes = 8
+	n, rows, _ := agent(t, "maskable_multidiscrete")
+	p, err := compose(&sources{card: &artifact.Card{ModelName: "m"}, network: n}, Options{Detailed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Prepare(lanes)
+	c := p.Contract()
+	masks := make([]float32, c.Masks)
+	for i := range masks {
+		masks[i] = float32(1 - i%2)
+	}
+	answers := make([][]float32, lanes)
+	var wg sync.WaitGroup
+	for lane := range lanes {
+		wg.Go(func() {
+			call := p.newCall(1)
+			if err := c.Pack(rows[0], 0, call.In); err != nil {
+				t.Error(err)
+				return
+			}
+			for i := range 4 {
+				call.Deterministic, call.Masks, call.Seed = i%2 == 0, nil, 9
+				if i >= 2 {
+					call.Masks = masks
+				}
+				if err := p.Runner(lane).Act(call); err != nil {
+					t.Error(err)
+				}
+				answers[lane] = append(answers[lane], call.Actions...)
+			}
+		})
+	}
+	wg.Wait()
+	for lane := range answers {
+		if !slices.Equal(answers[lane], answers[0]) {
+			t.Errorf("lane %d answers %v, lane 0 %v", lane, answers[lane], answers[0])
 		}
 	}
 }

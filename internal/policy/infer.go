@@ -42,7 +42,7 @@ func (c *Contract) infer(src *sources, network *lowered, notes *[]string) error 
 
 func (c *Contract) inferInputs(src *sources, network *lowered) error {
 	for _, v := range network.observation {
-		row, ok := network.row(v)
+		row, ok := network.inputRow(v)
 		if !ok {
 			return fmt.Errorf("input %s has the shape %v, which is not one row an observation", v.Name, v.Shape)
 		}

@@ -25,7 +25,7 @@ type lowered struct {
 
 // state is a state of the network's graph.
 type state struct {
-	stateLayout
+	layout
 	in    *graph.Value
 	out   *graph.Value
 	first *graph.Tensor
@@ -103,13 +103,13 @@ func portsOf(g *graph.Graph, masked bool) (*lowered, error) {
 		isState[0][s.Input], isState[1][s.Output] = true, true
 		l, err := layoutOf(g.Inputs[s.Input], n.rows == graph.Batch)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("state %w", err)
 		}
 		reset := s.Reset
 		if reset == nil {
 			reset = s.Initial
 		}
-		n.states = append(n.states, state{stateLayout: l, in: g.Inputs[s.Input], out: g.Outputs[s.Output].Value, first: s.Initial, reset: reset})
+		n.states = append(n.states, state{layout: l, in: g.Inputs[s.Input], out: g.Outputs[s.Output].Value, first: s.Initial, reset: reset})
 	}
 	for i, in := range g.Inputs {
 		switch {
@@ -133,6 +133,16 @@ func portsOf(g *graph.Graph, masked bool) (*lowered, error) {
 		return nil, errors.New("the network was asked for action masks and takes none")
 	}
 	return n, nil
+}
+
+// inputRow is row of an input, in which the rows may also lie along another
+// axis: a hidden state of torch has the layers first.
+func (n *lowered) inputRow(v *graph.Value) ([]int, bool) {
+	if v.Shape.BatchAxis() <= 0 {
+		return n.row(v)
+	}
+	l, err := layoutOf(v, true)
+	return l.row, err == nil
 }
 
 // row is the shape of one row of a value, nil for a single number; false where

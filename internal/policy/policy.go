@@ -9,6 +9,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
@@ -78,13 +79,10 @@ type sources struct {
 }
 
 func readSources(a *artifact.Artifact) (*sources, error) {
-	src := &sources{card: a.Card, notes: a.Notes}
-	data, err := a.Read(artifact.RoleModel)
-	if err != nil {
-		return nil, err
-	}
-	name := a.Member(artifact.RoleModel).Name
-	if src.network, err = format.DecodeBeside(name, data, a.Beside); err != nil {
+	src := &sources{card: a.Card}
+	name := a.ModelName()
+	var err error
+	if src.network, err = readNetwork(a); err != nil {
 		return nil, err // It names the file already.
 	}
 	if node := src.card.Architecture; node != nil {
@@ -104,14 +102,28 @@ func readSources(a *artifact.Artifact) (*sources, error) {
 		if src.preprocessor != nil {
 			return nil, fmt.Errorf("%s: the artifact has a preprocessor and normalisation statistics, and which comes first is not known", m.Name)
 		}
-		if data, err = a.Read(role); err != nil {
+		data, err := a.Read(role)
+		if err != nil {
 			return nil, err
 		}
 		if src.preprocessor, err = preprocess.Decode(data); err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Name, err)
 		}
 	}
-	return src, nil
+	src.notes = slices.Clone(a.Notes) // Reading the model may have added some.
+	return src, checkTraining(src, a.Training, &src.notes)
+}
+
+// readNetwork decodes the model, which is a file or a folder of its members.
+func readNetwork(a *artifact.Artifact) (format.Network, error) {
+	if a.Unzipped() {
+		return format.DecodeMembers(a.ModelName(), a.ModelMember)
+	}
+	data, err := a.Read(artifact.RoleModel)
+	if err != nil {
+		return nil, err
+	}
+	return format.DecodeBeside(a.ModelName(), data, a.Beside)
 }
 
 // Contract returns what the policy promises. It must not be changed.

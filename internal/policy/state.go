@@ -63,9 +63,9 @@ func (p *Policy) keepState(src *sources, n *lowered) error {
 	return nil
 }
 
-// stateLayout is how a part of the state lies in the network: a row of it is
-// flat at the policy's boundary.
-type stateLayout struct {
+// layout is how a part of the state, or of an observation, lies in the network:
+// a row of it is flat at the policy's boundary.
+type layout struct {
 	name  string
 	dtype graph.DType
 	shape graph.Shape // in the network
@@ -74,16 +74,16 @@ type stateLayout struct {
 	width int
 }
 
-// errSharedState is a state that all rows of a batch would have in common.
-var errSharedState = fmt.Errorf("%w: they would share a state", graph.ErrMixesRows)
+// errShared is a value that all rows of a batch would have in common.
+var errShared = fmt.Errorf("%w: they would share it", graph.ErrMixesRows)
 
-func layoutOf(in *graph.Value, batched bool) (stateLayout, error) {
-	l := stateLayout{name: in.Name, dtype: in.DType, shape: in.Shape, axis: in.Shape.BatchAxis(), row: slices.Clone([]int(in.Shape))}
+func layoutOf(in *graph.Value, batched bool) (layout, error) {
+	l := layout{name: in.Name, dtype: in.DType, shape: in.Shape, axis: in.Shape.BatchAxis(), row: slices.Clone([]int(in.Shape))}
 	switch {
 	case batched && l.axis < 0:
-		return l, fmt.Errorf("state %s of shape %v: %w", in.Name, in.Shape, errSharedState)
+		return l, fmt.Errorf("%s of shape %v: %w", in.Name, in.Shape, errShared)
 	case l.axis >= 0 && in.Shape[l.axis] != graph.Batch:
-		return l, fmt.Errorf("unsupported: state %s of shape %v, whose rows do not lie one by one", in.Name, in.Shape)
+		return l, fmt.Errorf("unsupported: %s of shape %v, whose rows do not lie one by one", in.Name, in.Shape)
 	case l.axis >= 0:
 		l.row = slices.Delete(l.row, l.axis, l.axis+1)
 	}
@@ -92,7 +92,7 @@ func layoutOf(in *graph.Value, batched bool) (stateLayout, error) {
 }
 
 // enter makes of the flat rows x what the network takes.
-func (l *stateLayout) enter(g *graph.Graph, x *graph.Value) (*graph.Value, error) {
+func (l *layout) enter(g *graph.Graph, x *graph.Value) (*graph.Value, error) {
 	shape := l.shape
 	if l.axis > 0 {
 		shape = append(graph.Shape{graph.Batch}, l.row...)
@@ -116,7 +116,7 @@ func (l *stateLayout) enter(g *graph.Graph, x *graph.Value) (*graph.Value, error
 }
 
 // leave makes flat rows of what the network gives.
-func (l *stateLayout) leave(g *graph.Graph, x *graph.Value, rows int) (*graph.Value, error) {
+func (l *layout) leave(g *graph.Graph, x *graph.Value, rows int) (*graph.Value, error) {
 	x, err := batchFirst(g, x)
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func batchFirst(g *graph.Graph, x *graph.Value) (*graph.Value, error) {
 }
 
 // start returns the state of one row as a tensor of the network gives it.
-func (l *stateLayout) start(t *graph.Tensor) ([]float32, error) {
+func (l *layout) start(t *graph.Tensor) ([]float32, error) {
 	row := make([]float32, l.width)
 	if t == nil {
 		return row, nil

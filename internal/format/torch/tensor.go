@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -154,11 +155,11 @@ func (s *Storage) fill(t *graph.Tensor, n, offset int, size, stride []int64) {
 // row-major order.
 func contiguous(size, stride []int64) bool {
 	next := int64(1)
-	for i := len(size) - 1; i >= 0; i-- {
-		if size[i] != 1 && stride[i] != next {
+	for i, n := range slices.Backward(size) {
+		if n != 1 && stride[i] != next {
 			return false
 		}
-		next *= size[i]
+		next *= n
 	}
 	return true
 }
