@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
@@ -138,25 +136,16 @@ func newValues(p *policy.Policy, spec policy.OutputSpec, rows int, data []float3
 }
 
 // choices are the numbers of the categories of an action that is several
-// choices, whose logits lie side by side; nil for any other. The text of the
-// space is that of gymnasium: MultiDiscrete([3 2]).
+// choices, whose logits lie side by side; nil for any other.
 func choices(p *policy.Policy, width int) []int {
 	s := p.Description().Spaces
 	if s == nil {
 		return nil
 	}
-	list, ok := strings.CutPrefix(s.Action.Text, "MultiDiscrete([")
-	if !ok {
-		return nil
-	}
-	var parts []int
+	parts := categories(s.Action.Text)
 	sum := 0
-	for word := range strings.FieldsSeq(strings.TrimRight(list, "])")) {
-		n, err := strconv.Atoi(word)
-		if err != nil || n < 1 {
-			return nil
-		}
-		parts, sum = append(parts, n), sum+n
+	for _, n := range parts {
+		sum += n
 	}
 	if sum != width {
 		return nil
@@ -166,7 +155,7 @@ func choices(p *policy.Policy, width int) []int {
 
 // difference is how far two lists of numbers are from each other.
 type difference struct {
-	Max      float64 // of |a-b|; infinite where only one is finite
+	Max      float64 // of |a-b|; the largest number where only one is finite
 	Mean     float64 // of |a-b|
 	Relative float64 // largest |a-b|/|b|
 	At       int     // element of Max
@@ -183,14 +172,14 @@ func differ(a, b []float64, atol, rtol float64) difference {
 		}
 		e := math.Abs(a[i] - b[i])
 		if math.IsNaN(e) {
-			e = math.Inf(1)
+			e = math.MaxFloat64 // which JSON can hold
 		}
 		d.Mean += e
 		if e > d.Max {
 			d.Max, d.At = e, i
 		}
 		if b[i] != 0 {
-			d.Relative = max(d.Relative, e/math.Abs(b[i]))
+			d.Relative = max(d.Relative, min(e/math.Abs(b[i]), math.MaxFloat64))
 		}
 		if !(e <= atol+rtol*math.Abs(b[i])) {
 			d.Failed++

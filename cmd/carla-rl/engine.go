@@ -79,6 +79,8 @@ func typed(t *tensor, dt graph.DType) *graph.Tensor {
 	switch {
 	case dt == graph.Float64:
 		out.F64 = t.data
+	case dt == graph.Float16 || dt == graph.BFloat16:
+		return rounded(t, dt)
 	case dt.IsFloat():
 		out.F32 = float32s(t.data)
 	default:
@@ -88,6 +90,20 @@ func typed(t *tensor, dt graph.DType) *graph.Tensor {
 		}
 	}
 	return out
+}
+
+// rounded converts to a type of half precision, as a cast does.
+func rounded(t *tensor, dt graph.DType) *graph.Tensor {
+	g := graph.New("cast")
+	y, err := g.Add(graph.OpCast, graph.Attrs{"dtype": dt}, g.Input("x", graph.Float64, t.shape))
+	if err == nil {
+		g.Output("y", y)
+		var outs []*graph.Tensor
+		if outs, err = graph.Evaluate(g, 1, []*graph.Tensor{typed(t, graph.Float64)}, graph.Noise{}); err == nil {
+			return outs[0]
+		}
+	}
+	panic("carla-rl: a cast of an input: " + err.Error()) // The shape was held to the graph's before.
 }
 
 func float32s(in []float64) []float32 {

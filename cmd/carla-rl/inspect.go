@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/plan"
 )
@@ -62,6 +63,7 @@ type stages struct {
 	graph       *graph.Graph
 	optimized   *graph.Graph
 	plan        *plan.Plan
+	notes       []string
 }
 
 // newStages makes every stage, so that what cannot be compiled is refused.
@@ -80,12 +82,18 @@ func newStages(o *opened) (*stages, error) {
 		if d.WeightsOnly {
 			return st, nil
 		}
-		return st, st.compile(func() (*graph.Graph, error) {
-			return o.network.Lower(format.LowerOptions{Deterministic: true})
-		})
+		g, err := st.lower(o.network)
+		if g == nil || err != nil {
+			return st, err
+		}
+		return st, st.compile(g)
 	case o.preprocessor != nil:
 		st.steps = o.preprocessor.Describe()
-		return st, st.compile(func() (*graph.Graph, error) { return o.preprocessor.Graph(anyWidth) })
+		g, err := o.preprocessor.Graph(anyWidth)
+		if err != nil {
+			return nil, err
+		}
+		return st, st.compile(g)
 	}
 	return st, nil
 }
@@ -93,23 +101,42 @@ func newStages(o *opened) (*stages, error) {
 // anyWidth is the width with which a preprocessor that takes any is shown.
 const anyWidth = 3
 
-// compile lowers twice, because the passes change the graph that they are
-// given and both are to be shown.
-func (st *stages) compile(lower func() (*graph.Graph, error)) error {
-	var err error
-	if st.graph, err = lower(); err != nil {
+// lower makes the graph of a network. It gives none, and says why, where the
+// file does not tell the shape of an input: what is in the file is known then,
+// and how it computes is not.
+func (st *stages) lower(n format.Network) (*graph.Graph, error) {
+	g, err := n.Lower(format.LowerOptions{Deterministic: true})
+	if errors.Is(err, graph.ErrMixesRows) {
+		own, ownErr := n.Lower(format.LowerOptions{Deterministic: true, Rows: 1})
+		if ownErr != nil {
+			return nil, ownErr
+		}
+		st.notes = append(st.notes, "Observations go through it one at a time: what is computed depends on the observation, or it keeps state in itself.")
+		return own, nil
+	}
+	var unknown *torchscript.NeedShapeError
+	if errors.As(err, &unknown) && !errors.Is(unknown.Cause, errors.ErrUnsupported) {
+		st.notes = append(st.notes, fmt.Sprintf("The operators are not shown: %s.", strings.TrimPrefix(unknown.Error(), "unsupported: ")))
+		return nil, nil
+	}
+	return g, err
+}
+
+// compile makes the stages of a graph. The passes change the graph that they
+// are given, and both are to be shown.
+func (st *stages) compile(g *graph.Graph) error {
+	if err := g.Verify(); err != nil {
 		return err
 	}
-	if err = st.graph.Verify(); err != nil {
+	optimized, err := g.Clone()
+	if err != nil {
 		return err
 	}
-	if st.optimized, err = lower(); err != nil {
+	if err := graph.Optimize(optimized); err != nil {
 		return err
 	}
-	if err = graph.Optimize(st.optimized); err != nil {
-		return err
-	}
-	st.plan, err = plan.Compile(st.optimized, plan.Options{})
+	st.graph, st.optimized = g, optimized
+	st.plan, err = plan.Compile(optimized, plan.Options{})
 	return err
 }
 
@@ -119,6 +146,8 @@ func (st *stages) dump(w io.Writer, stage string) error {
 	switch {
 	case stage == "decode":
 		text = st.decoded()
+	case st.graph == nil && len(st.notes) > 0:
+		return fmt.Errorf("there is no stage %s. %s", stage, st.notes[0])
 	case st.graph == nil:
 		return errors.New("unsupported: this path holds no computation, so it has no stage " + stage)
 	case stage == "graph":

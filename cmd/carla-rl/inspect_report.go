@@ -24,7 +24,12 @@ type inspection struct {
 	Preprocessing []string        `json:"preprocessing,omitempty"`
 	Observation   []featureReport `json:"observation,omitempty"`
 	Action        []featureReport `json:"action,omitempty"`
+	State         []stateReport   `json:"state,omitempty"`
+	ActionMasks   int             `json:"action_masks,omitzero"`
+	FrameStack    int             `json:"frame_stack,omitzero"`
 	Stochastic    *bool           `json:"stochastic,omitempty"`
+	Batchable     *bool           `json:"batchable,omitempty"`
+	Spaces        *spacesReport   `json:"spaces,omitempty"`
 	Graph         *graphReport    `json:"graph,omitempty"`
 	Architecture  string          `json:"architecture,omitempty"`
 	Notes         []string        `json:"notes,omitempty"`
@@ -78,6 +83,23 @@ type featureReport struct {
 	High  *float64 `json:"high"`
 }
 
+// stateReport is what a recurrent policy carries from one step to the next.
+type stateReport struct {
+	Name  string `json:"name"`
+	Shape []int  `json:"shape"`
+}
+
+// spacesReport are the spaces of the environment as gymnasium prints them.
+type spacesReport struct {
+	Observation []spaceReport `json:"observation"`
+	Action      string        `json:"action"`
+}
+
+type spaceReport struct {
+	Name  string `json:"name"`
+	Space string `json:"space"`
+}
+
 type graphReport struct {
 	Operators map[string]int `json:"operators"`
 	Optimized map[string]int `json:"optimized"`
@@ -86,6 +108,7 @@ type graphReport struct {
 // newReport gathers what is known of an opened path.
 func newReport(o *opened, st *stages) *inspection {
 	r := &inspection{Path: o.name, Kind: o.what(), Preprocessing: st.steps, Notes: slices.Clone(o.notes)}
+	r.Notes = append(r.Notes, st.notes...)
 	single := o.policy == nil
 	for _, m := range o.artifact.Members {
 		f := fileReport{Role: string(m.Role), Name: m.Name, Bytes: m.Size, SHA256: m.SHA256, Hashed: m.Hashed}
@@ -109,6 +132,8 @@ func newReport(o *opened, st *stages) *inspection {
 			r.Card = newCardReport(o.artifact.Card)
 		}
 		r.contract(o.policy.Contract())
+		batchable := o.policy.Batchable()
+		r.Batchable, r.FrameStack = &batchable, o.artifact.Card.FrameStack
 		r.Notes = append(r.Notes, o.policy.Notes()...)
 	}
 	if d := st.description; d != nil {
@@ -117,12 +142,31 @@ func newReport(o *opened, st *stages) *inspection {
 			r.Notes = append(r.Notes, d.Notes...)
 		}
 		r.Architecture = d.Architecture
+		r.ActionMasks = d.ActionMasks
+		r.Spaces = newSpacesReport(d.Spaces)
 		for _, name := range d.NonFinite {
 			r.Notes = append(r.Notes, fmt.Sprintf("WARNING: the tensor %s holds NaN or infinite values: such a network gives no usable answer.", name))
 		}
 	}
+	if st.graph != nil && single {
+		for _, s := range st.graph.States {
+			in := st.graph.Inputs[s.Input]
+			r.State = append(r.State, stateReport{in.Name, []int(in.Shape)})
+		}
+	}
 	if st.graph != nil {
 		r.Graph = &graphReport{operators(st.graph), operators(st.optimized)}
+	}
+	return r
+}
+
+func newSpacesReport(s *format.Spaces) *spacesReport {
+	if s == nil {
+		return nil
+	}
+	r := &spacesReport{Action: s.Action.Text}
+	for _, o := range s.Observation {
+		r.Observation = append(r.Observation, spaceReport{o.Name, o.Text})
 	}
 	return r
 }
@@ -181,6 +225,9 @@ func (r *inspection) contract(c *policy.Contract) {
 		}
 		r.Action = append(r.Action, featureReport{name, a.Shape, "", finite(a.Low), finite(a.High)})
 	}
+	for _, s := range c.State {
+		r.State = append(r.State, stateReport{s.Name, s.Shape})
+	}
 	r.Stochastic = &c.Stochastic
 }
 
@@ -223,6 +270,7 @@ func (r *inspection) print(b *strings.Builder) {
 	}
 	printFeatures(b, "Observation", r.Observation)
 	printFeatures(b, "Action", r.Action)
+	r.printBehaviour(b)
 	if r.Graph != nil {
 		b.WriteString("\nOperators\n")
 		fmt.Fprintf(b, "  in the graph   %s\n", counts(r.Graph.Operators))
@@ -241,6 +289,37 @@ func (r *inspection) print(b *strings.Builder) {
 		for _, n := range r.Notes {
 			fmt.Fprintf(b, "  - %s\n", n)
 		}
+	}
+}
+
+// printBehaviour tells what a policy does beside mapping one observation to
+// one action, and from which spaces it comes.
+func (r *inspection) printBehaviour(b *strings.Builder) {
+	if r.Spaces != nil {
+		b.WriteString("\nSpaces\n")
+		for _, o := range r.Spaces.Observation {
+			fmt.Fprintf(b, "  observation    %s %s\n", o.Name, o.Space)
+		}
+		fmt.Fprintf(b, "  action         %s\n", r.Spaces.Action)
+	}
+	var lines []string
+	for _, s := range r.State {
+		lines = append(lines, fmt.Sprintf("state          %s %v, carried from step to step", s.Name, graph.Shape(s.Shape)))
+	}
+	if r.ActionMasks > 0 {
+		lines = append(lines, fmt.Sprintf("action masks   %d", r.ActionMasks))
+	}
+	if r.FrameStack > 1 {
+		lines = append(lines, fmt.Sprintf("frame stack    %d", r.FrameStack))
+	}
+	if r.Stochastic != nil && *r.Stochastic {
+		lines = append(lines, "distribution   it draws its actions unless it is asked to be deterministic")
+	}
+	if r.Batchable != nil && !*r.Batchable {
+		lines = append(lines, "batches        one observation at a time")
+	}
+	if len(lines) > 0 {
+		fmt.Fprintf(b, "\nBehaviour\n  %s\n", strings.Join(lines, "\n  "))
 	}
 }
 

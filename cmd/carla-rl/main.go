@@ -24,9 +24,12 @@ const (
 
 // cli is the command line: one field a subcommand.
 type cli struct {
-	Serve      serveCmd      `cmd:"" help:"Serve a policy, or every policy below a folder, over HTTP."`
-	Predict    predictCmd    `cmd:"" help:"Run a policy, a bare network or a preprocessor on a file of inputs."`
-	Inspect    inspectCmd    `cmd:"" help:"Print what was understood of a folder or a file, and from where."`
+	Serve   serveCmd   `cmd:"" help:"Serve a policy, or every policy below a folder, over HTTP."`
+	Predict predictCmd `cmd:"" help:"Run a policy, a bare network or a preprocessor on a file of inputs."`
+	Inspect inspectCmd `cmd:"" help:"Print what was understood of a folder or a file, and from where."`
+	Verify  verifyCmd  `cmd:"" help:"Hold the numbers of a policy, a network or a preprocessor to those of other engines and of its card."`
+	Diff    diffCmd    `cmd:"" help:"Compare the weights and the actions of two policies."`
+
 	Check      checkCmd      `cmd:"" help:"Say everything that is wrong with a configuration or an artifact."`
 	Version    versionCmd    `cmd:"" help:"Print the version of this program."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
@@ -75,10 +78,28 @@ func run(args []string, s stdio) int {
 		fmt.Fprintf(s.err, "carla-rl: %v (see carla-rl --help)\n", err)
 		return exitUsage
 	}
-	if err := ctx.Run(); err != nil {
+	work := func() error { return ctx.Run() }
+	if ctx.Selected().Name != "serve" {
+		work = guarded(work)
+	}
+	if err := work(); err != nil {
 		return report(s.err, err)
 	}
 	return exitOK
+}
+
+// guarded makes an error of a panic: a tool that reads a file of a stranger
+// answers with one line, whatever is in the file. A server that panics is to
+// say where.
+func guarded(work func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("internal error: %v", r)
+			}
+		}()
+		return work()
+	}
 }
 
 // exitError is an error with the exit code that it leads to.

@@ -18,24 +18,14 @@ type bareNetwork struct {
 	description   format.Description
 	engine        policy.Engine
 	deterministic bool
-	noise         graph.Noise
 
-	key     string // of the shapes that graph was lowered for
-	graph   *graph.Graph
-	program program
-
-	carried []*tensor // what enters the next run, by graph.States; nil at the first step of an episode
-	resets  int       // how often the state was reset
+	key      string // of the shapes that the graph was lowered for
+	*episode        // has no graph before the first step
 }
 
 func newBareNetwork(n format.Network, engine policy.Engine, deterministic bool, seed uint64) *bareNetwork {
-	return &bareNetwork{network: n, description: n.Describe(), engine: engine, deterministic: deterministic, noise: graph.Noise{Seed: seed}}
-}
-
-// reset begins a new episode.
-func (b *bareNetwork) reset() {
-	b.carried = nil
-	b.resets++
+	return &bareNetwork{network: n, description: n.Describe(), engine: engine, deterministic: deterministic,
+		episode: &episode{noise: graph.Noise{Seed: seed}}}
 }
 
 // step runs the network once. A state that is not given is what the step
@@ -50,23 +40,13 @@ func (b *bareNetwork) step(given map[string]*tensor) ([]string, []values, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := rowsOf(b.graph, in)
+	outs, err := b.run(in)
 	if err != nil {
 		return nil, nil, err
 	}
-	outs, err := b.program.run(rows, in, b.noise)
-	if err != nil {
-		return nil, nil, err
-	}
-	b.noise.Step++
-	b.carried = make([]*tensor, len(b.graph.States))
 	kept := map[int]bool{}
-	for i, s := range b.graph.States {
-		out := &outs[s.Output]
-		b.carried[i] = &tensor{shape: slices.Clone(out.shape), data: slices.Clone(out.data)}
-		if !b.declares(b.graph.Inputs[s.Input].Name) {
-			kept[s.Output] = true
-		}
+	for _, s := range b.graph.States {
+		kept[s.Output] = !b.declares(b.graph.Inputs[s.Input].Name)
 	}
 	var names []string
 	var shown []values
@@ -103,21 +83,14 @@ func (b *bareNetwork) declares(name string) bool {
 	return slices.ContainsFunc(b.description.Inputs, func(in format.InputDescription) bool { return in.Name == name })
 }
 
-// gather puts what was given into the order of the graph's inputs.
+// gather puts what was given into the order of the graph's inputs, with nil
+// for states that were not.
 func (b *bareNetwork) gather(given map[string]*tensor) ([]*tensor, error) {
 	in := make([]*tensor, len(b.graph.Inputs))
 	for i, v := range b.graph.Inputs {
-		if in[i] = given[v.Name]; in[i] != nil {
-			continue
-		}
-		state := slices.IndexFunc(b.graph.States, func(s graph.State) bool { return s.Input == i })
-		switch {
-		case state < 0:
+		in[i] = given[v.Name]
+		if in[i] == nil && !slices.ContainsFunc(b.graph.States, func(s graph.State) bool { return s.Input == i }) {
 			return nil, fmt.Errorf("input %s: expected %v, got nothing (the network takes %s)", v.Name, v.Shape, inputNames(b.graph))
-		case b.carried != nil:
-			in[i] = b.carried[state]
-		default:
-			in[i] = b.initial(state, rowsGiven(b.graph, given))
 		}
 	}
 	for name := range given {
@@ -126,50 +99,6 @@ func (b *bareNetwork) gather(given map[string]*tensor) ([]*tensor, error) {
 		}
 	}
 	return in, nil
-}
-
-// initial is the state at the first step of an episode: Reset after a reset,
-// Initial before any, zeros without them.
-func (b *bareNetwork) initial(state, rows int) *tensor {
-	s := &b.graph.States[state]
-	in := b.graph.Inputs[s.Input]
-	t := &tensor{shape: sized(in.Shape, rows)}
-	t.data = make([]float64, count(t.shape))
-	from := s.Initial
-	if b.resets > 0 && s.Reset != nil {
-		from = s.Reset
-	}
-	if from == nil || from.Len() == 0 {
-		return t
-	}
-	// The batch axis of from is 1 and its rows are all the same.
-	axis := slices.IndexFunc(in.Shape, func(d int) bool { return d < 0 })
-	inner := from.Len()
-	if axis >= 0 {
-		inner = count(t.shape[axis+1:]) * -in.Shape[axis]
-	}
-	repeat := len(t.data) / from.Len()
-	for i := range t.data {
-		outer, rest := i/(inner*repeat), i%inner
-		t.data[i] = from.At(outer*inner + rest)
-	}
-	return t
-}
-
-// rowsGiven is the number of rows of the first tensor that has a batch axis.
-func rowsGiven(g *graph.Graph, given map[string]*tensor) int {
-	for _, v := range g.Inputs {
-		t := given[v.Name]
-		if t == nil || len(t.shape) != len(v.Shape) {
-			continue
-		}
-		for i, d := range v.Shape {
-			if d < 0 {
-				return t.shape[i] / -d
-			}
-		}
-	}
-	return 1
 }
 
 // lower makes the graph for the shapes of what was given, and its program. The
@@ -189,6 +118,7 @@ func (b *bareNetwork) lower(given map[string]*tensor) error {
 	if err != nil {
 		return err
 	}
+	// The same network on other shapes goes on with its state.
 	b.key, b.graph, b.program = key, g, p
 	return nil
 }
