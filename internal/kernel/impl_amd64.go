@@ -21,6 +21,17 @@ func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n,
 	dotAVX2(y, 4*ldy, x, 4*ldx, w, b, k, n, rows, relu)
 }
 
+// gatherFloats is the room for the inputs of a tile, for each of its terms.
+const gatherFloats = 0
+
+func convTileVector(y, x []float32, at *[tilePixels]int, table []int32, w, b []float32, relu bool, _ []float32) {
+	convTileAVX2(y, x, at, table, w, b, relu)
+}
+
+func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu bool) {
+	convPlaneAVX2(y, x, table, w, b, relu)
+}
+
 func reluVector(y, x []float32)                        { reluAVX2(y, x) }
 func clampVector(y, x []float32, lo, hi float32)       { clampAVX2(y, x, lo, hi) }
 func tanhVector(y, x []float32)                        { tanhAVX2(y, x) }

@@ -69,6 +69,32 @@ func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n,
 	}
 }
 
+// gatherFloats is the room for the inputs of a tile, for each of its terms.
+const gatherFloats = tilePixels
+
+// convTileVector brings the inputs of the tile together and multiplies them as
+// six rows.
+func convTileVector(y, x []float32, at *[tilePixels]int, table []int32, w, b []float32, relu bool, room []float32) {
+	k := len(table)
+	if k == 0 {
+		convTileGeneric(y, x, at, table, w, b, relu)
+		return
+	}
+	for i, from := range at {
+		in, row := x[from:], room[i*k:(i+1)*k]
+		for j, d := range table {
+			row[j] = in[d]
+		}
+	}
+	gemmNEON(y, 4*panelWidth, room, 4*k, w, b, k, 1, 0, 0, relu)
+}
+
+// convPlaneVector is the Go twin, whose products and sums the compiler fuses
+// here.
+func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu bool) {
+	convPlaneGeneric(y, x, table, w, b, relu)
+}
+
 // The stubs below are the functions of the same name with Generic at the end.
 // Lengths are multiples of four; y may be an operand.
 

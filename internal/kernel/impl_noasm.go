@@ -5,6 +5,8 @@ package kernel
 const (
 	vectorName = "go"
 	hasVector  = false
+
+	gatherFloats = 0
 )
 
 // Without assembly no Impl has vector set, so none of these is called.
@@ -14,6 +16,12 @@ func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n
 	panic(noVector)
 }
 func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n, rows int, relu bool) {
+	panic(noVector)
+}
+func convTileVector(y, x []float32, at *[tilePixels]int, table []int32, w, b []float32, relu bool, room []float32) {
+	panic(noVector)
+}
+func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu bool) {
 	panic(noVector)
 }
 func reluVector(y, x []float32)                        { panic(noVector) }

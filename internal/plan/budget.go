@@ -42,7 +42,7 @@ func (p *Plan) rowWork() float64 {
 			work += float64(s.count.n) * float64(s.matrix.In()) * float64(s.matrix.Out())
 		case stepMatMul:
 			work += float64(s.count.n) * float64(s.m.n) * float64(s.n) * float64(s.cols.n)
-		case stepConv:
+		case stepConv, stepConvolve:
 			c := s.conv
 			taps := float64(c.Kernel[0]) * float64(c.Kernel[1]) * float64(c.Kernel[2])
 			work += out * taps * float64(c.Channels/c.Groups)

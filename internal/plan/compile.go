@@ -127,7 +127,7 @@ func (c *compiler) temp(shape graph.Shape) int {
 // step adds a step; b and c are none where they are not given.
 func (c *compiler) step(s step) {
 	switch s.op {
-	case stepLinear, stepUnary, stepWrap, stepMove, stepSum, stepAmax, stepAmin, stepArgmax, stepSoftmax, stepCopy, stepProd, stepCumulate, stepArgsort, stepIf, stepLoop:
+	case stepLinear, stepUnary, stepWrap, stepMove, stepSum, stepAmax, stepAmin, stepArgmax, stepSoftmax, stepCopy, stepProd, stepCumulate, stepArgsort, stepConvolve, stepIf, stepLoop:
 		s.b, s.c = none, none
 	case stepBinary, stepTile, stepMatMul, stepTake, stepGather:
 		s.c = none

@@ -49,7 +49,7 @@ func (s *step) title() string {
 	switch {
 	case s.op == stepUnary:
 		return s.unary.String()
-	case s.op == stepLinear && s.unary.Op != kernel.Identity:
+	case (s.op == stepLinear || s.op == stepConvolve) && s.unary.Op != kernel.Identity:
 		return s.note + "+" + s.unary.String()
 	case s.note != "":
 		return s.note
@@ -62,6 +62,8 @@ func (s *step) detail() string {
 	switch s.op {
 	case stepLinear:
 		return fmt.Sprintf("  %dx%d %s, %d bytes", s.matrix.Out(), s.matrix.In(), s.matrix.Form(), s.matrix.Bytes())
+	case stepConvolve:
+		return fmt.Sprintf("  %s, %d bytes", s.packed.Form(), s.packed.Bytes())
 	case stepTile:
 		return "  repeated"
 	case stepLoop:

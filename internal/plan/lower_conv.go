@@ -26,8 +26,12 @@ func (c *compiler) conv(n *graph.Node) error {
 		g.Padding[at] = n.Attrs.Ints("padding")[i]
 		g.Dilation[at] = n.Attrs.Ints("dilation")[i]
 	}
+	transposed := n.Op == graph.OpConvTranspose
+	if g.Packable(transposed) && w.Const != nil && (len(n.In) < 3 || n.In[2].Const != nil) {
+		return c.packedConv(n, g, transposed)
+	}
 	s := step{op: stepConv, conv: g, c: none, count: toDim(x.Shape[0]), note: string(n.Op)}
-	if n.Op == graph.OpConvTranspose {
+	if transposed {
 		s.op = stepConvTranspose
 	}
 	for i, to := range []*int{&s.a, &s.b, &s.c}[:len(n.In)] {
@@ -40,5 +44,49 @@ func (c *compiler) conv(n *graph.Node) error {
 	s.out = c.temp(v.Shape)
 	c.step(s)
 	c.of[v] = s.out
+	return nil
+}
+
+// packedConv lowers a convolution with constant weights and, with it, the
+// activation behind it.
+func (c *compiler) packedConv(n *graph.Node, g *kernel.ConvShape, transposed bool) error {
+	x, v := n.In[0], n.Out[0]
+	a, err := c.operand(x)
+	if err != nil {
+		return err
+	}
+	w, err := floats(n.In[1])
+	if err != nil {
+		return err
+	}
+	var b []float32
+	if len(n.In) == 3 {
+		if b, err = floats(n.In[2]); err != nil {
+			return err
+		}
+	}
+	if err := checkPacking(g); err != nil {
+		return err
+	}
+	s := step{op: stepConvolve, a: a, packed: kernel.PackConv(w, b, g, transposed), conv: g, count: toDim(x.Shape[0]), note: string(n.Op)}
+	s.unary, v = c.fused(v)
+	s.out = c.temp(v.Shape)
+	c.plan.scratch = max(c.plan.scratch, s.packed.Scratch())
+	c.step(s)
+	c.of[v] = s.out
+	return nil
+}
+
+// checkPacking refuses a convolution whose padded input alone is beyond what a
+// plan may take, before it is packed.
+func checkPacking(g *kernel.ConvShape) error {
+	size := float64(g.Channels)
+	for d := range 3 {
+		reach := max((g.Out[d]-1)*g.Stride[d], g.Out[d]) + g.Dilation[d]*(g.Kernel[d]-1) + 1
+		size *= float64(max(g.In[d]+2*g.Padding[d], reach) + g.Dilation[d]*g.Kernel[d])
+	}
+	if size > maxArenaFloats {
+		return fmt.Errorf("plan: %w: an input of %.0f elements with its padding, of at most %d", ErrLimit, size, maxArenaFloats)
+	}
 	return nil
 }

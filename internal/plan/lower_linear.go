@@ -76,17 +76,28 @@ func (c *compiler) packed(x, v *graph.Value, m *kernel.Matrix, fuse bool, note s
 		return 0, err
 	}
 	s := step{op: stepLinear, matrix: m, a: a, count: sizeOf(v.Shape[:len(v.Shape)-1]), note: note}
-	if next := c.only(v); fuse && next != nil {
-		if u, ok := unaryOf(next); ok && next.Out[0].DType.IsFloat() {
-			s.unary = u
-			c.done[next] = true
-			v = next.Out[0]
-		}
+	if fuse {
+		s.unary, v = c.fused(v)
 	}
 	s.out = c.temp(v.Shape)
 	c.step(s)
 	c.of[v] = s.out
 	return s.out, nil
+}
+
+// fused takes the activation that alone uses v, if there is one, and returns
+// it with its result; else the identity and v.
+func (c *compiler) fused(v *graph.Value) (kernel.Unary, *graph.Value) {
+	next := c.only(v)
+	if next == nil {
+		return kernel.Unary{}, v
+	}
+	u, ok := unaryOf(next)
+	if !ok || !next.Out[0].DType.IsFloat() {
+		return kernel.Unary{}, v
+	}
+	c.done[next] = true
+	return u, next.Out[0]
 }
 
 // matMul lowers a product of matrices: one constant matrix on the right is a

@@ -62,6 +62,8 @@ type Plan struct {
 	subs int
 	// rowFloats and fixedFloats are the sizes of the arena.
 	rowFloats, fixedFloats int
+	// scratch is the room of the step that needs most beside its operands.
+	scratch int
 }
 
 // port is an input or output of the plan.
@@ -120,6 +122,9 @@ func (p *Plan) ConstantBytes() int {
 		if m := p.steps[i].matrix; m != nil {
 			n += m.Bytes()
 		}
+		if m := p.steps[i].packed; m != nil {
+			n += m.Bytes()
+		}
 		if c := p.steps[i].control; c != nil {
 			for _, sub := range c.plans {
 				n += sub.ConstantBytes()
@@ -141,7 +146,7 @@ func (p *Plan) ArenaBytes(rows int) int {
 // allFixed is the size of the arena that does not grow with the rows, with
 // that of the plans inside.
 func (p *Plan) allFixed() int {
-	n := p.fixedFloats
+	n := p.fixedFloats + p.scratch
 	for i := range p.steps {
 		if c := p.steps[i].control; c != nil {
 			n += c.floats()

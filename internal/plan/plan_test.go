@@ -95,13 +95,18 @@ func near(got float32, want, tolerance float64) bool {
 // row with the same row run alone, to the bit.
 func agree(t *testing.T, g *graph.Graph, tolerance float64) {
 	t.Helper()
+	agreeOnBatches(t, g, tolerance, 1, 2, 7, 1, 100)
+}
+
+func agreeOnBatches(t *testing.T, g *graph.Graph, tolerance float64, batches ...int) {
+	t.Helper()
 	for _, generic := range []bool{false, true} {
 		p, err := plan.Compile(g, plan.Options{Generic: generic})
 		if err != nil {
 			t.Fatalf("%v\n%v", err, g)
 		}
 		r := p.NewRunner()
-		for _, rows := range []int{1, 2, 7, 1, 100} {
+		for _, rows := range batches {
 			rng := rand.New(rand.NewPCG(uint64(rows), 1))
 			tensors, in := inputsFor(rng, g, rows)
 			want, err := graph.Evaluate(g, rows, tensors, testNoise)

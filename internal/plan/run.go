@@ -16,6 +16,8 @@ type Runner struct {
 	arena []float32   // of what grows with the rows
 	fixed []float32
 	subs  []subRunner // of the steps that run plans of their own
+
+	scratch []float32 // of one step at a time
 }
 
 // running is what the steps of one run share with those of plans inside.
@@ -29,7 +31,7 @@ type running struct {
 // NewRunner returns a runner, which allocates when a run has more rows than
 // any before it, and not otherwise.
 func (p *Plan) NewRunner() *Runner {
-	r := &Runner{plan: p, rows: -1, slots: make([][]float32, len(p.slots)), fixed: kernel.Aligned(p.fixedFloats)}
+	r := &Runner{plan: p, rows: -1, slots: make([][]float32, len(p.slots)), fixed: kernel.Aligned(p.fixedFloats), scratch: kernel.Aligned(p.scratch)}
 	for i := range p.steps {
 		if c := p.steps[i].control; c != nil {
 			r.subs = append(r.subs, newSubRunner(c))
@@ -202,6 +204,8 @@ func (r *Runner) run(rows int, st running) error {
 				bias = r.slots[s.c]
 			}
 			kernel.ConvTranspose(out, r.slots[s.a], r.slots[s.b], bias, s.count.at(rows), s.conv)
+		case stepConvolve:
+			k.Convolve(out, r.slots[s.a], s.count.at(rows), s.packed, s.unary, r.scratch)
 		case stepIf:
 			if err := r.subs[s.n].choose(r, s, st); err != nil {
 				return err

@@ -28,11 +28,12 @@ const (
 	stepTake                        // out = parts of a named by b: count times n of cols numbers, else div
 	stepGather                      // out = elements of rows of n of a named by rows of m of b, else div
 	stepConvTranspose               // out = as stepConv
+	stepConvolve                    // out = unary(packed·a) for count rows
 	stepIf                          // outs = then or other, by a
 	stepLoop                        // outs = body again and again, by a
 )
 
-var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy", "prod", "cumulate", "argsort", "take", "gather", "conv_transpose", "if", "loop"}
+var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy", "prod", "cumulate", "argsort", "take", "gather", "conv_transpose", "conv", "if", "loop"}
 
 // none is the slot of an operand that is absent.
 const none = -1
@@ -55,6 +56,7 @@ type step struct {
 	srcOff       int
 	dstOff       dim
 	conv         *kernel.ConvShape
+	packed       *kernel.PackedConv
 	stream       uint32
 	control      *control
 

@@ -11,10 +11,11 @@ import (
 )
 
 //go:generate go run . -kernel linear -out ../linear_amd64.s -stubs ../linear_stub_amd64.go -pkg kernel
+//go:generate go run . -kernel conv -out ../conv_amd64.s -stubs ../conv_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
 
 func main() {
-	which := flag.String("kernel", "", "the family to generate: linear or vector")
+	which := flag.String("kernel", "", "the family to generate: linear, conv or vector")
 	flag.Parse()
 	ConstraintExpr("!noasm")
 	switch *which {
@@ -22,6 +23,8 @@ func main() {
 		gemv()
 		gemm()
 		dot()
+	case "conv":
+		conv()
 	case "vector":
 		vector()
 	default:
