@@ -134,6 +134,7 @@ func folderCases(name string) ([]Case, error) {
 		Files   map[string]any `json:"files"`
 		Expect  any            `json:"expect"`
 		ByKey   any            `json:"expect_by_key"`
+		Library string         `json:"library"`
 	}
 	if err := json.Unmarshal(data, &kind); err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func folderCases(name string) ([]Case, error) {
 		return agentCases(dir, data)
 	case kind.Methods != nil:
 		return operationCases(dir, data)
-	case kind.Files != nil && (kind.Batches != nil || kind.Steps != nil):
+	case (kind.Files != nil || kind.Library != "") && (kind.Batches != nil || kind.Steps != nil):
 		return networkCases(dir, data)
 	case kind.Files != nil && (kind.Expect != nil || kind.ByKey != nil):
 		return preprocessorCases(dir, data)

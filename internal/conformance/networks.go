@@ -19,6 +19,8 @@ import (
 type networkFile struct {
 	Torch        string            `json:"torch"`
 	Source       string            `json:"source"`
+	Library      string            `json:"library"` // whose layout the one file has
+	File         string            `json:"file"`
 	Files        map[string]string `json:"files"`
 	Architecture *string           `json:"architecture"`
 	Sequence     bool              `json:"sequence"`
@@ -52,9 +54,16 @@ func networkCases(dir string, data []byte) ([]Case, error) {
 		f.Atol = 1e-5
 	}
 	f.Batches = append(f.Batches, f.Steps...)
+	if f.Library != "" {
+		f.Files = map[string]string{"library": f.File}
+		f.Sequence = len(f.Steps) > 0
+	}
 	all := []Case{}
 	for form, file := range f.Files {
 		kind, known := forms[form]
+		if f.Library != "" {
+			kind, known = f.Library, true
+		}
 		weights := kind == "torch weights" || kind == "safetensors"
 		if !known || weights && f.Architecture == nil {
 			continue
@@ -118,6 +127,8 @@ func NoMethod(err error) bool { return errors.Is(err, errNoMethod) }
 func (f *networkFile) producer(kind string) string {
 	version, _, _ := strings.Cut(f.Torch, "+")
 	switch {
+	case f.Library != "":
+		return ""
 	case f.Torch == "":
 		name, _, _ := strings.Cut(f.Source, ", ")
 		return name
@@ -199,8 +210,8 @@ func lower(n format.Network, method string, shapes map[string][]int, rows int) (
 	if err == nil {
 		return g, nil
 	}
-	for _, o.InputShapes = range []map[string][]int{images, shapes} {
-		for _, o.Rows = range []int{0, 1, rows} {
+	for _, o.Rows = range []int{0, 1, rows} {
+		for _, o.InputShapes = range []map[string][]int{nil, images, shapes} {
 			if g, again := n.Lower(o); again == nil {
 				return g, nil
 			}

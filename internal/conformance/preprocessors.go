@@ -33,6 +33,9 @@ func preprocessorCases(dir string, data []byte) ([]Case, error) {
 	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, err
 	}
+	if f.InputByKey != nil && len(f.Keys) == 0 {
+		return []Case{}, nil // changes nothing
+	}
 	run, width, err := f.run(dir)
 	if err != nil {
 		return nil, err
