@@ -163,6 +163,9 @@ func TestFaults(t *testing.T) {
 	f(serving.ErrDeadline, faultDeadline)
 	f(context.Canceled, faultDraining)
 	f(&policy.ActionError{Action: "steer", Value: 2}, faultInference)
+	if got, message, _ := faultOf(&policy.ActionError{Row: 1, Err: errors.New("step budget exceeded")}); got != faultInference || message != "the policy gave no action for row 1: step budget exceeded" {
+		t.Errorf("a policy without an end is %v: %s", got, message)
+	}
 	f(&policy.InputError{Expected: "a", Got: "b"}, faultContract)
 	f(os.ErrDeadlineExceeded, faultTimeout)
 	f(&os.PathError{Op: "open", Path: "/secret", Err: os.ErrNotExist}, faultInternal)
