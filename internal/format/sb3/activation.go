@@ -60,6 +60,11 @@ var forms = map[string]form{
 	"Softmax":    {[]argument{{"dim", 1.0}}, softmax(graph.OpSoftmax, false)},
 	"Softmin":    {[]argument{{"dim", 1.0}}, softmax(graph.OpSoftmax, true)},
 	"LogSoftmax": {[]argument{{"dim", 1.0}}, softmax(graph.OpLogSoftmax, false)},
+
+	// They are no activations, but stand where one is.
+	"Dropout":             {[]argument{{"p", 0.5}}, unchanged},
+	"AlphaDropout":        {[]argument{{"p", 0.5}}, unchanged},
+	"FeatureAlphaDropout": {[]argument{{"p", 0.5}}, unchanged},
 }
 
 // activationGlobals are the names that activations have in a pickle.

@@ -45,6 +45,26 @@ func (b *builder) squashedLogProb(action, mean, std *graph.Value) *graph.Value {
 	return b.add(graph.OpSub, nil, b.normalLogProb(x, mean, std), b.sum(slope))
 }
 
+// explorationFeatures are what the noise of gSDE depends on: what the actor
+// computes last or, in version 1.2 and before and with sde_net_arch, a network
+// of its own on the features, or the features themselves where that has no
+// layers.
+func (b *builder) explorationFeatures(features, latent *graph.Value, prefix, logStd string) *graph.Value {
+	if b.err != nil || !b.p.UseSDE {
+		return latent
+	}
+	name := prefix + "sde_features_extractor"
+	if b.hasBelow(name + ".") {
+		x, _ := b.mlp(features, name, false)
+		return x
+	}
+	std, ok := b.weights[logStd]
+	if ok && b.p.options.sdeOnFeatures && b.p.before(1, 3) && len(std.Shape) == 2 && std.Shape[0] == b.width(features) {
+		return features
+	}
+	return latent
+}
+
 // explorationStd is the deviation of gSDE: the noise is the features times a
 // matrix of Gaussians, which makes the action a Gaussian whose variance is the
 // squared features times the squared deviations of the matrix.

@@ -88,7 +88,7 @@ func (b *builder) output(name string, v *graph.Value) {
 // extractor had one name for both.
 func (b *builder) actorCritic(obs []*graph.Value, o LowerOptions) {
 	pi, vf := b.actorCriticFeatures(obs)
-	masks := b.masks(o)
+	features, masks := pi, b.masks(o)
 	if b.p.Recurrent {
 		pi, vf = b.recurrent(pi, vf)
 	}
@@ -104,7 +104,7 @@ func (b *builder) actorCritic(obs []*graph.Value, o LowerOptions) {
 	critic, sizes := b.mlp(vf, "mlp_extractor.value_net", false)
 	b.agree("mlp_extractor.value_net", sizes, wantVf)
 
-	logProb := b.distribution(latent, masks, o)
+	logProb := b.distribution(latent, b.explorationFeatures(features, latent, "", "log_std"), masks, o)
 	if v := b.linear(critic, "value_net"); b.err == nil && b.width(v) != 1 {
 		b.fail("%s: value_net has %d outputs, 1 was wanted", weightsMember, b.width(v))
 	} else {
@@ -142,12 +142,12 @@ func (b *builder) actorCriticFeatures(obs []*graph.Value) (pi, vf *graph.Value) 
 
 // distribution adds the outputs of the action and its distribution and returns
 // the log_prob.
-func (b *builder) distribution(latent, masks *graph.Value, o LowerOptions) *graph.Value {
+func (b *builder) distribution(latent, exploration, masks *graph.Value, o LowerOptions) *graph.Value {
 	s := b.p.Action
 	switch {
 	case s.Kind == Box && b.p.UseSDE:
 		mean := b.head(latent, "action_net", product(s.Shape))
-		std := b.explorationStd(latent, "log_std", product(s.Shape))
+		std := b.explorationStd(exploration, "log_std", product(s.Shape))
 		a := b.gaussian(mean, std, o.Deterministic)
 		var logProb *graph.Value
 		if b.p.SquashOutput {
@@ -236,7 +236,8 @@ func (b *builder) softActor(obs []*graph.Value, deterministic bool) {
 		return
 	}
 	n := product(b.p.Action.Shape)
-	latent, sizes := b.mlp(b.extract(obs, "actor.features_extractor"), "actor.latent_pi", false)
+	features := b.extract(obs, "actor.features_extractor")
+	latent, sizes := b.mlp(features, "actor.latent_pi", false)
 	want, _ := b.offPolicySizes()
 	b.agree("actor.latent_pi", sizes, want)
 	var mean, std, logStd *graph.Value
@@ -246,7 +247,7 @@ func (b *builder) softActor(obs []*graph.Value, deterministic bool) {
 		} else {
 			mean = b.head(latent, "actor.mu", n)
 		}
-		std = b.explorationStd(latent, "actor.log_std", n)
+		std = b.explorationStd(b.explorationFeatures(features, latent, "actor.", "actor.log_std"), "actor.log_std", n)
 		logStd = b.parameter("actor.log_std", 2)
 	} else {
 		mean = b.head(latent, "actor.mu", n)
@@ -336,7 +337,7 @@ func (b *builder) linearSearch(obs []*graph.Value) {
 		b.output("action", b.add(graph.OpArgmax, graph.Attrs{"axis": 1}, x))
 		return
 	}
-	if b.p.SquashOutput {
+	if b.p.SquashOutput || !b.p.class.linear && b.p.before(1, 7) { // which had tanh whatever squash_output says
 		x = b.add(graph.OpTanh, nil, x)
 	}
 	b.output("action", b.toSpace(x))

@@ -99,22 +99,19 @@ func (b *builder) extract(obs []*graph.Value, prefix string) *graph.Value {
 	case combinedExtractor:
 		var parts []*graph.Value
 		for i, key := range space.Keys {
-			if b.isImage(space.Spaces[i]) {
-				parts = append(parts, b.natureCNN(obs[i], space.Spaces[i], prefix+".extractors."+key))
+			// With images that are normalised already, everything of three
+			// dimensions is one, which depends on the version too: the weights
+			// tell.
+			name, sub := prefix+".extractors."+key, space.Spaces[i]
+			if sub.Image() || sub.Kind == Box && len(sub.Shape) == 3 && b.hasBelow(name+".cnn.") {
+				parts = append(parts, b.natureCNN(obs[i], sub, name))
 			} else {
-				parts = append(parts, b.flatten(obs[i], space.Spaces[i]))
+				parts = append(parts, b.flatten(obs[i], sub))
 			}
 		}
 		return b.concat(parts...)
 	}
 	return b.flatten(obs[0], space)
-}
-
-// isImage tells whether the extractor of a Dict gives a part to a CNN. With
-// images that are normalised already, everything of three dimensions is one.
-func (b *builder) isImage(s *Space) bool {
-	o := &b.p.options
-	return s.Image() || (o.normalizedImage || !o.normalizeImages) && s.Kind == Box && len(s.Shape) == 3
 }
 
 func (b *builder) flatten(x *graph.Value, s *Space) *graph.Value {

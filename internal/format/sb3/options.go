@@ -16,11 +16,10 @@ type options struct {
 	activation      activation
 	extractor       string
 	normalizeImages bool
-	// normalizedImage tells the extractor that images may be of any type.
-	normalizedImage bool
 	useSDE          bool
 	fullStd         bool
 	useExpln        bool
+	sdeOnFeatures   bool // sde_net_arch is there: gSDE does not see what the actor computes
 	squash          bool
 	clipMean        float64
 	nCritics        int
@@ -59,7 +58,7 @@ var kwargsGlobals = func() pickle.AllowList {
 // ignored are arguments that act on training alone.
 var ignored = []string{
 	"ortho_init", "log_std_init", "optimizer_class", "optimizer_kwargs", "batch_norm", "batch_norm_momentum", "renorm_warmup_steps",
-	"sde_net_arch", "lstm_hidden_size", "n_lstm_layers", "shared_lstm", "enable_critic_lstm", "lstm_kwargs", "with_bias",
+	"lstm_hidden_size", "n_lstm_layers", "shared_lstm", "enable_critic_lstm", "lstm_kwargs", "with_bias",
 	":type:", ":serialized:",
 }
 
@@ -109,6 +108,10 @@ func (o *options) set(key string, v pickle.Value) error {
 		return flag(&o.useSDE, v)
 	case "full_std":
 		return flag(&o.fullStd, v)
+	case "sde_net_arch":
+		_, none := v.(pickle.None)
+		o.sdeOnFeatures = !none
+		return nil
 	case "use_expln":
 		return flag(&o.useExpln, v)
 	case "squash_output":
@@ -145,7 +148,8 @@ func (o *options) setExtractorArguments(v pickle.Value) error {
 				return err
 			}
 		case "normalized_image":
-			if err := flag(&o.normalizedImage, e.Value); err != nil {
+			var normalized bool
+			if err := flag(&normalized, e.Value); err != nil {
 				return err
 			}
 		default:

@@ -12,6 +12,7 @@ package sb3
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
@@ -199,6 +200,19 @@ func (p *Policy) readWeights(z Archive) error {
 		p.Notes = append(p.Notes, fmt.Sprintf("Tensors with a NaN or an infinity: %s.", strings.Join(p.NonFinite, ", ")))
 	}
 	return nil
+}
+
+// before tells whether a version of the library before the given one wrote the
+// file. A file that does not say is taken for one of the first.
+func (p *Policy) before(major, minor int) bool {
+	first, rest, _ := strings.Cut(p.Version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	a, err := strconv.Atoi(first)
+	if err != nil {
+		return true
+	}
+	b, _ := strconv.Atoi(second)
+	return a < major || a == major && b < minor
 }
 
 // HasSampling tells whether the policy draws its actions from a distribution
