@@ -36,6 +36,11 @@ TEST_TIMEOUT ?= 10m
 
 GOTEST := go run ./tools/testsum --
 
+# The build with ONNX Runtime needs cgo; the library itself is looked for when
+# the program runs.
+GOBUILD_ORT := CGO_ENABLED=1 go build -tags ort -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+ORT_PACKAGES := ./internal/ort/... ./internal/conformance/... ./internal/policy/... ./cmd/carla-rl
+
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +51,11 @@ help: ## List the targets.
 .PHONY: build
 build: ## Build bin/carla-rl.
 	$(GOBUILD) -o bin/carla-rl ./cmd/carla-rl
+
+.PHONY: build-ort
+build-ort: ## Build bin/carla-rl-ort, which also runs policies on ONNX Runtime.
+	@tools/need gcc
+	$(GOBUILD_ORT) -o bin/carla-rl-ort ./cmd/carla-rl
 
 .PHONY: cross
 cross: ## Build every platform of a release, tests included, and check the size budget.
@@ -74,7 +84,7 @@ release: ## Write archives of every platform and their SHA256SUMS to dist/.
 ##@ Checking
 
 .PHONY: check
-check: lint test asm-check cross arm64-test e2e ## All that CI runs, but for what needs torch.
+check: lint test test-ort asm-check cross arm64-test e2e ## All that CI runs, but for what needs torch.
 
 .PHONY: test
 test: vet test-race test-unit test-noasm fuzz test-client ## Vet, unit tests with and without the race detector and assembly, fuzz targets, the Python package.
@@ -97,6 +107,12 @@ test-race: ## Unit tests under the race detector.
 test-noasm: ## The engine's tests with the Go kernels in place of assembly.
 	$(GOTEST) -tags noasm -vet=off -timeout $(TEST_TIMEOUT) . ./internal/kernel/... ./internal/plan/... ./internal/policy/...
 
+.PHONY: test-ort
+test-ort: ## Vet and test the build with ONNX Runtime, whose library is put into the cache.
+	@tools/need gcc onnxruntime
+	CGO_ENABLED=1 go vet -tags ort ./...
+	CGO_ENABLED=1 CARLA_RL_TEST_ORT=1 $(GOTEST) -tags ort -vet=off -timeout $(TEST_TIMEOUT) $(ORT_PACKAGES)
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for a fixed count (FUZZ_COUNT).
 	FUZZ_COUNT=$(FUZZ_COUNT) tools/fuzz
@@ -109,6 +125,7 @@ e2e: ## End-to-end tests: the built binary over the wire.
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the house configuration.
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
+	CGO_ENABLED=1 $(GOLANGCI_LINT) run --allow-parallel-runners --build-tags ort ./internal/ort/... ./internal/conformance/... ./cmd/carla-rl ./tools/bench-ort
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run make fmt" >&2; exit 1; }
 
 .PHONY: fmt
@@ -136,6 +153,11 @@ arm64-test: ## Run the kernels' and the plan's tests for arm64 under qemu.
 .PHONY: bench
 bench: ## Benchmarks of the engine and of HTTP (requests a second against a no-op on the same stack).
 	tools/bench
+
+.PHONY: bench-ort
+bench-ort: ## The plan against ONNX Runtime, by operator family, at batch 1 on one thread.
+	@tools/need gcc onnxruntime
+	@CGO_ENABLED=1 go run -tags ort ./tools/bench-ort
 
 .PHONY: clean
 clean: ## Remove what was built.
