@@ -18,6 +18,7 @@ var linearBuiltins = map[string]builtin{
 	"vdot":         {"x y", func(c *call) value { return c.product(0, 1) }},
 	"inner":        {"x y", inner},
 	"outer":        {"x y", outer},
+	"einsum":       {"equation operands path", einsum},
 	"bilinear":     {"x y weight bias", bilinear},
 	"_weight_norm": {"v g dim", weightNorm},
 }

@@ -21,7 +21,10 @@ var rnnBuiltins = map[string]builtin{
 const maxUnroll = 512
 
 // rnnWeights are the parameters of one direction of one layer.
-type rnnWeights struct{ ih, hh, bih, bhh *graph.Value }
+type rnnWeights struct {
+	ih, hh, bih, bhh *graph.Value
+	hr               *graph.Value // of an LSTM whose state is projected, else nil
+}
 
 // rnnStepFunc computes the next state from an input and the state: the hidden
 // state, and the cell state of an LSTM.
@@ -70,14 +73,31 @@ func lstmStep(in *interp, x *graph.Value, state []*graph.Value, w rnnWeights) []
 	g := in.gates(in.add(graph.OpAdd, nil, in.linearOf(x, w.ih, w.bih), in.linearOf(state[0], w.hh, w.bhh)), 4)
 	i, f, o := in.add(graph.OpSigmoid, nil, g[0]), in.add(graph.OpSigmoid, nil, g[1]), in.add(graph.OpSigmoid, nil, g[3])
 	c := in.add(graph.OpAdd, nil, in.add(graph.OpMul, nil, f, state[1]), in.add(graph.OpMul, nil, i, in.add(graph.OpTanh, nil, g[2])))
-	return []*graph.Value{in.add(graph.OpMul, nil, o, in.add(graph.OpTanh, nil, c)), c}
+	h := in.add(graph.OpMul, nil, o, in.add(graph.OpTanh, nil, c))
+	if w.hr != nil {
+		h = in.linearOf(h, w.hr, nil)
+	}
+	return []*graph.Value{h, c}
 }
 
 func (c *call) weights(i int) rnnWeights {
-	return rnnWeights{c.value(i), c.value(i + 1), c.optional(i + 2), c.optional(i + 3)}
+	return rnnWeights{ih: c.value(i), hh: c.value(i + 1), bih: c.optional(i + 2), bhh: c.optional(i + 3)}
+}
+
+// cellInput tells the width of a pending input of a cell.
+func (c *call) cellInput() *graph.Value {
+	ih := c.value(2)
+	if t := c.handle(0); t.pending {
+		if t.lifted != 0 || len(ih.Shape) != 2 || ih.Shape[1] < 1 {
+			c.in.needShape(t)
+		}
+		c.in.learn(t, graph.Shape{graph.Batch, ih.Shape[1]}, ih)
+	}
+	return c.sameType(0, ih)
 }
 
 func (c *call) cell(step rnnStepFunc) value {
+	c.cellInput()
 	return newTensor(step(c.in, c.value(0), []*graph.Value{c.value(1)}, c.weights(2))[0])
 }
 
@@ -86,7 +106,7 @@ func lstmCell(c *call) value {
 	if len(states) != 2 {
 		c.in.errorf("lstm_cell with %d states", len(states))
 	}
-	s := lstmStep(c.in, c.value(0), []*graph.Value{c.in.read(states[0]), c.in.read(states[1])}, c.weights(2))
+	s := lstmStep(c.in, c.cellInput(), []*graph.Value{c.in.read(states[0]), c.in.read(states[1])}, c.weights(2))
 	return &tuple{elems: []value{newTensor(s[0]), newTensor(s[1])}}
 }
 
@@ -104,7 +124,10 @@ func (c *call) recurrent(step rnnStepFunc) value {
 	}
 	if t := c.handle(0); t.pending {
 		w := c.tensors(2)
-		if t.lifted == 0 || len(w) == 0 {
+		// The new dimension must be that of time: else the rows would be a
+		// sequence.
+		batchFirst := c.bool(8, false)
+		if t.lifted == 0 || len(w) == 0 || batchFirst != (t.lifted == 2) {
 			in.needShape(t)
 		}
 		ih := in.read(w[0])
@@ -142,6 +165,10 @@ func (c *call) recurrent(step rnnStepFunc) value {
 		each = 2
 	}
 	layers := c.int(4, 1)
+	projected := c.name == "lstm" && len(params) == layers*directions*(each+1)
+	if projected {
+		each++
+	}
 	if layers < 1 || layers > maxUnroll || len(params) != layers*directions*each {
 		in.unsupported("torch.%s of %d layers with %d parameters", c.name, layers, len(params))
 	}
@@ -151,8 +178,11 @@ func (c *call) recurrent(step rnnStepFunc) value {
 		for d := range directions {
 			k := l*directions + d
 			w := rnnWeights{ih: in.read(params[k*each]), hh: in.read(params[k*each+1])}
-			if each == 4 {
+			if each >= 4 {
 				w.bih, w.bhh = in.read(params[k*each+2]), in.read(params[k*each+3])
+			}
+			if projected {
+				w.hr = in.read(params[(k+1)*each-1])
 			}
 			state := make([]*graph.Value, len(initial))
 			for s := range state {

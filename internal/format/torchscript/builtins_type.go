@@ -216,6 +216,7 @@ func toBool(c *call) value {
 func rankOf(c *call) value {
 	t := c.handle(0)
 	if t.pending {
+		t.slot.ranked = t.slot.ranked || t.lifted == 0
 		return int64(len(c.in.pendingShape(t)))
 	}
 	if t.num != nil {

@@ -70,8 +70,9 @@ type interp struct {
 
 // slotHint is what an earlier attempt found out about an input.
 type slotHint struct {
-	shape graph.Shape
-	dtype graph.DType
+	shape  graph.Shape
+	dtype  graph.DType
+	ranked bool // the code asked for the number of dimensions, before
 }
 
 // failure carries an error out of the interpreter.

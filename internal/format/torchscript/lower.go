@@ -3,6 +3,7 @@ package torchscript
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -35,14 +36,28 @@ func (m *Module) Lower(o LowerOptions) (*graph.Graph, error) {
 	}
 	if o.Rows > 0 {
 		in, err := m.lowerRows(method, def, o)
+		if err == nil && slices.ContainsFunc(in.slots, func(s *slot) bool { return s.ranked }) {
+			// Whether it was a row, the graph of many rows tells.
+			o.Rows = 0
+			if in, _, err := m.lower(method, def, o, map[attrKey]*form{}); err != nil {
+				if need := in.sequence(err); need != nil {
+					return nil, need
+				}
+			}
+		}
 		return in.graph(), err
 	}
 	in, more, err := m.lower(method, def, o, map[attrKey]*form{})
 	if err == nil && !more {
 		return in.graph(), nil
 	}
-	if err != nil && in != nil && in.steps > maxSteps {
-		return nil, err // another attempt would take as long
+	if err != nil && in != nil {
+		if in.steps > maxSteps {
+			return nil, err // another attempt would take as long
+		}
+		if need := in.sequence(err); need != nil {
+			return nil, need
+		}
 	}
 	// What cannot be told apart for many rows may be computed for one, and
 	// what the module keeps between calls is known only from that.
@@ -63,6 +78,26 @@ func (m *Module) Lower(o LowerOptions) (*graph.Graph, error) {
 		return nil, err
 	}
 	return in.graph(), nil
+}
+
+// sequence is the request for the shape of an input that was taken for a row,
+// where rows were then taken for a sequence; else nil.
+func (in *interp) sequence(err error) error {
+	var mixes *UnsupportedError
+	if in == nil || !errors.As(err, &mixes) || !mixes.mixes {
+		return nil
+	}
+	// A layer of torch asks for the number of dimensions to tell a sequence
+	// from several; the code of a policy has other reasons.
+	if !strings.HasPrefix(mixes.Pos.File, "code/__torch__/torch/nn/") && !strings.Contains(mixes.What, "as a sequence") {
+		return nil
+	}
+	for _, s := range in.slots {
+		if s.ranked {
+			return &NeedShapeError{Input: s.name, Cause: errors.New(err.Error())}
+		}
+	}
+	return nil
 }
 
 // method returns a method by its name, nil where there is none; without a name
@@ -272,6 +307,7 @@ func (in *interp) open(s *slot) *tensor {
 		if h.dtype != graph.Invalid {
 			s.dtype = h.dtype
 		}
+		s.ranked = h.ranked
 	}
 	// The order of inputs is that of the arguments, so a value is reserved
 	// even while its shape is unknown; such a graph is never returned.
@@ -469,7 +505,7 @@ func (in *interp) needShape(t *tensor) {
 // learn ends this attempt with what was found out of the input behind t: its
 // shape, and its element type where like has one.
 func (in *interp) learn(t *tensor, shape graph.Shape, like *graph.Value) {
-	h := slotHint{shape: shape, dtype: t.slot.dtype}
+	h := slotHint{shape: shape, dtype: t.slot.dtype, ranked: t.slot.ranked}
 	if h.dtype == graph.Invalid && !t.cast && like != nil && like.DType.IsFloat() {
 		h.dtype = like.DType
 	}

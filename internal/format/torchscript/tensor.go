@@ -58,7 +58,8 @@ type slot struct {
 	batch     graph.Shape // shape with the batch axis, where rows are fixed
 	dtype     graph.DType // Invalid while not known
 	v         *graph.Value
-	flat      bool   // the code asked for the rank and was told two
+	flat      bool   // the code asked for the shape and was told that of a row
+	ranked    bool   // the code asked for the number of dimensions
 	described string // what is known of the shape, for messages
 }
 
