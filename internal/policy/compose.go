@@ -240,7 +240,29 @@ func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args m
 		})
 		g.Output(unused(g, s.name+"_out"), v)
 	}
+	dropUnused(g)
 	return g.Verify()
+}
+
+// dropUnused removes the nodes that no output needs: an agent's critics, where
+// its actions alone are asked for.
+func dropUnused(g *graph.Graph) {
+	needed := map[*graph.Value]bool{}
+	for _, o := range g.Outputs {
+		needed[o.Value] = true
+	}
+	kept := make([]*graph.Node, 0, len(g.Nodes))
+	for _, n := range slices.Backward(g.Nodes) {
+		if !slices.ContainsFunc(n.Out, func(v *graph.Value) bool { return needed[v] }) {
+			continue
+		}
+		kept = append(kept, n)
+		for _, v := range n.In {
+			needed[v] = true
+		}
+	}
+	slices.Reverse(kept)
+	g.Nodes = kept
 }
 
 // unused returns a name that no output of the graph has.

@@ -115,8 +115,8 @@ func TestOutputsBesideTheAction(t *testing.T) {
 	f(drawn(true), true)
 	f(drawn(false), false)
 	p := mustCompose(t, &sources{card: &artifact.Card{ModelName: "m"}, network: drawn(true)})
-	if p.Outputs() != nil || len(p.Composed().Outputs) != 1 {
-		t.Errorf("without Detailed there are the outputs %+v", p.Outputs())
+	if p.Outputs() != nil || len(p.Composed().Outputs) != 1 || len(p.Composed().Nodes) != 1 {
+		t.Errorf("without Detailed there are the outputs %+v of\n%v", p.Outputs(), p.Composed())
 	}
 }
 
