@@ -6,7 +6,7 @@ import "math"
 // number is true where it is not 0.
 type BinaryOp uint8
 
-// The functions. The first four have a vector form.
+// The functions. The first four, Minimum and Maximum have a vector form.
 const (
 	Add BinaryOp = iota
 	Sub
@@ -55,6 +55,16 @@ const minVector = 8
 // least as long; y may be a or b.
 func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 	y, b = y[:len(a)], b[:len(a)]
+	if k.vector {
+		switch op { // at all lengths: which zero they give differs from the loop
+		case Minimum:
+			minimumVector(y, a, b)
+			return
+		case Maximum:
+			maximumVector(y, a, b)
+			return
+		}
+	}
 	if k.vector && len(a) >= minVector {
 		switch op {
 		case Add:
@@ -80,6 +90,10 @@ func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 		mulGeneric(y, a, b)
 	case Div:
 		divGeneric(y, a, b)
+	case Minimum:
+		minimumGeneric(y, a, b)
+	case Maximum:
+		maximumGeneric(y, a, b)
 	default:
 		f := binaryFuncs[op]
 		for i, v := range a {
@@ -88,8 +102,7 @@ func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 	}
 }
 
-// binaryFuncs holds the functions without a loop of their own. The built-in
-// min and max give NaN where either operand is NaN.
+// binaryFuncs holds the functions without a loop of their own.
 var binaryFuncs = [binaryOps]func(a, b float32) float32{
 	Pow:    func(a, b float32) float32 { return float32(math.Pow(float64(a), float64(b))) },
 	PowInt: func(a, b float32) float32 { return float32(powInt(int64(a), int64(b))) },
@@ -117,16 +130,14 @@ var binaryFuncs = [binaryOps]func(a, b float32) float32{
 		return float32(floorDiv(float64(a), float64(b)))
 	},
 
-	Minimum: func(a, b float32) float32 { return min(a, b) },
-	Maximum: func(a, b float32) float32 { return max(a, b) },
-	Eq:      func(a, b float32) float32 { return truth32(a == b) },
-	Ne:      func(a, b float32) float32 { return truth32(a != b) },
-	Lt:      func(a, b float32) float32 { return truth32(a < b) },
-	Le:      func(a, b float32) float32 { return truth32(a <= b) },
-	Gt:      func(a, b float32) float32 { return truth32(a > b) },
-	Ge:      func(a, b float32) float32 { return truth32(a >= b) },
-	And:     func(a, b float32) float32 { return truth32(a != 0 && b != 0) },
-	Or:      func(a, b float32) float32 { return truth32(a != 0 || b != 0) },
+	Eq:  func(a, b float32) float32 { return truth32(a == b) },
+	Ne:  func(a, b float32) float32 { return truth32(a != b) },
+	Lt:  func(a, b float32) float32 { return truth32(a < b) },
+	Le:  func(a, b float32) float32 { return truth32(a <= b) },
+	Gt:  func(a, b float32) float32 { return truth32(a > b) },
+	Ge:  func(a, b float32) float32 { return truth32(a >= b) },
+	And: func(a, b float32) float32 { return truth32(a != 0 && b != 0) },
+	Or:  func(a, b float32) float32 { return truth32(a != 0 || b != 0) },
 }
 
 func truth32(b bool) float32 {
@@ -206,6 +217,20 @@ func mulGeneric(y, a, b []float32) {
 func divGeneric(y, a, b []float32) {
 	for i, v := range a {
 		y[i] = v / b[i]
+	}
+}
+
+// minimumGeneric computes the lesser of both, NaN where either is.
+func minimumGeneric(y, a, b []float32) {
+	for i, v := range a {
+		y[i] = min(v, b[i])
+	}
+}
+
+// maximumGeneric computes the greater of both, NaN where either is.
+func maximumGeneric(y, a, b []float32) {
+	for i, v := range a {
+		y[i] = max(v, b[i])
 	}
 }
 

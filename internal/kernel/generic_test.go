@@ -83,15 +83,31 @@ func TestArgmaxOfNaNAndEquals(t *testing.T) {
 }
 
 func TestSoftmaxOfLargeNumbers(t *testing.T) {
-	y := make([]float32, 4)
-	Softmax(y, []float32{1000, 1000, -1000, -1000}, 2, false)
-	if !slices.Equal(y, []float32{0.5, 0.5, 0.5, 0.5}) {
-		t.Errorf("got %v", y)
-	}
-	Softmax(y, []float32{1000, 0, 0, float32(math.NaN())}, 2, true)
-	if y[0] != 0 || y[1] != -1000 || !isNaN(y[2]) || !isNaN(y[3]) {
-		t.Errorf("logarithm: got %v", y)
-	}
+	forEachImpl(t, func(t *testing.T, k Impl) {
+		y := make([]float32, 4)
+		k.Softmax(y, []float32{1000, 1000, -1000, -1000}, 2, false)
+		if !slices.Equal(y, []float32{0.5, 0.5, 0.5, 0.5}) {
+			t.Errorf("got %v", y)
+		}
+		k.Softmax(y, []float32{1000, 0, 0, nan32}, 2, true)
+		if y[0] != 0 || y[1] != -1000 || !isNaN(y[2]) || !isNaN(y[3]) {
+			t.Errorf("logarithm: got %v", y)
+		}
+		// Rows that the vector kernels take.
+		x, z := make([]float32, 20), make([]float32, 20)
+		for i := range x {
+			x[i] = 1000
+		}
+		x[19] = inf32
+		k.Softmax(z, x, 10, false)
+		if z[0] != 0.1 || z[9] != 0.1 || !isNaN(z[10]) || !isNaN(z[19]) {
+			t.Errorf("rows of ten: got %v", z)
+		}
+		k.Softmax(x, x, 10, true)
+		if want := float32(-math.Log(10)); ulps(x[0], want) > 1 || !isNaN(x[19]) {
+			t.Errorf("logarithm of rows of ten, in place: got %v, want %v", x, want)
+		}
+	})
 }
 
 // The draws have mean 0 and variance 1, and a part of a row is the start of

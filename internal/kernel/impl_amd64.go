@@ -32,6 +32,64 @@ func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu
 	convPlaneAVX2(y, x, table, w, b, relu)
 }
 
+// moreVector computes the functions that have a vector form here and not on
+// other machines.
+func moreVector(u Unary, y, x []float32) bool {
+	switch u.Op {
+	case Sqrt:
+		sqrtAVX2(y, x)
+	case Rsqrt:
+		rsqrtAVX2(y, x)
+	case Reciprocal:
+		reciprocalAVX2(y, x)
+	case Abs:
+		absAVX2(y, x)
+	case Neg:
+		negAVX2(y, x)
+	case Round:
+		roundAVX2(y, x)
+	case Floor:
+		floorAVX2(y, x)
+	case Ceil:
+		ceilAVX2(y, x)
+	case Trunc:
+		truncAVX2(y, x)
+	case LeakyRelu:
+		leakyReluAVX2(y, x, u.A)
+	case Softsign:
+		softsignAVX2(y, x)
+	case Hardsigmoid:
+		hardsigmoidAVX2(y, x)
+	case Hardswish:
+		hardswishAVX2(y, x)
+	case Erf:
+		erfAVX2(y, x)
+	case Gelu:
+		geluAVX2(y, x)
+	case GeluTanh:
+		geluTanhAVX2(y, x)
+	case Log:
+		logAVX2(y, x)
+	case Softplus:
+		softplusAVX2(y, x, u.A, 1/u.A, u.B)
+	case LogSigmoid:
+		logSigmoidAVX2(y, x)
+	case Mish:
+		mishAVX2(y, x)
+	default:
+		return false
+	}
+	return true
+}
+
+func minimumVector(y, a, b []float32)                   { minimumAVX2(y, a, b) }
+func maximumVector(y, a, b []float32)                   { maximumAVX2(y, a, b) }
+func sumVector(x []float32) float64                     { return sumAVX2(x) }
+func amaxVector(x []float32) float32                    { return amaxAVX2(x) }
+func aminVector(x []float32) float32                    { return aminAVX2(x) }
+func expSubVector(y, x []float32, top float32)          { expSubAVX2(y, x, top) }
+func scaleVector(y, x []float32, factor, shift float32) { scaleAVX2(y, x, factor, shift) }
+
 func reluVector(y, x []float32)                        { reluAVX2(y, x) }
 func clampVector(y, x []float32, lo, hi float32)       { clampAVX2(y, x, lo, hi) }
 func tanhVector(y, x []float32)                        { tanhAVX2(y, x) }

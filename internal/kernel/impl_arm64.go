@@ -95,6 +95,18 @@ func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu
 	convPlaneGeneric(y, x, table, w, b, relu)
 }
 
+// What follows has no vector form here: the Go twins take its place.
+
+func moreVector(Unary, []float32, []float32) bool { return false }
+
+func minimumVector(y, a, b []float32)                   { minimumGeneric(y, a, b) }
+func maximumVector(y, a, b []float32)                   { maximumGeneric(y, a, b) }
+func sumVector(x []float32) float64                     { return sumGeneric(x) }
+func amaxVector(x []float32) float32                    { return amaxGeneric(x) }
+func aminVector(x []float32) float32                    { return aminGeneric(x) }
+func expSubVector(y, x []float32, top float32)          { expSubGeneric(y, x, top) }
+func scaleVector(y, x []float32, factor, shift float32) { scaleGeneric(y, x, factor, shift) }
+
 // The stubs below are the functions of the same name with Generic at the end.
 // Lengths are multiples of four; y may be an operand.
 

@@ -24,6 +24,15 @@ func convTileVector(y, x []float32, at *[tilePixels]int, table []int32, w, b []f
 func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu bool) {
 	panic(noVector)
 }
+func moreVector(u Unary, y, x []float32) bool           { panic(noVector) }
+func minimumVector(y, a, b []float32)                   { panic(noVector) }
+func maximumVector(y, a, b []float32)                   { panic(noVector) }
+func sumVector(x []float32) float64                     { panic(noVector) }
+func amaxVector(x []float32) float32                    { panic(noVector) }
+func aminVector(x []float32) float32                    { panic(noVector) }
+func expSubVector(y, x []float32, top float32)          { panic(noVector) }
+func scaleVector(y, x []float32, factor, shift float32) { panic(noVector) }
+
 func reluVector(y, x []float32)                        { panic(noVector) }
 func clampVector(y, x []float32, lo, hi float32)       { panic(noVector) }
 func tanhVector(y, x []float32)                        { panic(noVector) }

@@ -6,7 +6,8 @@ import "fmt"
 // the functions.
 type UnaryOp uint8
 
-// The functions. Those as far as Exp have a vector form.
+// The functions. Those as far as Exp have a vector form on all machines that
+// have any; of the others some have one on amd64 alone.
 const (
 	Identity UnaryOp = iota
 	Relu
@@ -118,6 +119,9 @@ func (k Impl) Apply(u Unary, y, x []float32) {
 			}
 		case Exp:
 			expVector(y, x)
+			return
+		}
+		if moreVector(u, y, x) {
 			return
 		}
 	}

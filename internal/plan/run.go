@@ -167,15 +167,15 @@ func (r *Runner) run(rows int, st running) error {
 		case stepMove:
 			s.move(out, r.slots[s.a], rows)
 		case stepSum:
-			kernel.Sum(out, r.slots[s.a], s.n, s.div)
+			k.Sum(out, r.slots[s.a], s.n, s.div)
 		case stepAmax:
-			kernel.Amax(out, r.slots[s.a], s.n)
+			k.Amax(out, r.slots[s.a], s.n)
 		case stepAmin:
-			kernel.Amin(out, r.slots[s.a], s.n)
+			k.Amin(out, r.slots[s.a], s.n)
 		case stepArgmax:
 			kernel.Argmax(out, r.slots[s.a], s.n)
 		case stepSoftmax:
-			kernel.Softmax(out, r.slots[s.a], s.n, s.flag)
+			k.Softmax(out, r.slots[s.a], s.n, s.flag)
 		case stepMatMul:
 			s.matMul(out, r.slots[s.a], r.slots[s.b], rows)
 		case stepConv:

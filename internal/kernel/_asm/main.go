@@ -13,9 +13,10 @@ import (
 //go:generate go run . -kernel linear -out ../linear_amd64.s -stubs ../linear_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel conv -out ../conv_amd64.s -stubs ../conv_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
+//go:generate go run . -kernel more -out ../more_amd64.s -stubs ../more_stub_amd64.go -pkg kernel
 
 func main() {
-	which := flag.String("kernel", "", "the family to generate: linear, conv or vector")
+	which := flag.String("kernel", "", "the family to generate: linear, conv, vector or more")
 	flag.Parse()
 	ConstraintExpr("!noasm")
 	switch *which {
@@ -27,6 +28,8 @@ func main() {
 		conv()
 	case "vector":
 		vector()
+	case "more":
+		more()
 	default:
 		log.Fatalf("unknown kernel family %q", *which)
 	}

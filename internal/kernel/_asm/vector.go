@@ -26,15 +26,7 @@ var (
 // registers, so that four dependent chains overlap, then 8, then a tail under
 // a mask.
 func vector() {
-	cLog2e = splat("clog2e", 1.4426950408889634)
-	cLn2Hi = splat("cln2hi", 0.693145751953125)
-	cLn2Lo = splat("cln2lo", 1.42860682030941723212e-6)
-	for i, v := range []float32{5.000000014e-01, 1.666666668e-01, 4.166646420e-02, 8.333310845e-03, 1.393373072e-03, 1.989108046e-04} {
-		cP[i] = splat(label("cp%d", i), v)
-	}
-	cOne, cTwo, cMinusTwo = splat("cone", 1), splat("ctwo", 2), splat("cminustwo", -2)
-	cSign, cAbs = splatBits("csign", 0x80000000), splatBits("cabs", 0x7fffffff)
-	cTanhMin, cExpMin, cExpMax, cExpm1Min = splat("ctanhmin", -40), splat("cexpmin", -104), splat("cexpmax", 89), splat("cexpm1min", -40)
+	vectorConstants()
 	mask := tailMask()
 
 	unary("relu", mask, nil, func(v vecList, _ vecList) {
@@ -50,31 +42,7 @@ func vector() {
 			VMINPS(v, c[1], v)
 		}
 	})
-	unary("tanh", mask, nil, func(v vecList, _ vecList) {
-		e, t := make(vecList, len(v)), make(vecList, len(v))
-		for i := range v {
-			e[i], t[i] = YMM(), YMM()
-			VANDPS(cAbs, v[i], e[i])
-		}
-		for i := range v {
-			VMULPS(cMinusTwo, e[i], e[i])
-		}
-		lowerBound(e, cTanhMin)
-		expm1(e)
-		for i := range v {
-			VADDPS(cTwo, e[i], t[i])
-		}
-		for i := range v {
-			VDIVPS(t[i], e[i], e[i])
-		}
-		// e is -tanh|x|, whose sign bit is flipped and then replaced by that
-		// of x; a NaN keeps being one.
-		for i := range v {
-			VANDPS(cAbs, e[i], e[i])
-			VANDPS(cSign, v[i], v[i])
-			VORPS(e[i], v[i], v[i])
-		}
-	})
+	unary("tanh", mask, nil, func(v vecList, _ vecList) { tanh(v) })
 	unary("exp", mask, nil, func(v vecList, _ vecList) { exp(v) })
 	unary("sigmoid", mask, nil, func(v vecList, _ vecList) {
 		for i := range v {
@@ -129,6 +97,46 @@ func vector() {
 	binary("sub", mask, func(a, b, d reg.VecVirtual) { VSUBPS(b, a, d) })
 	binary("mul", mask, func(a, b, d reg.VecVirtual) { VMULPS(b, a, d) })
 	binary("div", mask, func(a, b, d reg.VecVirtual) { VDIVPS(b, a, d) })
+}
+
+// vectorConstants declares what the kernels share.
+func vectorConstants() {
+	cLog2e = splat("clog2e", 1.4426950408889634)
+	cLn2Hi = splat("cln2hi", 0.693145751953125)
+	cLn2Lo = splat("cln2lo", 1.42860682030941723212e-6)
+	for i, v := range []float32{5.000000014e-01, 1.666666668e-01, 4.166646420e-02, 8.333310845e-03, 1.393373072e-03, 1.989108046e-04} {
+		cP[i] = splat(label("cp%d", i), v)
+	}
+	cOne, cTwo, cMinusTwo = splat("cone", 1), splat("ctwo", 2), splat("cminustwo", -2)
+	cSign, cAbs = splatBits("csign", 0x80000000), splatBits("cabs", 0x7fffffff)
+	cTanhMin, cExpMin, cExpMax, cExpm1Min = splat("ctanhmin", -40), splat("cexpmin", -104), splat("cexpmax", 89), splat("cexpm1min", -40)
+}
+
+// tanh replaces v by its hyperbolic tangent.
+func tanh(v vecList) {
+	e, t := make(vecList, len(v)), make(vecList, len(v))
+	for i := range v {
+		e[i], t[i] = YMM(), YMM()
+		VANDPS(cAbs, v[i], e[i])
+	}
+	for i := range v {
+		VMULPS(cMinusTwo, e[i], e[i])
+	}
+	lowerBound(e, cTanhMin)
+	expm1(e)
+	for i := range v {
+		VADDPS(cTwo, e[i], t[i])
+	}
+	for i := range v {
+		VDIVPS(t[i], e[i], e[i])
+	}
+	// e is -tanh|x|, whose sign bit is flipped and then replaced by that
+	// of x; a NaN keeps being one.
+	for i := range v {
+		VANDPS(cAbs, e[i], e[i])
+		VANDPS(cSign, v[i], v[i])
+		VORPS(e[i], v[i], v[i])
+	}
 }
 
 // lowerBound raises v to at least c and keeps NaN.
@@ -233,6 +241,15 @@ func exp(v vecList) {
 
 // unary generates y[i] = f(x[i]); consts are scalar parameters broadcast once.
 func unary(name string, mask Mem, consts []string, f func(v, c vecList)) {
+	if len(consts) == 3 { // three constants and zero take registers
+		unaryOf(name, mask, consts, []int{2, 1}, f)
+		return
+	}
+	unaryOf(name, mask, consts, []int{4, 1}, f)
+}
+
+// unaryOf is unary with the given numbers of registers a turn.
+func unaryOf(name string, mask Mem, consts []string, turns []int, f func(v, c vecList)) {
 	sig := "func(y, x []float32"
 	for _, c := range consts {
 		sig += ", " + c + " float32"
@@ -253,10 +270,7 @@ func unary(name string, mask Mem, consts []string, f func(v, c vecList)) {
 		VBROADCASTSS(m.Addr, v)
 		c = append(c, v)
 	}
-	for _, regs := range []int{4, 1} {
-		if len(consts) == 3 && regs == 4 {
-			regs = 2 // three constants and zero take registers
-		}
+	for _, regs := range turns {
 		loop, done := label("l%d", regs), label("d%d", regs)
 		Label(loop)
 		CMPQ(n, Imm(uint64(8*regs)))
