@@ -13,8 +13,11 @@ func gemvVector(y, x, w, b []float32, panelStride, stepStride int, relu bool) {
 	gemvAVX2(y, x, w, b, 4*panelStride, 4*stepStride, relu)
 }
 
-func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n int, t tiles, relu bool) {
-	gemmAVX2(y, 4*ldy, x, 4*ldx, w, b, 4*panelWidth, k, n, t.of6, t.of5, t.of4, relu)
+// gemmStrides tells that gemmVector takes weights whose steps are not panels.
+const gemmStrides = true
+
+func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, step, k, n int, t tiles, relu bool) {
+	gemmAVX2(y, 4*ldy, x, 4*ldx, w, b, 4*step, k, n, t.of6, t.of5, t.of4, relu)
 }
 
 func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n, rows int, relu bool) {

@@ -40,7 +40,10 @@ func gemvVector(y, x, w, b []float32, panelStride, stepStride int, relu bool) {
 	}
 }
 
-func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n int, t tiles, relu bool) {
+// gemmStrides tells that gemmVector takes weights whose steps are not panels.
+const gemmStrides = false
+
+func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, _, k, n int, t tiles, relu bool) {
 	if n == panelWidth {
 		gemmNEON(y, 4*ldy, x, 4*ldx, w, b, k, t.of6, t.of5, t.of4, relu)
 		return

@@ -7,12 +7,13 @@ const (
 	hasVector  = false
 
 	gatherFloats = 0
+	gemmStrides  = false
 )
 
 // Without assembly no Impl has vector set, so none of these is called.
 
 func gemvVector(y, x, w, b []float32, panelStride, stepStride int, relu bool) { panic(noVector) }
-func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n int, t tiles, relu bool) {
+func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, step, k, n int, t tiles, relu bool) {
 	panic(noVector)
 }
 func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n, rows int, relu bool) {

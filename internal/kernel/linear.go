@@ -85,7 +85,7 @@ func (k Impl) linear(y []float32, ldy int, x []float32, ldx, rows int, m *Matrix
 		t := tile(rows)
 		if t.rows > 0 {
 			for j := 0; j < m.out; j += panelWidth {
-				gemmVector(y[j:], ldy, x, ldx, m.weights[j*m.in:], m.bias[j:], m.in, min(panelWidth, m.out-j), t, relu)
+				gemmVector(y[j:], ldy, x, ldx, m.weights[j*m.in:], m.bias[j:], panelWidth, m.in, min(panelWidth, m.out-j), t, relu)
 			}
 		}
 		for r := t.rows; r < rows; r++ {

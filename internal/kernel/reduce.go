@@ -186,17 +186,3 @@ func scaleGeneric(y, x []float32, factor, shift float32) {
 		y[i] = float32(float64(v)*float64(factor) + float64(shift))
 	}
 }
-
-// MatMul computes y = a·b for a of m rows of k numbers and b of k rows of n,
-// each output in ascending order of k.
-func MatMul(y, a, b []float32, m, k, n int) {
-	for r := range m {
-		out := y[r*n : (r+1)*n]
-		clear(out)
-		for i, v := range a[r*k : (r+1)*k] {
-			for j, w := range b[i*n : (i+1)*n] {
-				out[j] += v * w
-			}
-		}
-	}
-}

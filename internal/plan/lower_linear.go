@@ -46,6 +46,7 @@ func (c *compiler) linearOf(n *graph.Node) error {
 	}
 	b = c.permute(b, w.Shape, []int{1, 0})
 	out := c.temp(v.Shape)
+	c.plan.scratch = max(c.plan.scratch, kernel.MatMulScratch(w.Shape[1]))
 	c.step(step{
 		op: stepMatMul, a: a, b: b, out: out, note: "linear",
 		count: dim{n: 1}, m: sizeOf(x.Shape[:len(x.Shape)-1]), n: w.Shape[1], cols: toDim(w.Shape[0]),
@@ -126,6 +127,7 @@ func (c *compiler) matMul(n *graph.Node) error {
 	if err != nil {
 		return err
 	}
+	c.plan.scratch = max(c.plan.scratch, kernel.MatMulScratch(k))
 	lead, m := v.Shape[:len(v.Shape)-2], xs[len(xs)-2]
 	s := step{op: stepMatMul, n: k, cols: toDim(cols), out: c.temp(v.Shape), note: "matmul"}
 	if single {

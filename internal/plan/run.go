@@ -177,7 +177,7 @@ func (r *Runner) run(rows int, st running) error {
 		case stepSoftmax:
 			k.Softmax(out, r.slots[s.a], s.n, s.flag)
 		case stepMatMul:
-			s.matMul(out, r.slots[s.a], r.slots[s.b], rows)
+			s.matMul(k, out, r.slots[s.a], r.slots[s.b], r.scratch, rows)
 		case stepConv:
 			var bias []float32
 			if s.c != none {
@@ -243,10 +243,10 @@ func (s *step) move(out, a []float32, rows int) {
 	kernel.Move(out[s.dstOff.at(rows):], a[s.srcOff:], axes[:len(s.axes)])
 }
 
-func (s *step) matMul(out, a, b []float32, rows int) {
+func (s *step) matMul(impl kernel.Impl, out, a, b, scratch []float32, rows int) {
 	m, n, k := s.m.at(rows), s.cols.at(rows), s.n
 	for i := range s.count.at(rows) {
-		kernel.MatMul(out[i*m*n:(i+1)*m*n], a[i*m*k:(i+1)*m*k], b[i*k*n:(i+1)*k*n], m, k, n)
+		impl.MatMul(out[i*m*n:(i+1)*m*n], a[i*m*k:(i+1)*m*k], b[i*k*n:(i+1)*k*n], m, k, n, scratch)
 	}
 }
 
