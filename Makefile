@@ -105,13 +105,13 @@ test-race: ## Unit tests under the race detector.
 
 .PHONY: test-noasm
 test-noasm: ## The engine's tests with the Go kernels in place of assembly.
-	$(GOTEST) -tags noasm -vet=off -timeout $(TEST_TIMEOUT) . ./internal/kernel/... ./internal/plan/... ./internal/policy/...
+	$(GOTEST) -tags noasm -vet=off -timeout $(TEST_TIMEOUT) . ./internal/kernel/... ./internal/plan/... ./internal/policy/... ./internal/conformance/...
 
 .PHONY: test-ort
 test-ort: ## Vet and test the build with ONNX Runtime, whose library is put into the cache.
 	@tools/need gcc onnxruntime
 	CGO_ENABLED=1 go vet -tags ort ./...
-	CGO_ENABLED=1 CARLA_RL_TEST_ORT=1 $(GOTEST) -tags ort -vet=off -timeout $(TEST_TIMEOUT) $(ORT_PACKAGES)
+	CGO_ENABLED=1 $(GOTEST) -tags ort -vet=off -timeout $(TEST_TIMEOUT) $(ORT_PACKAGES)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for a fixed count (FUZZ_COUNT).

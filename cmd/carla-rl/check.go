@@ -7,6 +7,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/ort"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -27,7 +28,7 @@ func (c *checkConfigCmd) Run(s stdio) error {
 	if err := present(c.File); err != nil {
 		return err
 	}
-	problems, notes := config.Check(c.File, config.Options{})
+	problems, notes := config.Check(c.File, config.Options{ONNXRuntime: ort.Built})
 	for _, p := range problems {
 		fmt.Fprintln(s.out, oneLine(p.String()))
 	}
@@ -38,7 +39,7 @@ func (c *checkConfigCmd) Run(s stdio) error {
 		return refused("configuration file", c.File, len(problems))
 	}
 	if c.Show {
-		cfg, _, err := config.Load(config.Options{File: c.File})
+		cfg, _, err := config.Load(config.Options{File: c.File, ONNXRuntime: ort.Built})
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ const (
 	enginePlan        = "plan"        // the compiled plan, as the server uses it
 	engineReference   = "reference"   // plain loops in float64, rounded as the file says
 	engineONNXRuntime = "onnxruntime" // in the build that has it
+	engineAuto        = "auto"        // of the server: the plan, and onnxruntime for what it lacks
 )
 
 // openONNXRuntime opens the engine of that name; nil in a build without it.

@@ -17,6 +17,8 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/demo"
+	"github.com/carla-rl/carla-rl-serving/internal/ort"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
 	"github.com/carla-rl/carla-rl-serving/internal/server"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
@@ -91,7 +93,15 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	}
 	defer shutdown("metrics", log, scrapes.Shutdown)
 
-	repo, err := repository.Open(ctx, c.repository(cfg, metrics, log))
+	engine, err := serveEngine(&cfg.Model, log)
+	if err != nil {
+		return err
+	}
+	root := c.repository(cfg, metrics, log)
+	root.Open = func(a *artifact.Artifact) (*policy.Policy, error) {
+		return policy.Open(a, policy.Options{Engine: engine})
+	}
+	repo, err := repository.Open(ctx, root)
 	if err != nil {
 		return rootHint(err)
 	}
@@ -141,7 +151,7 @@ func (c *serveCmd) settings() (*config.Config, []string, error) {
 			flags[key] = value
 		}
 	}
-	return config.Load(config.Options{File: c.Config, Environ: os.Environ(), Flags: flags})
+	return config.Load(config.Options{File: c.Config, Environ: os.Environ(), Flags: flags, ONNXRuntime: ort.Built})
 }
 
 // repository tells what to serve and what to do as versions are loaded.

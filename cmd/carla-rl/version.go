@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/carla-rl/carla-rl-serving/internal/ort"
 )
 
 // These are set by the linker; see LDFLAGS in the Makefile.
@@ -38,6 +40,9 @@ func build() buildInfo {
 		Go:       runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Engines:  "plan, reference",
+	}
+	if ort.Built {
+		b.Engines += ", onnxruntime"
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if b.Version == "" && info.Main.Version != "(devel)" {

@@ -73,6 +73,17 @@ func oneOf(v *string, allowed ...string) func() error {
 	}
 }
 
+// engine takes the plan's former name as well.
+func engine(v *string) func() error {
+	check := oneOf(v, "plan", "onnxruntime", "auto")
+	return func() error {
+		if strings.EqualFold(*v, "native") {
+			*v = "plan"
+		}
+		return check()
+	}
+}
+
 // didYouMean returns a suggestion that can be put behind a message, or "".
 func didYouMean(s string, known []string) string {
 	if near := spelling.Nearest(s, known); near != "" {

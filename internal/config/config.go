@@ -60,7 +60,8 @@ type Model struct {
 	Version             string
 	Default             string
 	UseGPU              bool
-	Engine              string // "native" or "onnxruntime"
+	Engine              string // "plan", "onnxruntime" or "auto"
+	ONNXRuntimeLibrary  string // "" looks for it
 	GPUMemoryFraction   float64
 	RequireHashes       bool
 	MaxModels           int
@@ -136,7 +137,7 @@ func Default() *Config {
 			DrainTimeout:     30 * time.Second,
 		},
 		Model: Model{
-			Engine:              "native",
+			Engine:              "plan",
 			GPUMemoryFraction:   1,
 			MaxModels:           64,
 			MaxVersions:         16,

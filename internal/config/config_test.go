@@ -207,7 +207,7 @@ func TestLoadRefusesFiles(t *testing.T) {
 	f("model: {version: ../v1}", "want a version such as v0.1.0")
 	f("model: {use_gpu: true}", "FILE:1: model.use_gpu: this build has no GPU engine")
 	f("model: {engine: onnxruntime}", "this build has no ONNX Runtime")
-	f("model: {engine: onnx}", "want one of native, onnxruntime, got \"onnx\"")
+	f("model: {engine: onnx}", "want one of plan, onnxruntime, auto, got \"onnx\"")
 	f("model: {gpu_memory_fraction: 0}", "want more than 0 and at most 1")
 	f("security: {max_request_size: big}", "want a size such as 10MiB or 10MB, got \"big\"")
 	f("security: {rate_limit: 1000}", "want a rate such as 1000/min")
@@ -275,8 +275,29 @@ func TestGPUNeedsAnEngine(t *testing.T) {
 	if got := failing(t, config.Options{Environ: []string{"USE_GPU=1"}}); !strings.Contains(got, "environment: USE_GPU: this build has no GPU engine") || !strings.Contains(got, ":ort") {
 		t.Error(got)
 	}
-	if c, _ := load(t, config.Options{Environ: []string{"USE_GPU=1"}, GPU: true}); !c.Model.UseGPU {
-		t.Error("USE_GPU=1 was not read")
+	if c, _ := load(t, config.Options{Environ: []string{"USE_GPU=1"}, ONNXRuntime: true}); !c.Model.UseGPU || c.Model.Engine != "onnxruntime" {
+		t.Errorf("USE_GPU=1: %+v", c.Model)
+	}
+	got := failing(t, config.Options{Environ: []string{"USE_GPU=1", "CARLA_RL_ENGINE=plan"}, ONNXRuntime: true})
+	if !strings.Contains(got, "environment: CARLA_RL_ENGINE: model.use_gpu needs onnxruntime, got plan") {
+		t.Error(got)
+	}
+}
+
+func TestEngine(t *testing.T) {
+	f := func(value, want string) {
+		t.Helper()
+		if c, _ := load(t, config.Options{Environ: []string{"CARLA_RL_ENGINE=" + value}, ONNXRuntime: true}); c.Model.Engine != want {
+			t.Errorf("%s is %s, want %s", value, c.Model.Engine, want)
+		}
+	}
+	f("plan", "plan")
+	f("native", "plan")
+	f("Native", "plan")
+	f("auto", "auto")
+	f("ONNXRuntime", "onnxruntime")
+	if c, _ := load(t, config.Options{Environ: []string{"CARLA_RL_ENGINE=auto"}}); c.Model.Engine != "auto" {
+		t.Errorf("auto without ONNX Runtime is %s", c.Model.Engine)
 	}
 }
 

@@ -25,8 +25,8 @@ type Options struct {
 	Environ []string
 	// Flags are values of the command line by key: "server.port" → "9000".
 	Flags map[string]string
-	// GPU and ONNXRuntime say which engines the program was built with.
-	GPU, ONNXRuntime bool
+	// ONNXRuntime says that the program was built with that engine.
+	ONNXRuntime bool
 
 	// alone tells that the file itself is what is asked about, not a setting
 	// that names it.
@@ -212,13 +212,26 @@ func (l *loader) check() {
 		l.fail(c.Source(key), key, errors.New("TLS needs both server.tls_cert_file and server.tls_key_file"))
 	}
 	l.checkFiles()
-	if c.Model.UseGPU && !l.o.GPU {
+	l.checkEngine()
+}
+
+// checkEngine holds the engine against the build, and a GPU against the engine.
+func (l *loader) checkEngine() {
+	c := l.c
+	switch m := &c.Model; {
+	case m.UseGPU && !l.o.ONNXRuntime:
 		l.fail(c.Source("model.use_gpu"), "model.use_gpu",
 			errors.New("this build has no GPU engine: set it to 0, or use the build with ONNX Runtime (image tag :ort)"))
-	}
-	if c.Model.Engine == "onnxruntime" && !l.o.ONNXRuntime {
+	case m.Engine == "onnxruntime" && !l.o.ONNXRuntime:
 		l.fail(c.Source("model.engine"), "model.engine",
-			errors.New("this build has no ONNX Runtime: set it to native, or use the build with ONNX Runtime (image tag :ort)"))
+			errors.New("this build has no ONNX Runtime: set it to plan, or use the build with ONNX Runtime (image tag :ort)"))
+	case m.UseGPU && m.Engine != "onnxruntime":
+		if _, set := c.sources["model.engine"]; set {
+			l.fail(c.Source("model.engine"), "model.engine",
+				fmt.Errorf("model.use_gpu needs onnxruntime, got %s, which runs on the CPU", m.Engine))
+			return
+		}
+		m.Engine = "onnxruntime"
 	}
 }
 

@@ -39,7 +39,11 @@ func Open(o Options) (*Engine, error) {
 	case "":
 		onnxruntime_go.SetSharedLibraryPath(library)
 		if err := onnxruntime_go.InitializeEnvironment(onnxruntime_go.WithLogLevelFatal()); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w (set %s to libonnxruntime of version 1.24 or newer, as the Python package onnxruntime holds it)", ErrLibrary, library, err, LibraryVariable)
+			wheel := "onnxruntime"
+			if o.GPU {
+				wheel = "onnxruntime-gpu"
+			}
+			return nil, fmt.Errorf("%w: %s: %w (set %s to libonnxruntime of version 1.24 or newer, as the Python package %s holds it)", ErrLibrary, library, err, LibraryVariable, wheel)
 		}
 		environment.library = library
 	default:

@@ -23,3 +23,9 @@ func (*Engine) Name() string { return "onnxruntime" }
 
 // Compile returns ErrNotBuilt.
 func (*Engine) Compile(*graph.Graph) (policy.Program, error) { return nil, ErrNotBuilt }
+
+// Version is empty: no library is loaded.
+func (*Engine) Version() string { return "" }
+
+// Library is empty: no library is loaded.
+func (*Engine) Library() string { return "" }
