@@ -14,10 +14,11 @@ type bins struct {
 	onehot bool
 }
 
-// binsDiscretizer reads a KBinsDiscretizer.
+// binsDiscretizer reads a KBinsDiscretizer. A result that would be sparse is
+// given dense.
 func binsDiscretizer(o *pickle.Object) (*Preprocessor, error) {
 	s := &scaler{o: o}
-	t := &bins{onehot: s.text("encode", "onehot-dense", "ordinal") == "onehot-dense"}
+	t := &bins{onehot: s.text("encode", "onehot-dense", "onehot", "ordinal") != "ordinal"}
 	v, ok := o.Attr("bin_edges_")
 	switch {
 	case s.err != nil:

@@ -2,20 +2,18 @@ package preprocess
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
 
 // columnTransformer reads a ColumnTransformer: transformers of some columns
-// each, side by side.
+// each, side by side. A result that would be sparse is given dense.
 func columnTransformer(o *pickle.Object) (*Preprocessor, error) {
 	s := &scaler{o: o}
 	p, err := s.changing(nil)
 	if err != nil {
 		return nil, err
-	}
-	if s.flag("sparse_output_", false) {
-		return nil, fmt.Errorf("%w: sparse output", ErrUnsupported)
 	}
 	v, ok := o.Attr("transformers_")
 	items, isList := pickle.Items(v)
@@ -60,6 +58,9 @@ func columnBranch(o *pickle.Object, item pickle.Value, n int) (*branch, error) {
 			}
 		}
 	}
+	if spec, ok = namedColumns(o, spec); !ok {
+		return nil, fmt.Errorf("%w: columns by names that the file does not have", ErrUnsupported)
+	}
 	columns, err := columnIndices(spec, n)
 	if err != nil || len(columns) == 0 { // a transformer of no columns is skipped
 		return nil, err
@@ -75,12 +76,71 @@ func columnBranch(o *pickle.Object, item pickle.Value, n int) (*branch, error) {
 	return &branch{columns, q, weight}, nil
 }
 
+// namedColumns turns names into numbers: a name, a list of names, or a slice,
+// which has its last name too. Older versions keep only them. Other choices
+// pass.
+func namedColumns(o *pickle.Object, spec pickle.Value) (pickle.Value, bool) {
+	v, ok := o.Attr("feature_names_in_")
+	if !ok {
+		v, _ = o.Attr("_feature_names_in")
+	}
+	names, _ := objectArray(v)
+	number := func(name pickle.Value) (int64, bool) {
+		i := slices.Index(names, name)
+		return int64(i), i >= 0
+	}
+	if name, ok := spec.(string); ok {
+		i, ok := number(name)
+		return pickle.Tuple{i}, ok
+	}
+	if s, ok := spec.(*pickle.Object); ok && s.Class == sliceClass && len(s.Args) == 3 {
+		ends := [2]pickle.Value{s.Args[0], s.Args[1]}
+		named := false
+		for j, end := range ends {
+			if name, ok := end.(string); ok {
+				i, ok := number(name)
+				if !ok {
+					return nil, false
+				}
+				ends[j], named = i+int64(j), true
+			}
+		}
+		if !named {
+			return spec, true
+		}
+		return &pickle.Object{Class: s.Class, Args: pickle.Tuple{ends[0], ends[1], s.Args[2]}}, true
+	}
+	items, ok := pickle.Items(spec)
+	if !ok {
+		if items, _ = objectArray(spec); items == nil {
+			return spec, true
+		}
+	}
+	out := make(pickle.Tuple, 0, len(items))
+	for _, item := range items {
+		if _, ok := item.(string); !ok {
+			return spec, true
+		}
+		i, ok := number(item)
+		if !ok {
+			return nil, false
+		}
+		out = append(out, i)
+	}
+	if len(out) == 0 {
+		return spec, true
+	}
+	return out, true
+}
+
+var sliceClass = pickle.Global{Module: "builtins", Name: "slice"}
+
 // columnIndices reads a choice of columns: their indices, negative ones from
 // the end, a bool for each, or a slice.
 func columnIndices(v pickle.Value, n int) ([]int, error) {
 	if o, ok := v.(*pickle.Object); ok {
 		switch o.Class {
-		case pickle.Global{Module: "builtins", Name: "slice"}:
+		case sliceClass:
 			return sliceIndices(o, n)
 		case pickle.Global{Module: "sklearn.compose._column_transformer", Name: "_RemainderColsList"}:
 			v, _ = o.Attr("data")

@@ -22,6 +22,13 @@ func FuzzDecode(f *testing.F) {
 	for _, c := range append(hostile, more...) {
 		f.Add([]byte(c.in + "."))
 	}
+	for _, in := range []string{
+		encoder(oneHot, "drop_idx_", list(0, 0)), encoder(ordinal), of(kBest, "scores_", list(2, 3), "k", "I1\n"),
+		object(svd, "components_", seq(list(1, 2), list(0, 3))), of(functions, "func", global("numpy", "clip"), "kw_args", dict("a_min", num(-1))),
+		dict("running_mean", list(1, 2), "running_variance", list(4, 0), "current_count", num(9)), named()[:len(named())-1],
+	} {
+		f.Add([]byte(in + "."))
+	}
 	found, err := filepath.Glob(filepath.Join(testdata, "*", "*.*l*"))
 	if err != nil || len(found) == 0 {
 		f.Fatalf("%d files: %v", len(found), err)

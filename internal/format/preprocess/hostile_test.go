@@ -134,7 +134,7 @@ func refused(err error, want string) error {
 		return fmt.Errorf("%T is no FormatError: %w", err, err)
 	case !strings.Contains(err.Error(), want):
 		return fmt.Errorf("got %q, want %q in it", err, want)
-	case len(err.Error()) > 800:
+	case len(err.Error()) > 1000:
 		return fmt.Errorf("a message of %d bytes", len(err.Error()))
 	case strings.HasPrefix(want, "unsupported") && !errors.Is(err, preprocess.ErrUnsupported):
 		return fmt.Errorf("%q is not ErrUnsupported", err)

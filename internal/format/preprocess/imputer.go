@@ -14,22 +14,37 @@ type impute struct {
 	statistics []float64
 }
 
-// simpleImputer reads a SimpleImputer. What is missing is NaN, which no
-// observation may hold, or a number.
+// missingNumber reads missing_values: NaN, which no observation may hold, or a
+// number.
+func missingNumber(o *pickle.Object) (float64, error) {
+	v, ok := o.Attr("missing_values")
+	if !ok {
+		return math.NaN(), nil
+	}
+	missing, isNumber := pickle.Number(v)
+	if !isNumber || math.IsInf(missing, 0) {
+		return 0, fmt.Errorf("%w: missing_values that is a %s; known are NaN and numbers", ErrUnsupported, pickle.TypeName(v))
+	}
+	return missing, nil
+}
+
+// simpleImputer reads a SimpleImputer. With add_indicator, columns follow that
+// tell what was missing.
 func simpleImputer(o *pickle.Object) (*Preprocessor, error) {
 	s := &scaler{o: o}
-	if s.flag("add_indicator", false) {
-		return nil, fmt.Errorf("%w: add_indicator", ErrUnsupported)
-	}
-	v, ok := o.Attr("missing_values")
-	missing, isNumber := pickle.Number(v)
-	if ok && !isNumber || math.IsInf(missing, 0) {
-		return nil, fmt.Errorf("%w: missing_values that is a %s; known are NaN and numbers", ErrUnsupported, pickle.TypeName(v))
+	indicates := s.flag("add_indicator", false)
+	missing, err := missingNumber(o)
+	if err != nil {
+		return nil, err
 	}
 	statistics := s.array("statistics_")
+	empty := s.flag("keep_empty_features", false)
 	var kept []int
 	var values []float64
 	for i, v := range statistics.values {
+		if empty && math.IsNaN(v) {
+			v = 0
+		}
 		if !math.IsNaN(v) { // a column without any value is left out
 			kept, values = append(kept, i), append(values, v)
 		}
@@ -46,13 +61,79 @@ func simpleImputer(o *pickle.Object) (*Preprocessor, error) {
 		p.out = len(kept)
 		p.steps = append(p.steps, &pick{kept})
 	}
-	if ok && !math.IsNaN(missing) {
-		p.steps = append(p.steps, &impute{missing, values})
-	} else {
+	if math.IsNaN(missing) {
 		p.notes = append(p.notes, "replaces NaN, which observations do not hold")
+	} else {
+		p.steps = append(p.steps, &impute{missing, values})
 	}
+	if !indicates {
+		return p, nil
+	}
+	v, _ := o.Attr("indicator_")
+	indicator, ok := v.(*pickle.Object)
+	if !ok {
+		return nil, fmt.Errorf("%w: indicator_ is a %s", errNotFitted, pickle.TypeName(v))
+	}
+	columns, err := indicated(indicator, p.width)
+	if err != nil {
+		return nil, fmt.Errorf("indicator_: %w", err)
+	}
+	if len(columns) == 0 {
+		return p, nil
+	}
+	inner := *p
+	p.values, p.out = 0, 0
+	return p, p.fork([]branch{{p: &inner, weight: 1}, {columns, &Preprocessor{kind: "MissingIndicator", steps: []step{&isMissing{missing}}}, 1}})
+}
+
+// missingIndicator reads a MissingIndicator: 1 for what is missing, else 0.
+func missingIndicator(o *pickle.Object) (*Preprocessor, error) {
+	s := &scaler{o: o}
+	missing, err := missingNumber(o)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.changing(nil)
+	if err != nil {
+		return nil, err
+	}
+	columns, err := indicated(o, p.width)
+	if err != nil {
+		return nil, err
+	}
+	if len(columns) == 0 {
+		return nil, fmt.Errorf("%w: no column was missing", ErrUnsupported)
+	}
+	p.steps = []step{&pick{columns}, &isMissing{missing}}
+	p.out = len(columns)
 	return p, nil
 }
+
+// indicated reads the columns of a MissingIndicator.
+func indicated(o *pickle.Object, n int) ([]int, error) {
+	v, ok := o.Attr("features_")
+	if !ok {
+		return nil, fmt.Errorf("%w: has no features_", errNotFitted)
+	}
+	columns, err := columnIndices(v, n)
+	if err != nil {
+		return nil, fmt.Errorf("features_: %w", err)
+	}
+	return columns, nil
+}
+
+// isMissing gives 1 for a number and 0 for any other.
+type isMissing struct{ missing float64 }
+
+func (s *isMissing) lower(g *graph.Graph, x *graph.Value, _ int) (*graph.Value, error) {
+	b := &builder{g: g}
+	if math.IsNaN(s.missing) {
+		return b.done(b.number(graph.OpMul, x, 0))
+	}
+	return b.done(b.with(graph.OpCast, graph.Attrs{"dtype": graph.Float32}, b.number(graph.OpEq, x, s.missing)))
+}
+
+func (s *isMissing) String() string { return fmt.Sprintf("whether it is %g", s.missing) }
 
 func (s *impute) lower(g *graph.Graph, x *graph.Value, n int) (*graph.Value, error) {
 	b := &builder{g: g}

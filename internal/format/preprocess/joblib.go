@@ -2,6 +2,7 @@ package preprocess
 
 import (
 	"bytes"
+	"compress/bzip2"
 	"compress/gzip"
 	"compress/zlib"
 	"errors"
@@ -32,13 +33,32 @@ func isZlib(data []byte) bool {
 
 func isGzip(data []byte) bool { return bytes.HasPrefix(data, []byte("\x1f\x8b")) }
 
+func isBzip2(data []byte) bool { return bytes.HasPrefix(data, []byte("BZh")) }
+
+// compressions are the beginnings of what joblib.dump compresses in ways that
+// are not read.
+var compressions = []struct{ magic, name string }{
+	{"\xfd7zXZ", "xz"}, {"\x5d\x00\x00", "lzma"}, {"\x04\x22\x4d\x18", "lz4"}, {"ZF", "joblib before 0.10"},
+}
+
 // IsCompressed reports whether data begin as a file does that joblib.dump has
-// compressed and Decode reads.
-func IsCompressed(data []byte) bool { return isZlib(data) || isGzip(data) }
+// compressed. Decode reads it, or says by name which compression it does not.
+func IsCompressed(data []byte) bool {
+	return isZlib(data) || isGzip(data) || isBzip2(data) || compression(data) != ""
+}
+
+func compression(data []byte) string {
+	for _, c := range compressions {
+		if bytes.HasPrefix(data, []byte(c.magic)) {
+			return c.name
+		}
+	}
+	return ""
+}
 
 // inflate undoes the compression of joblib.dump. Other data pass.
 func inflate(data []byte) ([]byte, error) {
-	var r io.ReadCloser
+	var r io.Reader
 	var err error
 	in := bytes.NewReader(data)
 	switch {
@@ -46,11 +66,11 @@ func inflate(data []byte) ([]byte, error) {
 		r, err = zlib.NewReader(in)
 	case isGzip(data):
 		r, err = gzip.NewReader(in)
+	case isBzip2(data):
+		r = bzip2.NewReader(in)
 	default:
-		for magic, name := range map[string]string{"BZh": "bz2", "\xfd7zXZ": "xz", "\x5d\x00\x00": "lzma", "\x04\x22\x4d\x18": "lz4", "ZF0x": "joblib before 0.10"} {
-			if bytes.HasPrefix(data, []byte(magic)) {
-				return nil, fmt.Errorf("%w: compression of %s; known are zlib and gzip", ErrUnsupported, name)
-			}
+		if name := compression(data); name != "" {
+			return nil, fmt.Errorf("%w: compression of %s; known are zlib, gzip and bz2: save with joblib.dump(..., compress=3)", ErrUnsupported, name)
 		}
 		return data, nil
 	}
@@ -67,7 +87,7 @@ func inflate(data []byte) ([]byte, error) {
 	case in.Len() > 0:
 		return nil, fmt.Errorf("joblib: %d bytes after the compressed data", in.Len())
 	}
-	return out, r.Close()
+	return out, nil
 }
 
 // joblibArrays reads the arrays of one joblib file.

@@ -18,10 +18,12 @@ const maxHeader = 10_000
 // is not structured: a Python dict with its keys in alphabetical order.
 var npyHeader = regexp.MustCompile(`^\{'descr': '([<>|=]?[a-z]\d+)', 'fortran_order': (True|False), 'shape': \(((?:\d+(?:, ?\d+)*,?)?)\),? ?\} *\n$`)
 
+// npyMagic begins an .npy file.
+const npyMagic = "\x93NUMPY"
+
 // decodeNPY reads an .npy file of version 1 to 3.
 func decodeNPY(b []byte) (*pickle.Array, error) {
-	const magic = "\x93NUMPY"
-	if len(b) < 12 || string(b[:6]) != magic {
+	if len(b) < 12 || string(b[:6]) != npyMagic {
 		return nil, errors.New("not an .npy array")
 	}
 	n, at := int(binary.LittleEndian.Uint16(b[8:])), 10

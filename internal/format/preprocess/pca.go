@@ -12,6 +12,7 @@ import (
 type projection struct {
 	weights  []float64 // a row for each value that leaves
 	out, in  int
+	what     string
 	whitened bool
 }
 
@@ -19,7 +20,7 @@ type projection struct {
 // without any.
 const smallestScale = 0x1p-52
 
-// principalComponents reads a PCA: (x - mean_) · components_ᵀ, each divided by
+// principalComponents reads a PCA or IncrementalPCA: (x - mean_) · components_ᵀ, each divided by
 // its deviation where it whitens.
 func principalComponents(o *pickle.Object) (*Preprocessor, error) {
 	s := &scaler{o: o}
@@ -50,11 +51,52 @@ func principalComponents(o *pickle.Object) (*Preprocessor, error) {
 	if err := weights.offset(); err != nil {
 		return nil, err
 	}
-	p, err := s.changing([]step{&normalize{mean: mean.values}, &projection{weights.values, rows, columns, whiten}}, mean)
+	p, err := s.changing([]step{&normalize{mean: mean.values}, &projection{weights.values, rows, columns, "principal components", whiten}}, mean)
 	if err != nil {
 		return nil, err
 	}
 	p.out = rows
+	return p, nil
+}
+
+// independentComponents reads a FastICA: (x - mean_) · components_ᵀ, without
+// the mean where it does not whiten.
+func independentComponents(o *pickle.Object) (*Preprocessor, error) {
+	centred := true
+	if v, ok := o.Attr("whiten"); ok && (v == false || v == (pickle.None{})) {
+		centred = false
+	}
+	return projected(o, "independent components", centred)
+}
+
+// truncatedSVD and gaussianProjection read x · components_ᵀ.
+func truncatedSVD(o *pickle.Object) (*Preprocessor, error) {
+	return projected(o, "singular vectors", false)
+}
+
+func gaussianProjection(o *pickle.Object) (*Preprocessor, error) {
+	return projected(o, "random directions", false)
+}
+
+func projected(o *pickle.Object, what string, centred bool) (*Preprocessor, error) {
+	s := &scaler{o: o}
+	weights, rows, columns := s.table("components_")
+	var steps []step
+	if centred {
+		mean := s.offsets("mean_")
+		if s.err == nil && len(mean.values) != columns {
+			return nil, fmt.Errorf("components_ has shape [%d %d] and mean_ %d values", rows, columns, len(mean.values))
+		}
+		steps = append(steps, &normalize{mean: mean.values})
+	}
+	p, err := s.done(append(steps, &projection{weights.values, rows, columns, what, false}))
+	switch {
+	case err != nil:
+		return nil, err
+	case rows < 1 || columns < 1 || p.width != 0 && p.width != columns:
+		return nil, fmt.Errorf("components_ has shape [%d %d], n_features_in_ is %d", rows, columns, p.width)
+	}
+	p.width, p.out = columns, rows
 	return p, nil
 }
 
@@ -67,7 +109,7 @@ func (s *projection) lower(g *graph.Graph, x *graph.Value, _ int) (*graph.Value,
 }
 
 func (s *projection) String() string {
-	text := fmt.Sprintf("%d principal components of %d values", s.out, s.in)
+	text := fmt.Sprintf("%d %s of %d values", s.out, s.what, s.in)
 	if s.whitened {
 		text += ", whitened"
 	}

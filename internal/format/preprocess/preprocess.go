@@ -1,7 +1,7 @@
 // Package preprocess reads what stands between an observation and a network:
 // the pickled preprocessors of the Python ancestor, scalers and pipelines of
 // scikit-learn as pickle or joblib, VecNormalize of stable-baselines3, and plain
-// statistics as a pickled dict, .npz, .npy pair or torch file.
+// statistics as a pickled dict, .npz or torch file.
 //
 // Bytes enter; a Preprocessor leaves that lowers itself into a graph. Nothing
 // of a file is executed, and a class that is not known is refused by its name.
@@ -9,6 +9,7 @@
 package preprocess
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -128,8 +129,8 @@ func lowerAll(g *graph.Graph, x *graph.Value, steps []step) (*graph.Value, error
 	return x, nil
 }
 
-// Decode reads a preprocessor from a pickle, a joblib file, an .npz or .npy
-// archive or a torch file, told apart by content. Errors are *FormatError.
+// Decode reads a preprocessor from a pickle, a joblib file, an .npz archive or a
+// torch file, told apart by content. Errors are *FormatError.
 func Decode(data []byte) (*Preprocessor, error) {
 	p, err := decode(data)
 	if err != nil {
@@ -159,6 +160,9 @@ func decode(data []byte) (*Preprocessor, error) {
 			return nil, err
 		}
 		return fromValue(f.Value)
+	}
+	if bytes.HasPrefix(data, []byte(npyMagic)) {
+		return nil, fmt.Errorf("%w: a single array does not say whether it is a mean or a deviation: save both with numpy.savez, as mean and std", ErrUnsupported)
 	}
 	data, err := inflate(data)
 	if err != nil {
@@ -201,8 +205,9 @@ func fromObject(o *pickle.Object) (*Preprocessor, error) {
 
 // known lists for messages what is read.
 const known = "StandardFeaturePreprocessor, MinimalPreprocessor, VecNormalize, a dict of mean and std, and of scikit-learn " +
-	"StandardScaler, MinMaxScaler, RobustScaler, MaxAbsScaler, Binarizer, Normalizer, PCA, PolynomialFeatures, QuantileTransformer, " +
-	"PowerTransformer, KBinsDiscretizer, SimpleImputer, FunctionTransformer, FeatureUnion, ColumnTransformer, Pipeline"
+	"StandardScaler, MinMaxScaler, RobustScaler, MaxAbsScaler, Binarizer, Normalizer, PolynomialFeatures, QuantileTransformer, " +
+	"PowerTransformer, KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, PCA, IncrementalPCA, FastICA, TruncatedSVD, GaussianRandomProjection, " +
+	"VarianceThreshold, SelectKBest, SimpleImputer, MissingIndicator, FunctionTransformer, FeatureUnion, ColumnTransformer, Pipeline"
 
 // refusal makes of a forbidden class of a library an unsupported one, with what
 // is supported. Names of other places keep the plain refusal.
@@ -213,7 +218,7 @@ func refusal(g pickle.Global, err error) error {
 		return &classError{text: fmt.Sprintf("%.100q of a joblib file of another version: save with pickle.dump instead", g.String()), err: err}
 	case "numpy", "scipy":
 		return &classError{text: fmt.Sprintf("function %.100q; known are numpy's %s", g.String(), functionNames()), err: err}
-	case "sklearn", "stable_baselines3", "sb3_contrib", "src", "preprocessing", "model_serving":
+	case "sklearn", "gym", "gymnasium", "ray", "rsl_rl", "skrl", "rl_games", "torch", "stable_baselines3", "sb3_contrib", "src", "preprocessing", "model_serving":
 		return &classError{text: fmt.Sprintf("preprocessor class %.100q; known are %s", g.String(), known), err: err}
 	}
 	return err

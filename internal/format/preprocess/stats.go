@@ -28,6 +28,11 @@ var statNames = map[string]string{
 //
 // clipped where it says so. Keys that mean nothing here are refused.
 func fromStatistics(d *pickle.Dict) (*Preprocessor, error) {
+	for _, l := range libraries {
+		if l.wrote(d) {
+			return l.read(d)
+		}
+	}
 	found := make(map[string]*pickle.Array)
 	for i := range d.Entries {
 		key, ok := d.Entries[i].Key.(string)

@@ -109,7 +109,7 @@ var more = []struct{ name, in, want string }{
 	{"ufunc that is not known", of(functions, "func", global("numpy", "arctan2")), `unsupported: function "numpy.arctan2"`},
 	{"ufunc of another module", of(functions, "func", global("car", "log1p")), `"car.log1p"`},
 	{"ufunc that is called", of(functions, "func", global("numpy", "log1p")+"(I1\ntR"), "unsupported: func that is a numpy.log1p"},
-	{"function that is a type", of(functions, "func", global("numpy", "float64")), "unsupported: func that is a global numpy.float64"},
+	{"function that is a type", of(functions, "func", global("numpy", "float64")), `unsupported: function "numpy.float64"`},
 	{"arguments of a function", of(functions, "func", global("numpy", "log1p"), "kw_args", dict("out", num(1))), "unsupported: kw_args"},
 	{"inverse function", of(functions, "func", none, "inverse_func", global("os", "remove")), `"os.remove"`},
 	{"preprocessor that is a function", global("numpy", "log1p"), "unsupported: preprocessor that is a global"},
@@ -140,14 +140,14 @@ var more = []struct{ name, in, want string }{
 	{"great lambda", object(power, "method", str("box-cox"), "lambdas_", list(1e7)), "lambdas_[0] is 1e+07"},
 	{"scaler of a power", object(power, "method", str("box-cox"), "lambdas_", list(1)), "was never fitted: _scaler is a nothing"},
 	{"scaler of another width", object(power, "method", str("box-cox"), "lambdas_", list(1, 1, 1), "_scaler", scaler), "_scaler: takes 2 values"},
-	{"sparse bins", of(bins, "encode", str("onehot")), "unsupported: encode"},
+	{"bins in another way", of(bins, "encode", str("onehot-sparse")), "unsupported: encode"},
 	{"no bins", of(bins, "encode", str("ordinal")), "was never fitted: has no bin_edges_"},
 	{"bins of a number", of(bins, "encode", str("ordinal"), "bin_edges_", num(1)), "a float, an array of arrays"},
 	{"bins of another width", of(bins, "encode", str("ordinal"), "bin_edges_", seq(list(1, 2))), "bin_edges_ has 1 columns and n_features_in_ is 2"},
 	{"one edge", of(bins, "encode", str("ordinal"), "bin_edges_", seq(list(1), list(1))), "at least two edges"},
 	{"falling edges", of(bins, "encode", str("ordinal"), "bin_edges_", seq(list(1, 2), list(2, 1))), "bin_edges_[1] do not rise"},
 	{"edge of NaN", of(bins, "encode", str("ordinal"), "bin_edges_", seq(list(1, 2), list(2, math.NaN()))), "bin_edges_[1] do not rise"},
-	{"indicator", of(imputer, "add_indicator", yes), "unsupported: add_indicator"},
+	{"indicator", of(imputer, "add_indicator", yes, "statistics_", list(1, 2)), "was never fitted: indicator_ is a nothing"},
 	{"missing texts", of(imputer, "missing_values", str("?")), "unsupported: missing_values that is a str"},
 	{"nothing to impute", object(imputer, "missing_values", num(1), "statistics_", list(math.NaN())), "statistics_ has 0 numbers"},
 
@@ -160,13 +160,12 @@ var more = []struct{ name, in, want string }{
 	{"weights", object(union, "transformer_list", seq(tup(str("a"), scaler)), "transformer_weights", num(1)), "transformer_weights are a float"},
 	{"infinite weight", object(union, "transformer_list", seq(tup(str("a"), scaler)), "transformer_weights", dict("a", num(math.Inf(1)))), "a finite number was wanted"},
 	{"unions in unions", deepUnion(8), "more than 64 steps"},
-	{"columns by name", of(columns, "transformers_", seq(tup(str("a"), str("passthrough"), seq(str("speed"))))), "unsupported: columns that are a list"},
+	{"columns by name", of(columns, "transformers_", seq(tup(str("a"), str("passthrough"), seq(str("speed"))))), "unsupported: columns by names that the file does not have"},
 	{"column that is not there", of(columns, "transformers_", seq(tup(str("a"), str("passthrough"), seq("I2\n")))), "numbers below 2"},
 	{"bool too many", of(columns, "transformers_", seq(tup(str("a"), str("passthrough"), seq(yes, yes, yes)))), "columns are 3 bools, 2 were wanted"},
 	{"bools and numbers", of(columns, "transformers_", seq(tup(str("a"), str("passthrough"), seq(yes, "I0\n")))), "unsupported: columns"},
 	{"slice backward", of(columns, "transformers_", seq(tup(str("a"), str("passthrough"), global("builtins", "slice")+tup(none, none, "I-1\n")+"R"))), "unsupported: columns of a slice"},
 	{"all dropped", of(columns, "transformers_", seq(tup(str("a"), str("drop"), seq("I0\n")))), "unsupported: all columns are dropped"},
-	{"sparse columns", of(columns, "sparse_output_", yes), "unsupported: sparse output"},
 	{"columns never fitted", of(columns), "was never fitted: has no transformers_"},
 	{"scaler of other columns", of(columns, "transformers_", seq(tup(str("a"), scaler, seq("I0\n")))), "MaxAbsScaler takes 2 values, the columns are 1"},
 }
@@ -294,7 +293,9 @@ func TestJoblibFails(t *testing.T) {
 	f("inflate to more than 6", zlibOf(t, strings.Repeat("\x00", 60<<20)))
 	f("inflate to more than 6", gzipOf(t, strings.Repeat("N", 60<<20)))
 	f("unknown opcode", zlibOf(t, whole)) // once is enough
-	f("unsupported: compression of bz2", "BZh91AY&SY")
+	f("joblib: unexpected EOF", "BZh91AY&SY")
+	f("bzip2 data invalid", "BZh9"+strings.Repeat("x", 40))
+	f("unsupported: compression of lzma", "\x5d\x00\x00\x80")
 	f("unsupported: compression of xz", "\xfd7zXZ\x00")
 	f("unsupported: compression of lz4", "\x04\x22\x4d\x18")
 	_, err := preprocess.Decode([]byte(zlibOf(t, strings.Repeat("\x00", 60<<20))))
