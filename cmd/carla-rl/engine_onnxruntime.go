@@ -1,15 +1,12 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/ort"
-	"github.com/carla-rl/carla-rl-serving/internal/plan"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -29,9 +26,7 @@ func serveEngine(m *config.Model, log *slog.Logger) (policy.Engine, error) {
 	}
 	o := ort.Options{Library: m.ONNXRuntimeLibrary, GPU: m.UseGPU, GPUMemoryFraction: m.GPUMemoryFraction}
 	if m.Engine == engineAuto {
-		return &autoEngine{open: func() (policy.Engine, error) { return ort.Open(o) }, chosen: func(g *graph.Graph, reason error) {
-			log.Warn("policy runs on ONNX Runtime", "event_type", "model_loading", "graph", g.Name, "reason", reason.Error())
-		}}, nil
+		return policy.Auto(policy.Plan, lazyEngine{engineONNXRuntime, func() (policy.Engine, error) { return ort.Open(o) }}), nil
 	}
 	e, err := ort.Open(o)
 	if err != nil {
@@ -41,30 +36,21 @@ func serveEngine(m *config.Model, log *slog.Logger) (policy.Engine, error) {
 	return e, nil
 }
 
-// autoEngine is the plan for graphs of which it has all operators, and ONNX
-// Runtime for the others.
-type autoEngine struct {
-	open   func() (policy.Engine, error)
-	chosen func(g *graph.Graph, reason error) // told of a graph that is not the plan's
+// lazyEngine is opened by the first graph: a server whose policies are all
+// the plan's needs no library.
+type lazyEngine struct {
+	name string
+	open func() (policy.Engine, error)
 }
 
 // Name implements policy.Engine.
-func (*autoEngine) Name() string { return engineAuto }
+func (e lazyEngine) Name() string { return e.name }
 
 // Compile implements policy.Engine.
-func (e *autoEngine) Compile(g *graph.Graph) (policy.Program, error) {
-	p, err := policy.Plan.Compile(g)
-	if err == nil || !errors.Is(err, plan.ErrUnsupported) && !errors.Is(err, graph.ErrUnsupportedOp) {
-		return p, err
+func (e lazyEngine) Compile(g *graph.Graph) (policy.Program, error) {
+	engine, err := e.open()
+	if err != nil {
+		return nil, err
 	}
-	other, openErr := e.open()
-	if openErr != nil {
-		return nil, fmt.Errorf("%w; and the other engine of auto: %w", err, openErr)
-	}
-	p, otherErr := other.Compile(g)
-	if otherErr != nil {
-		return nil, fmt.Errorf("%w; and on ONNX Runtime: %w", err, otherErr)
-	}
-	e.chosen(g, err)
-	return p, nil
+	return engine.Compile(g)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -33,44 +32,20 @@ func parseGraph(t *testing.T, text string) *graph.Graph {
 	return g
 }
 
-func TestAutoIsThePlan(t *testing.T) {
-	e := &autoEngine{
-		open:   func() (policy.Engine, error) { return nil, errors.New("opened without need") },
-		chosen: func(*graph.Graph, error) { t.Error("the other engine was chosen") },
-	}
-	g := parseGraph(t, "graph \"g\"\n%0 = input \"x\" f32[B,1]\n%1 = tanh(%0) f32[B,1]\noutput \"y\" %1\n")
-	if _, err := e.Compile(g); err != nil {
+// A library that is not there is missed by the first policy that needs it.
+func TestLazyEngine(t *testing.T) {
+	e := policy.Auto(policy.Plan, lazyEngine{engineONNXRuntime, func() (policy.Engine, error) { return nil, ort.ErrLibrary }})
+	if _, err := e.Compile(parseGraph(t, "graph \"g\"\n%0 = input \"x\" f32[B,1]\n%1 = tanh(%0) f32[B,1]\noutput \"y\" %1\n")); err != nil {
 		t.Error(err)
 	}
-}
-
-func TestAutoSaysWhatThePlanLacks(t *testing.T) {
-	var reason error
-	e := &autoEngine{
-		open:   func() (policy.Engine, error) { return policy.Reference, nil },
-		chosen: func(_ *graph.Graph, err error) { reason = err },
-	}
-	g := parseGraph(t, beyondThePlan)
-	p, err := e.Compile(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := [][]float32{{0}}
-	if err := p.NewRunner().Run(1, [][]float32{{2}}, out, graph.Noise{}); err != nil || out[0][0] != 3 {
-		t.Errorf("2+1 is %v, %v", out[0][0], err)
-	}
-	if reason == nil || !strings.Contains(reason.Error(), "33554433") {
-		t.Errorf("the reason is %v", reason)
-	}
-	e.open = func() (policy.Engine, error) { return nil, ort.ErrNotBuilt }
-	if _, err := e.Compile(g); !errors.Is(err, ort.ErrNotBuilt) || !strings.Contains(err.Error(), "33554433") {
-		t.Errorf("without another engine: %v", err)
+	if _, err := e.Compile(parseGraph(t, beyondThePlan)); !errors.Is(err, ort.ErrLibrary) || !strings.Contains(err.Error(), "33554433") {
+		t.Errorf("%v", err)
 	}
 }
 
 // What the settings name is what runs, or an error.
 func TestServeEngine(t *testing.T) {
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	if e, err := serveEngine(&config.Model{Engine: enginePlan}, log); err != nil || e != policy.Plan {
 		t.Errorf("plan is %v, %v", e, err)
 	}
