@@ -5,8 +5,8 @@
 makes OUT/<case>/ with model.zip and cases.json: raw observations in ``input``,
 and in ``expect`` what the library itself makes of them. Networks are as small as
 they can be and their parameters are drawn anew, so that every one matters. With
-Stable-Baselines3 1 only the cases that differ there are written. ``large`` writes
-those that are too large to be kept.
+Stable-Baselines3 1.0 and 1.7 only the cases that differ there are written. ``large``
+writes those that are too large to be kept.
 """
 
 import importlib.metadata
@@ -20,7 +20,9 @@ import warnings
 import numpy as np
 import torch as th
 
-OLD = importlib.metadata.version("stable-baselines3").startswith("1.")
+VERSION = importlib.metadata.version("stable-baselines3")
+OLD = VERSION.startswith("1.")
+FIRST = VERSION.startswith("1.0")
 if OLD:  # it imports what is not used here
     for module in ("pandas", "matplotlib", "matplotlib.pyplot", "matplotlib.figure"):
         sys.modules[module] = types.ModuleType(module)
@@ -91,6 +93,19 @@ def sample(space, seed):
     return np.stack([np.asarray(space.sample()) for _ in range(ROWS)])
 
 
+def tensor_of(policy, obs):
+    if not FIRST:
+        return policy.obs_to_tensor(obs)[0]
+    return th.as_tensor(obs)
+
+
+def evaluate(policy):
+    if FIRST:
+        policy.eval()
+    else:
+        policy.set_training_mode(False)
+
+
 def floats(x):
     if isinstance(x, th.Tensor):
         x = x.detach().cpu().numpy()
@@ -101,7 +116,11 @@ def distribution(policy, obs, masks=None):
     """What an actor-critic policy knows of its deterministic action."""
     out = {}
     kwargs = {} if masks is None else {"action_masks": masks}
-    dist = policy.get_distribution(obs, **kwargs)
+    if FIRST:
+        latent_pi, latent_vf, latent_sde = policy._get_latent(obs)
+        dist, value = policy._get_action_dist_from_latent(latent_pi, latent_sde), policy.value_net(latent_vf)
+    else:
+        dist, value = policy.get_distribution(obs, **kwargs), policy.predict_values(obs)
     inner = getattr(dist, "distribution", None)
     if inner is None:
         inner = dist.distributions
@@ -113,16 +132,16 @@ def distribution(policy, obs, masks=None):
         out["mean"], out["std"] = floats(inner.mean), floats(inner.stddev)
     action = dist.get_actions(deterministic=True)
     out["log_prob"] = floats(dist.log_prob(action))
-    out["value"] = floats(policy.predict_values(obs).flatten())
+    out["value"] = floats(value.flatten())
     return out
 
 
 def answers(model, obs, masks=None):
     policy = model.policy
-    policy.set_training_mode(False)
+    evaluate(policy)
     kwargs = {} if masks is None else {"action_masks": masks}
     out = {"action": floats(policy.predict(obs, deterministic=True, **kwargs)[0])}
-    tensor, _ = policy.obs_to_tensor(obs)
+    tensor = tensor_of(policy, obs)
     with th.no_grad():
         if hasattr(policy, "mlp_extractor"):
             return {**out, **distribution(policy, tensor, masks)}
@@ -142,6 +161,10 @@ def answers(model, obs, masks=None):
         q = q.mean(dim=2) if isinstance(q, th.Tensor) else th.cat(q, dim=1).T
         out["critic_q"] = floats(q)
     return out
+
+
+def source():
+    return f"Stable-Baselines3 {stable_baselines3.__version__}, PyTorch {th.__version__.partition('+')[0]}, NumPy {np.__version__}"
 
 
 def rows_of(obs, rows):
@@ -220,7 +243,7 @@ def write(out, name, algorithm, policy, observation, action, seed, masked=False,
         "schema": 1,
         "name": "sb3/" + name,
         "format": "sb3_zip",
-        "source": f"Stable-Baselines3 {stable_baselines3.__version__}, PyTorch {th.__version__.partition('+')[0]}, NumPy {np.__version__}",
+        "source": source(),
         "algo": algorithm.__name__,
         "policy_class": type(model.policy).__name__,
         "use_sde": bool(model.use_sde),
@@ -238,22 +261,71 @@ def write(out, name, algorithm, policy, observation, action, seed, masked=False,
         masks = np.random.RandomState(seed).rand(ROWS, width) < 0.6
         masks[:, ::2] |= ~masks[:, 1::2] if width % 2 == 0 else masks[:, ::2]
         masks[:, 0] = True
+        masks[-1] = False  # nothing is allowed: the library takes all for alike
         case["action_masks"] = masks.tolist()
         case["expect_masked"] = answers(model, obs, masks)
     (directory / "cases.json").write_text(json.dumps(case) + "\n", encoding="utf-8")
 
 
+def write_first(out):
+    """Version 1.0, whose HER is an algorithm around another and whose gSDE may have a network of its own."""
+    from stable_baselines3 import HER
+
+    vector, three = box(-2, 2, (5,)), box(-2, 3, (3,))
+    write(out, "first_ppo_sde_network", PPO, "MlpPolicy", vector, three, 4, n_steps=8, use_sde=True, policy_kwargs={"net_arch": [8], "sde_net_arch": [6]})
+    write(out, "first_sac_sde_features", SAC, "MlpPolicy", vector, three, 5, use_sde=True, policy_kwargs={"net_arch": [8], "sde_net_arch": []})
+
+    goal = spaces.Dict({"observation": vector, "achieved_goal": box(-1, 1, (2,)), "desired_goal": box(-1, 1, (2,))})
+
+    class Goal(World, getattr(gym, "GoalEnv", gym.Env)):
+        def reset(self):
+            return self.observation_space.sample()
+
+        def step(self, action):
+            return self.observation_space.sample(), 0.0, True, {}
+
+        def compute_reward(self, *_):
+            return np.zeros(1)
+
+    gym.GoalEnv = getattr(gym, "GoalEnv", gym.Env)
+    for name, trained in (("first_her", True), ("first_her_untrained", False)):
+        directory = out / name
+        directory.mkdir(parents=True, exist_ok=True)
+        model = HER("MlpPolicy", Goal(goal, three), model_class=SAC, max_episode_length=1, buffer_size=10, learning_starts=5, seed=6, device="cpu",
+                    policy_kwargs={"net_arch": [8]})
+        if trained:
+            model.learn(3)
+        perturb(model.policy, 6)
+        model.save(directory / "model.zip")
+        obs = sample(goal, 6)
+        row = np.concatenate([obs["observation"], obs["desired_goal"]], axis=-1)
+        (directory / "cases.json").write_text(json.dumps({
+            "schema": 1, "name": "sb3/" + name, "format": "sb3_zip", "source": source(), "algo": "SAC", "policy_class": type(model.policy).__name__,
+            "use_sde": False, "squash_output": True, "n": ROWS,
+            "input": {"obs": {key: floats(part) for key, part in obs.items()} if trained else floats(row)},
+            "expect": answers(model.model, row),
+        }) + "\n", encoding="utf-8")
+
+
 def write_old(out):
-    """Version 1, whose net_arch has layers that both parts share."""
+    """Version 1.7, whose net_arch has layers that both parts share."""
+    from sb3_contrib import ARS, RecurrentPPO
+
     vector, three = box(-2, 2, (5,)), box(-2, 3, (3,))
     write(out, "old_ppo_shared_layers", PPO, "MlpPolicy", vector, three, 1, n_steps=8,
           policy_kwargs={"net_arch": [8, {"pi": [6], "vf": [4, 4]}]})
     write(out, "old_a2c_shared_alone", A2C, "MlpPolicy", vector, spaces.Discrete(3), 2, policy_kwargs={"net_arch": [8, 6]})
     write(out, "old_sac", SAC, "MlpPolicy", vector, three, 3, policy_kwargs={"net_arch": {"pi": [8], "qf": [6]}})
+    write(out, "old_rppo", RecurrentPPO, "MlpLstmPolicy", vector, spaces.MultiDiscrete([3, 2]), 7, n_steps=8,
+          policy_kwargs={"net_arch": [6, {"pi": [4]}], "lstm_hidden_size": 4})
+    write(out, "old_ars_linear", ARS, "LinearPolicy", vector, spaces.Discrete(3), 8, policy_kwargs={"with_bias": True})
 
 
 def write_new(out):
-    from sb3_contrib import ARS, QRDQN, TQC, CrossQ, MaskablePPO, RecurrentPPO
+    from functools import partial
+
+    from sb3_contrib import ARS, QRDQN, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
+    from stable_baselines3 import HerReplayBuffer
 
     vector, three = box(-2, 2, (5,)), box(np.array([-2, -1, 0], np.float32), np.array([3, 1, 0.5], np.float32), None)
     nn = th.nn
@@ -288,6 +360,19 @@ def write_new(out):
     write(out, "rppo_no_critic", RecurrentPPO, "MultiInputLstmPolicy", spaces.Dict({"b": spaces.Discrete(3), "a": box(-1, 1, (2, 2))}),
           spaces.MultiBinary(2), 30, n_steps=8,
           policy_kwargs={"net_arch": [], "lstm_hidden_size": 4, "enable_critic_lstm": False, "lstm_kwargs": {"bias": False}})
+    write(out, "ppo_partial", PPO, "MlpPolicy", vector, three, 52, n_steps=8,
+          policy_kwargs={"net_arch": {"pi": [8]}, "activation_fn": partial(nn.LeakyReLU, negative_slope=0.3)})
+    write(out, "ppo_prelu", PPO, "MlpPolicy", box(-3, 3, (4,), np.float64), three, 53, n_steps=8,
+          policy_kwargs={"net_arch": [8, 6], "activation_fn": nn.PReLU, "optimizer_class": th.optim.RMSprop, "optimizer_kwargs": {"alpha": 0.9}})
+    write(out, "trpo_hardshrink", TRPO, "MlpPolicy", vector, spaces.Discrete(3), 54, n_steps=8, policy_kwargs={**small, "activation_fn": nn.Hardshrink})
+    write(out, "ddpg", DDPG, "MlpPolicy", vector, three, 55, policy_kwargs={**small, "activation_fn": nn.Softmax})
+    write(out, "maskable_discrete", MaskablePPO, "MlpPolicy", vector, spaces.Discrete(4), 56, n_steps=8, masked=True, policy_kwargs=small)
+    write(out, "sac_her", SAC, "MultiInputPolicy", spaces.Dict({"observation": vector, "achieved_goal": box(-1, 1, (2,)), "desired_goal": box(-1, 1, (2,))}),
+          three, 57, replay_buffer_class=HerReplayBuffer, replay_buffer_kwargs={"n_sampled_goal": 2}, policy_kwargs={**small})
+    write(out, "ars_linear", ARS, "LinearPolicy", vector, three, 58)
+    tag, th.serialization.location_tag = th.serialization.location_tag, lambda _: "cuda:1"
+    write(out, "a2c_cuda", A2C, "MlpPolicy", vector, spaces.Discrete(3, start=5), 59, policy_kwargs={**small})
+    th.serialization.location_tag = tag
     write(out, "rppo_bidirectional", RecurrentPPO, "MlpLstmPolicy", vector, three, 51, asked=False, n_steps=8,
           policy_kwargs={**small, "lstm_hidden_size": 2, "lstm_kwargs": {"bidirectional": True}})
 
@@ -319,7 +404,9 @@ def write_large(out):
 
 def main():
     out = pathlib.Path(sys.argv[1])
-    if OLD:
+    if FIRST:
+        write_first(out)
+    elif OLD:
         write_old(out)
     elif sys.argv[2:] == ["large"]:
         write_large(out)

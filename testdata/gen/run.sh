@@ -1,6 +1,6 @@
 #!/bin/sh
 # Write the corpus again: testdata/torch with five versions of PyTorch,
-# testdata/preprocess, and internal/format/sb3/testdata with two versions of
+# testdata/preprocess, and internal/format/sb3/testdata with three versions of
 # Stable-Baselines3. "run.sh torch 2.8.0" writes one version, "run.sh modules"
 # testdata/modules alone, "run.sh preprocess" the preprocessors alone, "run.sh
 # sb3" the agents alone.
@@ -28,8 +28,8 @@ environment() { # NAME REQUIREMENTS: sets python, and links its packages
     ln -sfn "$here" "$stage/gen"
 }
 
-write() { # MODULE OUT; from the root folder, so that no name of this one gets in
-    (cd / && PYTHONPATH=$stage/gen:$stage/site-packages "$python" -W ignore -c "import $1; $1.main()" "$2")
+write() { # MODULE OUT [ARGUMENT...]; from the root folder, so that no name of this one gets in
+    (cd / && PYTHONPATH=$stage/gen:$stage/site-packages "$python" -W ignore -c "import $1; $1.main()" "$2" ${3+"$3"})
 }
 
 torch_environment() {
@@ -67,6 +67,10 @@ write_preprocess() {
     # NumPy 1 names its modules differently in a pickle.
     environment torch-2.1.2 requirements-torch-2.1.2.txt
     write make_preprocess "$out/preprocess"
+    for version in 0.24.2 1.0.2 1.3.2 1.7.2; do
+        environment "sklearn-$version" "requirements-sklearn-$version.txt"
+        write make_preprocess "$out/preprocess" version
+    done
 }
 
 write_libraries() {
@@ -80,8 +84,10 @@ write_sb3() {
     rm -rf "$agents"
     environment sb3 requirements-sb3.txt
     write make_sb3 "$agents"
-    environment sb3-1.7.0 requirements-sb3-1.7.0.txt
-    write make_sb3 "$agents"
+    for version in 1.7.0 1.0; do
+        environment "sb3-$version" "requirements-sb3-$version.txt"
+        write make_sb3 "$agents"
+    done
 }
 
 case ${1:-all} in
