@@ -31,10 +31,9 @@ func (c *diffCmd) Help() string {
 	return `Compares the tensors of two model files by name, and what the two policies do with
 the same observations, which are drawn from the contract of the first or read from
 --observations.
-Exit code 0: no tensor differs and the actions agree within the tolerance (files
-that have no name of a tensor in common are held to their actions alone); 1: they
-differ; 2: one of them cannot be compared. What the contracts say differently is
-shown and does not count.
+Exit code 0: no tensor differs and the actions agree within the tolerance (files of
+different formats are held to their actions alone); 1: they differ; 2: one of them
+cannot be compared. What the contracts say differently is shown and does not count.
 
 Example:
   carla-rl diff v0.1.0 v0.2.0 --rows 10000`
@@ -58,6 +57,7 @@ type differences struct {
 	Outputs     []*actionDifference `json:"outputs,omitempty"`
 	NotCompared string              `json:"actions_not_compared,omitempty"`
 
+	foreign      bool // the files are of different formats, which may hold the same tensors otherwise
 	incompatible bool // the policies take or give other things
 }
 
@@ -93,9 +93,10 @@ type actionDifference struct {
 
 // side is one of the two.
 type side struct {
+	format  string
 	tensors []format.NamedTensor
 	policy  *policy.Policy
-	err     error // why there is no policy
+	refusal string // why there is no policy
 }
 
 // Run compares and prints.
@@ -132,7 +133,7 @@ func (c *diffCmd) compare() (*differences, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &differences{A: c.A, B: c.B}
+	d := &differences{A: c.A, B: c.B, foreign: a.format != b.format}
 	d.weights(a.tensors, b.tensors)
 	if err := c.actions(d, a, b); err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func (c *diffCmd) compare() (*differences, error) {
 // same tells whether nothing differs.
 func (d *differences) same() bool {
 	w := &d.Weights
-	foreign := w.Same == 0 && len(w.Changed) == 0 && d.NotCompared == ""
+	foreign := (d.foreign || w.Same == 0 && len(w.Changed) == 0) && d.NotCompared == ""
 	if d.incompatible || !foreign && len(w.Changed)+len(w.Added)+len(w.Removed) > 0 {
 		return false
 	}
@@ -167,17 +168,28 @@ func openSide(path string) (*side, error) {
 		return nil, err
 	}
 	defer a.Release()
+	n, err := readNetwork(a)
+	if err != nil {
+		return nil, err
+	}
+	s := &side{format: n.Describe().Format, tensors: format.Tensors(n)}
+	if s.policy, err = policy.Open(a, policy.Options{Detailed: true}); err != nil {
+		s.refusal = fmt.Sprintf("%s: %v", path, err)
+	}
+	return s, nil
+}
+
+// readNetwork decodes the model of an artifact, which may be a folder of the
+// members of a zip.
+func readNetwork(a *artifact.Artifact) (format.Network, error) {
+	if a.Unzipped() {
+		return format.DecodeMembers(a.ModelName(), a.ModelMember)
+	}
 	data, err := a.Read(artifact.RoleModel)
 	if err != nil {
 		return nil, err
 	}
-	n, err := format.DecodeBeside(a.Member(artifact.RoleModel).Name, data, a.Beside)
-	if err != nil {
-		return nil, err
-	}
-	s := &side{tensors: format.Tensors(n)}
-	s.policy, s.err = policy.Open(a, policy.Options{Detailed: true})
-	return s, nil
+	return format.DecodeBeside(a.ModelName(), data, a.Beside)
 }
 
 // weights compares tensors by name.
@@ -222,17 +234,16 @@ func numbers(t *graph.Tensor) []float64 {
 
 // actions asks both policies.
 func (c *diffCmd) actions(d *differences, a, b *side) error {
-	switch {
-	case a.err != nil:
-		d.NotCompared = fmt.Sprintf("%s: %v", c.A, a.err)
-		return nil
-	case b.err != nil:
-		d.NotCompared = fmt.Sprintf("%s: %v", c.B, b.err)
+	if a.policy == nil || b.policy == nil {
+		d.NotCompared = a.refusal + b.refusal
+		if a.refusal != "" && b.refusal != "" {
+			d.NotCompared = a.refusal + "; " + b.refusal
+		}
 		return nil
 	}
 	ca, cb := a.policy.Contract(), b.policy.Contract()
 	d.contract(ca, cb)
-	if reason := comparable(ca, cb); reason != "" {
+	if reason := askable(ca, cb); reason != "" {
 		d.NotCompared, d.incompatible = reason, true
 		return nil
 	}
@@ -272,9 +283,9 @@ func (c *diffCmd) observations(p *policy.Policy) (*observations, error) {
 	return newSampler(p, c.Seed).sample(c.Rows), nil
 }
 
-// comparable says why two policies cannot be asked the same; empty where they
+// askable says why two policies cannot be asked the same; empty where they
 // can.
-func comparable(a, b *policy.Contract) string {
+func askable(a, b *policy.Contract) string {
 	if len(a.Inputs) != len(b.Inputs) {
 		return fmt.Sprintf("one takes %d inputs and the other %d", len(a.Inputs), len(b.Inputs))
 	}

@@ -29,6 +29,7 @@ type cli struct {
 	Inspect inspectCmd `cmd:"" help:"Print what was understood of a folder or a file, and from where."`
 	Verify  verifyCmd  `cmd:"" help:"Hold the numbers of a policy, a network or a preprocessor to those of other engines and of its card."`
 	Diff    diffCmd    `cmd:"" help:"Compare the weights and the actions of two policies."`
+	Convert convertCmd `cmd:"" help:"Write a policy as ONNX, or as an artifact folder with card, digests and golden vectors."`
 
 	Check      checkCmd      `cmd:"" help:"Say everything that is wrong with a configuration or an artifact."`
 	Version    versionCmd    `cmd:"" help:"Print the version of this program."`
