@@ -1,11 +1,12 @@
 """Write preprocessors as their libraries pickle them, and what they answer.
 
-    python make_preprocess.py OUT
+    python make_preprocess.py OUT [version]
 
 makes OUT/<case>/ with the files and cases.json: raw rows in ``input``, what the
 preprocessor makes of them in ``expect`` (computed in float64) and in
 ``expect_float32_input`` (given float32 rows, as a server gives them). With
-NumPy 1 only the cases that differ there are written.
+NumPy 1 only the cases that differ there are written, with "version" only those that
+differ between versions of scikit-learn.
 """
 
 import json
@@ -219,6 +220,147 @@ def write_transformers(out):
         write(out, name, objects, transformer.transform, source, exact(rows), extra)
 
 
+def write_more(out):
+    """Encoders, selections and linear reductions."""
+    import sklearn
+    from sklearn.compose import ColumnTransformer
+    from sklearn.decomposition import FastICA, IncrementalPCA, TruncatedSVD
+    from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_regression
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
+    from sklearn.random_projection import GaussianRandomProjection
+
+    source = f"scikit-learn {sklearn.__version__}, NumPy {np.__version__}"
+    rows = data(seed=6)[:ROWS].astype(np.float32).astype(np.float64)
+    fitted = data()
+    lamps = np.random.RandomState(7).randint(0, 4, (200, 5)) * [1.0, 2.0, -1.0, 0.5, 1.0]
+    lamps[:, 1] = np.minimum(lamps[:, 1], 2)
+    lamps[:5, 3] = 7
+    known = lamps[np.arange(ROWS) * 7]
+    unknown = known.copy()
+    unknown[::3, 2] = 9
+    holes, hole_rows = fitted.copy(), rows.copy()
+    holes[::7, 1] = -1
+    holes[::5, 4] = -1
+    hole_rows[::3, 1] = -1
+    hole_rows[::2, 4] = -1
+    cases = {
+        "encode_onehot": (OneHotEncoder(sparse_output=False), lamps, known),
+        "encode_onehot_sparse_unknown": (OneHotEncoder(handle_unknown="ignore"), lamps, unknown),
+        "encode_onehot_drop": (OneHotEncoder(sparse_output=False, drop="first"), lamps, known),
+        "encode_onehot_drop_binary": (OneHotEncoder(sparse_output=False, drop="if_binary", handle_unknown="ignore"), lamps, unknown),
+        "encode_onehot_rare": (OneHotEncoder(sparse_output=False, min_frequency=45, handle_unknown="infrequent_if_exist"), lamps, unknown),
+        "encode_ordinal": (OrdinalEncoder(), lamps, known),
+        "encode_ordinal_unknown": (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-2), lamps, unknown),
+        "reduce_ica": (FastICA(3, random_state=0), fitted, rows),
+        "reduce_incremental": (IncrementalPCA(3, whiten=True), fitted, rows),
+        "reduce_svd": (TruncatedSVD(3, random_state=0), fitted, rows),
+        "reduce_random": (GaussianRandomProjection(3, random_state=0), fitted, rows),
+        "select_variance": (VarianceThreshold(2.0), fitted, rows),
+        "select_best": (SelectKBest(f_regression, k=2), fitted, rows),
+        "imputer_indicator": (SimpleImputer(missing_values=-1, add_indicator=True), holes, hole_rows),
+        "bins_sparse": (KBinsDiscretizer(4, quantile_method="averaged_inverted_cdf"), fitted, rows),
+        "function_clip": (FunctionTransformer(np.clip, kw_args={"a_min": -2.0, "a_max": 3}), fitted, rows),
+        "columns_mixed": (
+            ColumnTransformer(
+                [("lamps", OneHotEncoder(handle_unknown="ignore"), [0, 3]), ("scale", StandardScaler(), slice(1, 3))],
+                remainder="passthrough",
+            ),
+            lamps,
+            unknown,
+        ),
+    }
+    arcs = "arcsin arctan arccos arcsinh arctanh cosh sinh exp2".split()
+    small = np.clip(fitted / 40, -0.9, 0.9)
+    arc = ColumnTransformer([(name, FunctionTransformer(getattr(np, name)), [i % 2 + 2]) for i, name in enumerate(arcs)])
+    cases["functions_arc"] = (arc, small, np.clip(rows / 40, -0.9, 0.9).astype(np.float32))
+
+    def dense(transformer):
+        def transform(values):
+            result = transformer.transform(values)
+            return result.toarray() if hasattr(result, "toarray") else result
+
+        return transform
+
+    target = fitted @ [1, 0.1, 0, 0, 3]
+    for name, (transformer, fitted_on, given) in cases.items():
+        transformer.fit(fitted_on, target) if name == "select_best" else transformer.fit(fitted_on)
+        objects = {**protocols(transformer, 2, 4), "joblib_bz2": ("preprocessor_bz2.joblib", compressed(transformer, "bz2"))}
+        write(out, name, objects, dense(transformer), source, given)
+
+
+def compressed(value, how):
+    import io
+
+    import joblib
+
+    out = io.BytesIO()
+    joblib.dump(value, out, compress=(how, 3))
+    return out.getvalue()
+
+
+def write_of_version(out):
+    """What changed between versions of scikit-learn: names of attributes and modules."""
+    import sklearn
+    from sklearn.compose import ColumnTransformer
+    from sklearn.decomposition import PCA
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import FeatureUnion, Pipeline
+    from sklearn.preprocessing import (
+        FunctionTransformer,
+        KBinsDiscretizer,
+        MinMaxScaler,
+        OneHotEncoder,
+        PolynomialFeatures,
+        PowerTransformer,
+        QuantileTransformer,
+        RobustScaler,
+        StandardScaler,
+    )
+
+    source = f"scikit-learn {sklearn.__version__}, NumPy {np.__version__}"
+    prefix = "version_" + sklearn.__version__ + "_"
+    rows = data(seed=6)[:ROWS].astype(np.float32).astype(np.float64)
+    fitted = data()
+    lamps = fitted.copy()
+    lamps[:, 0] = np.random.RandomState(7).randint(0, 4, len(lamps))
+    lamp_rows = rows.copy()
+    lamp_rows[:, 0] = lamps[:ROWS, 0]
+    cases = {
+        "pipeline": (
+            Pipeline(
+                [
+                    ("fill", SimpleImputer(missing_values=-1)),
+                    ("scale", StandardScaler()),
+                    ("both", FeatureUnion([("power", PowerTransformer()), ("squares", PolynomialFeatures(2, include_bias=False))])),
+                    ("reduce", PCA(6)),
+                    ("range", MinMaxScaler(clip=True)),
+                ]
+            ),
+            fitted,
+            rows,
+        ),
+        "columns": (
+            ColumnTransformer(
+                [
+                    ("lamp", OneHotEncoder(handle_unknown="ignore"), [0]),
+                    ("robust", RobustScaler(), slice(1, 3)),
+                    ("bins", KBinsDiscretizer(3, encode="ordinal", strategy="uniform"), [False, False, False, True, False]),
+                    ("tanh", FunctionTransformer(np.tanh), [-1]),
+                    ("shares", QuantileTransformer(n_quantiles=40), [1, 4]),
+                ],
+                remainder="passthrough",
+            ),
+            lamps,
+            lamp_rows,
+        ),
+    }
+    for name, (transformer, fitted_on, given) in cases.items():
+        transformer.fit(fitted_on)
+        objects = {**protocols(transformer, 0, 2, 5), "joblib_zlib": ("preprocessor_zlib.joblib", compressed(transformer, "zlib"))}
+        write(out, prefix + name, objects, transformer.transform, source, given)
+
+
 def write_vec_normalize(out):
     import gymnasium
     import stable_baselines3
@@ -418,12 +560,16 @@ def transform(rows, state):
 def main():
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
+    if sys.argv[2:] == ["version"]:
+        write_of_version(out)
+        return
     if np.__version__.startswith("1."):
         write_plain(out, "plain_numpy1")
         return
     write_plain(out, "plain")
     write_scalers(out)
     write_transformers(out)
+    write_more(out)
     write_vec_normalize(out)
     write_dict_vec_normalize(out)
     write_features(out)

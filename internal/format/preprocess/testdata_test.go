@@ -11,7 +11,7 @@ const testdata = "../../../testdata/preprocess"
 
 // Every preprocessor of the small corpus, in each form it was saved in.
 func TestTestdata(t *testing.T) {
-	const cases = 54
+	const cases = 80
 	found, err := filepath.Glob(filepath.Join(testdata, "*", "cases.json"))
 	if err != nil || len(found) < cases {
 		t.Fatalf("%d cases, at least %d were wanted: %v", len(found), cases, err)
