@@ -39,6 +39,7 @@ func (c *inspectCmd) Run(s stdio) error {
 	if err != nil {
 		return err
 	}
+	o.asPolicy()
 	st, err := newStages(o)
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ type inspection struct {
 	Stochastic    *bool           `json:"stochastic,omitempty"`
 	Batchable     *bool           `json:"batchable,omitempty"`
 	Spaces        *spacesReport   `json:"spaces,omitempty"`
+	Training      *trainingReport `json:"training,omitempty"`
 	Graph         *graphReport    `json:"graph,omitempty"`
 	Architecture  string          `json:"architecture,omitempty"`
 	Notes         []string        `json:"notes,omitempty"`
@@ -95,6 +96,14 @@ type spacesReport struct {
 	Action      string        `json:"action"`
 }
 
+// trainingReport is what RL Zoo wrote down of the training.
+type trainingReport struct {
+	Algorithm string   `json:"algorithm,omitempty"`
+	Env       string   `json:"env,omitempty"`
+	Wrappers  []string `json:"env_wrappers,omitempty"`
+	Files     []string `json:"files"`
+}
+
 type spaceReport struct {
 	Name  string `json:"name"`
 	Space string `json:"space"`
@@ -109,10 +118,10 @@ type graphReport struct {
 func newReport(o *opened, st *stages) *inspection {
 	r := &inspection{Path: o.name, Kind: o.what(), Preprocessing: st.steps, Notes: slices.Clone(o.notes)}
 	r.Notes = append(r.Notes, st.notes...)
-	single := o.policy == nil
+	single := o.network != nil || o.policy == nil
 	for _, m := range o.artifact.Members {
 		f := fileReport{Role: string(m.Role), Name: m.Name, Bytes: m.Size, SHA256: m.SHA256, Hashed: m.Hashed}
-		if single {
+		if single && m.Role == artifact.RoleModel {
 			f.Role = strings.TrimPrefix(o.what(), "a ")
 		}
 		r.Files = append(r.Files, f)
@@ -134,11 +143,15 @@ func newReport(o *opened, st *stages) *inspection {
 		r.contract(o.policy.Contract())
 		batchable := o.policy.Batchable()
 		r.Batchable, r.FrameStack = &batchable, o.artifact.Card.FrameStack
+		if t := o.artifact.Training; t != nil {
+			r.FrameStack = max(r.FrameStack, t.FrameStack)
+			r.Training = &trainingReport{t.Algorithm, t.Env, t.EnvWrappers, t.Files}
+		}
 		r.Notes = append(r.Notes, o.policy.Notes()...)
 	}
 	if d := st.description; d != nil {
 		r.Model = newModelReport(d, st.graph)
-		if single {
+		if o.policy == nil {
 			r.Notes = append(r.Notes, d.Notes...)
 		}
 		r.Architecture = d.Architecture
@@ -148,7 +161,7 @@ func newReport(o *opened, st *stages) *inspection {
 			r.Notes = append(r.Notes, fmt.Sprintf("WARNING: the tensor %s holds NaN or infinite values: such a network gives no usable answer.", name))
 		}
 	}
-	if st.graph != nil && single {
+	if st.graph != nil && o.policy == nil {
 		for _, s := range st.graph.States {
 			in := st.graph.Inputs[s.Input]
 			r.State = append(r.State, stateReport{in.Name, []int(in.Shape)})
@@ -301,6 +314,13 @@ func (r *inspection) printBehaviour(b *strings.Builder) {
 			fmt.Fprintf(b, "  observation    %s %s\n", o.Name, o.Space)
 		}
 		fmt.Fprintf(b, "  action         %s\n", r.Spaces.Action)
+	}
+	if t := r.Training; t != nil {
+		line := strings.TrimSpace(strings.Join([]string{t.Algorithm, t.Env}, " "))
+		if len(t.Wrappers) > 0 {
+			line += ", wrapped by " + strings.Join(t.Wrappers, ", ")
+		}
+		fmt.Fprintf(b, "\nTraining\n  %s (%s)\n", first(line, "as the files tell"), strings.Join(t.Files, ", "))
 	}
 	var lines []string
 	for _, s := range r.State {

@@ -16,13 +16,14 @@ import (
 )
 
 // opened is what a path turned out to be: exactly one of policy, network,
-// preprocessor and card is set.
+// preprocessor and card is set, or policy and network for a model file that is
+// a policy by itself.
 type opened struct {
 	name     string // the path as it was given
 	artifact *artifact.Artifact
 	notes    []string
 
-	policy       *policy.Policy           // a folder
+	policy       *policy.Policy           // a folder, or the policy of a model file
 	network      format.Network           // a model file
 	preprocessor *preprocess.Preprocessor // a preprocessor or VecNormalize file
 	card         *artifact.Card           // a model card
@@ -31,10 +32,10 @@ type opened struct {
 // what names the kind, for messages.
 func (o *opened) what() string {
 	switch {
-	case o.policy != nil:
-		return "an artifact folder"
 	case o.network != nil:
 		return "a model file"
+	case o.policy != nil:
+		return "an artifact folder"
 	case o.preprocessor != nil:
 		return "a preprocessor"
 	}
@@ -58,6 +59,7 @@ func openPath(path string) (*opened, error) {
 		o.notes = append(o.notes, note)
 	}
 	if isFolder(dir) {
+		defer a.Release()
 		o.policy, err = policy.Open(a, policy.Options{})
 		return o, err
 	}
@@ -69,7 +71,9 @@ func openPath(path string) (*opened, error) {
 	switch ext := strings.ToLower(filepath.Ext(name)); {
 	case ext == ".yaml" || ext == ".yml":
 		var notes []string
-		o.card, notes, err = artifact.ParseCard(data)
+		if o.card, notes, err = artifact.ParseCard(data); err != nil && name != artifact.CardName {
+			err = fmt.Errorf("%s is read as a model card: %w", name, err)
+		}
 		o.notes = append(o.notes, notes...)
 	case isPreprocessor(data):
 		if o.preprocessor, err = preprocess.Decode(data); err != nil {
@@ -79,6 +83,21 @@ func openPath(path string) (*opened, error) {
 		o.network, err = format.DecodeBeside(name, data, a.Beside)
 	}
 	return o, err
+}
+
+// asPolicy opens the policy of a model file that tells the spaces of its
+// environment, with the statistics that lie beside it. One that is refused
+// stays a network, and a note says why.
+func (o *opened) asPolicy() {
+	if o.network == nil || o.network.Describe().Spaces == nil {
+		return
+	}
+	p, err := policy.Open(o.artifact, policy.Options{})
+	if err != nil {
+		o.notes = append(o.notes, fmt.Sprintf("The file is sound, but no policy to act with: %v.", err))
+		return
+	}
+	o.policy = p
 }
 
 // legacyTorch begins a file of torch.save as it was before torch 1.6: the
