@@ -51,6 +51,10 @@ func TestBareRoots(t *testing.T) {
 		"models: ppo-Car-v1 unversioned!; sac-Car-v0 unversioned!", "The folder plots is not used")
 	f("models", map[string]string{"Car-v1_1/Car-v1.zip": "x", "Car-v1_1/Car-v1/args.yml": zooArgs, "Car-v1_2/Car-v1.zip": "y", "Car-v1_2/Car-v1/args.yml": zooArgs},
 		"models: ppo-Car-v1 unversioned!; Car-v1_2 unversioned!", "several models")
+	f("logs", map[string]string{
+		"ppo/Car-v1_1/Car-v1.zip": "x", "ppo/Car-v1_1/Car-v1/args.yml": zooArgs, "sac/Car-v0_1/Car-v0.zip": "y", "sac/Car-v0_1/Car-v0/config.yml": "normalize: true\n", "videos/a.mp4": "z",
+	}, "models: ppo-Car-v1 unversioned!; Car-v0_1 unversioned!", "The folder videos is not used")
+	f("logs", map[string]string{"ppo/Car-v1_1/Car-v1.zip": "x"}, "models: Car-v1_1* unversioned!", "")
 	f("models", map[string]string{"a/": "x", "b/policy.zip": "y"}, "models: a* v1.0.0!", "The folder b is not used")
 	f("models", map[string]string{"a/": "x", "policy.zip": "y"}, "models: a* v1.0.0!", "")
 }

@@ -325,22 +325,58 @@ func (f *found) scanBare(fsys fs.FS, o Options) bool {
 	return ok
 }
 
-// scanBareModels takes each folder of such a kind for a model, and returns the
-// others.
+// scanBareModels takes each folder of such a kind for a model; where there is
+// none, each in a folder below, as RL Zoo has a folder for each algorithm. It
+// returns the others.
 func (f *found) scanBareModels(fsys fs.FS, folders []string, o Options) (others []string, err error) {
 	for _, folder := range folders {
-		if name, ok := artifact.Peek(fsys, folder, folder); ok && f.sources[name] == nil {
-			f.scanFlat(fsys, folder, name, o)
-		} else if ok && f.sources[folder] == nil { // Another run of the same name.
-			f.scanFlat(fsys, folder, folder, o)
-		} else {
+		if !f.bareModel(fsys, folder) {
 			others = append(others, folder)
 		}
 		if err := f.tooMany(o); err != nil {
 			return nil, err
 		}
 	}
+	if len(f.models) > 0 {
+		return others, nil
+	}
+	others = nil
+	for _, folder := range folders {
+		names, err := artifact.ReadNames(fsys, folder, maxFolderEntries)
+		if err != nil {
+			f.note("The folder %s is not used: it cannot be read.", folder)
+			continue
+		}
+		before := len(f.models)
+		for _, name := range f.folders(fsys, folder, names) {
+			f.bareModel(fsys, path.Join(folder, name))
+			if err := f.tooMany(o); err != nil {
+				return nil, err
+			}
+		}
+		if len(f.models) == before {
+			others = append(others, folder)
+		}
+	}
 	return others, nil
+}
+
+// bareModel adds the model in a folder under the name that its training gave
+// it, or that of the folder where another run has it.
+func (f *found) bareModel(fsys fs.FS, dir string) bool {
+	folder := artifact.NameFromPath(dir)
+	name, ok := artifact.Peek(fsys, dir, folder)
+	switch {
+	case !ok:
+		return false
+	case f.sources[name] == nil:
+	case f.sources[folder] == nil:
+		name = folder
+	default:
+		return false
+	}
+	f.scanFlat(fsys, dir, name, Options{})
+	return true
 }
 
 // isArtifact reports whether a folder holds a card.
