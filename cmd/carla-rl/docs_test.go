@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 )
@@ -90,6 +92,31 @@ func TestEveryExitCodeIsDocumented(t *testing.T) {
 	for code := exitOK; code <= exitForced; code++ {
 		if row := "\n| " + string(rune('0'+code)) + " |"; !strings.Contains(text, row) {
 			t.Errorf("docs/exit-codes.md has no row for %d", code)
+		}
+	}
+}
+
+// TestEveryCommandAndFlagIsDocumented holds the page of the command line to the
+// commands: those with a page of their own are only named.
+func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
+	text := readDoc(t, "command-line.md")
+	parser, err := kong.New(&cli{}, kong.Name("carla-rl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range parser.Model.Children {
+		if c.Name != "serve" && !strings.Contains(text, "carla-rl "+c.Name) {
+			t.Errorf("docs/command-line.md does not show carla-rl %s", c.Name)
+		}
+		if c.Name == "serve" {
+			continue
+		}
+		for _, n := range append(c.Children, c) {
+			for _, f := range n.Flags {
+				if f.Name != "help" && !strings.Contains(text, "--"+f.Name) {
+					t.Errorf("docs/command-line.md does not name --%s of %s", f.Name, c.Name)
+				}
+			}
 		}
 	}
 }
