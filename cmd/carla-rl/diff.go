@@ -179,19 +179,6 @@ func openSide(path string) (*side, error) {
 	return s, nil
 }
 
-// readNetwork decodes the model of an artifact, which may be a folder of the
-// members of a zip.
-func readNetwork(a *artifact.Artifact) (format.Network, error) {
-	if a.Unzipped() {
-		return format.DecodeMembers(a.ModelName(), a.ModelMember)
-	}
-	data, err := a.Read(artifact.RoleModel)
-	if err != nil {
-		return nil, err
-	}
-	return format.DecodeBeside(a.ModelName(), data, a.Beside)
-}
-
 // weights compares tensors by name.
 func (d *differences) weights(a, b []format.NamedTensor) {
 	w := &d.Weights

@@ -10,6 +10,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
+	"github.com/carla-rl/carla-rl-serving/internal/format/architecture"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
@@ -83,6 +84,31 @@ func openPath(path string) (*opened, error) {
 		o.network, err = format.DecodeBeside(name, data, a.Beside)
 	}
 	return o, err
+}
+
+// readNetwork decodes the model of an artifact, which may be a folder of the
+// members of a zip, and may need the card to say how its weights are used.
+func readNetwork(a *artifact.Artifact) (format.Network, error) {
+	name := a.ModelName()
+	if a.Unzipped() {
+		return format.DecodeMembers(name, a.ModelMember)
+	}
+	data, err := a.Read(artifact.RoleModel)
+	if err != nil {
+		return nil, err
+	}
+	n, err := format.DecodeBeside(name, data, a.Beside)
+	if err != nil || a.Card.Architecture == nil {
+		return n, err
+	}
+	spec, err := architecture.Parse(a.Card.Architecture)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", artifact.CardName, err)
+	}
+	if n, err = format.WithArchitecture(n, spec); err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", name, artifact.CardName, err)
+	}
+	return n, nil
 }
 
 // asPolicy opens the policy of a model file that tells the spaces of its

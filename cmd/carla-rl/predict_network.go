@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -129,9 +130,20 @@ func parseTensors(inputs ordered) (map[string]*tensor, error) {
 	return given, nil
 }
 
-// network decodes the model file.
+// network decodes the model file, or that of the artifact.
 func (c *predictCmd) network() (format.Network, error) {
-	o, err := openPath(c.Model)
+	dir, _, err := artifactFolder(c.Model)
+	if err != nil {
+		return nil, err
+	}
+	if isFolder(dir) {
+		a, err := artifact.OpenPath(dir, artifact.Limits{})
+		if err != nil {
+			return nil, err
+		}
+		return readNetwork(a)
+	}
+	o, err := openPath(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +241,14 @@ func (c *predictCmd) preprocessor() (*preprocess.Preprocessor, error) {
 	case c.VecNormalize != "":
 		path = c.VecNormalize
 	}
-	o, err := openPath(path)
+	dir, _, err := artifactFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	if isFolder(dir) {
+		return artifactPreprocessor(dir)
+	}
+	o, err := openPath(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -246,4 +265,28 @@ func (c *predictCmd) preprocessor() (*preprocess.Preprocessor, error) {
 		return nil, fmt.Errorf("%s is %s, not a preprocessor", o.name, o.what())
 	}
 	return o.preprocessor, nil
+}
+
+// artifactPreprocessor decodes that of an artifact.
+func artifactPreprocessor(dir string) (*preprocess.Preprocessor, error) {
+	a, err := artifact.OpenPath(dir, artifact.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	for _, role := range []artifact.Role{artifact.RolePreprocessor, artifact.RoleVecNormalize} {
+		m := a.Member(role)
+		if m == nil {
+			continue
+		}
+		data, err := a.Read(role)
+		if err != nil {
+			return nil, err
+		}
+		p, err := preprocess.Decode(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.Name, err)
+		}
+		return p, nil
+	}
+	return nil, fmt.Errorf("%s has no preprocessor", dir)
 }
