@@ -16,6 +16,7 @@ type agentCase struct {
 	VecNormalize string  `json:"vecnormalize"`
 	Atol         float64 `json:"atol"`
 	N            int     `json:"n"`
+	EpisodeStart []bool  `json:"episode_start"`
 	Input        struct {
 		Obs any `json:"obs"`
 	} `json:"input"`
@@ -48,7 +49,7 @@ func (c *agentCase) rows() ([]any, bool) {
 // them, with their VecNormalize, and compares actions, values, logits and
 // means. A file that is refused must say "unsupported:" and what.
 func TestAgentsActAsStableBaselines3(t *testing.T) {
-	const files, answeredMin = 47, 35
+	const files, answeredMin = 47, 42
 	dir, ok := corpus(t, files)
 	if !ok {
 		return
@@ -79,7 +80,11 @@ func TestAgentsActAsStableBaselines3(t *testing.T) {
 
 func (c *agentCase) compare(t *testing.T, folder string, rows []any, answered *int) {
 	t.Helper()
-	input, err := json.Marshal(map[string]any{"observations": rows, "deterministic": true})
+	question := map[string]any{"observations": rows, "deterministic": true}
+	if c.EpisodeStart != nil {
+		question["episode_start"] = c.EpisodeStart
+	}
+	input, err := json.Marshal(question)
 	if err != nil {
 		t.Fatal(err)
 	}
