@@ -65,7 +65,16 @@ type affine struct {
 	scale, offset []float64
 }
 
+// lower subtracts where the result is zero before it multiplies: a column far
+// from zero then loses no digits.
 func (s *affine) lower(g *graph.Graph, x *graph.Value, n int) (*graph.Value, error) {
+	zero := &normalize{make([]float64, n), make([]float64, n)}
+	for i := range n {
+		zero.mean[i], zero.std[i] = -at(s.offset, i)/at(s.scale, i), 1/at(s.scale, i)
+	}
+	if (column{"", zero.mean}).offset() == nil && (column{"", zero.std}).divisor() == nil {
+		return zero.lower(g, x, n)
+	}
 	x, err := withConstant(g, graph.OpMul, x, "scale", narrow(s.scale, n))
 	if err != nil {
 		return nil, err

@@ -69,6 +69,16 @@ func TestTransformers(t *testing.T) {
 	f("polynomial of degree 1", of(poly, "degree", "I1\n", "include_bias", no), 2, []float64{5, 6}, []float64{5, 6})
 	f("interaction beyond the columns", of(poly, "degree", "I5\n", "interaction_only", yes), 2, []float64{5, 6}, []float64{1, 5, 6, 30})
 	f("box-cox of zero, the logarithm", object(power, "method", str("box-cox"), "standardize", no, "lambdas_", list(0, 2)), 2, []float64{3, 3}, []float64{math.Log(3), 4})
+	scaledTo := func(mean, scale float64) string {
+		return object(sklearn+"StandardScaler", "mean_", list(mean, mean), "scale_", list(scale, scale))
+	}
+	f("yeo-johnson far from 1", object(power, "method", str("yeo-johnson"), "lambdas_", list(40, -3), "_scaler", scaledTo(0.3, 1e-3)), 2, []float64{0.05, 0},
+		[]float64{((math.Pow(1.05, 40)-1)/40 - 0.3) / 1e-3, -300})
+	f("yeo-johnson of a mean beyond float32", object(power, "method", str("yeo-johnson"), "lambdas_", list(20, 20), "_scaler", scaledTo(1e60, 1e59)), 2, []float64{1000, 1234},
+		[]float64{(math.Pow(1001, 20)/20 - 1e60) / 1e59, (math.Pow(1235, 20)/20 - 1e60) / 1e59})
+	f("yeo-johnson that has no such mean", object(power, "method", str("yeo-johnson"), "lambdas_", list(-1, 1), "_scaler", scaledTo(2, 1)), 2, []float64{1, 1}, []float64{-1.5, -1})
+	f("box-cox with a mean", object(power, "method", str("box-cox"), "lambdas_", list(0.5, -2), "_scaler", scaledTo(0.25, 0.5)), 2, []float64{1e-4, 1e4},
+		[]float64{((math.Sqrt(1e-4)-1)/0.5 - 0.25) / 0.5, (0.5 - 0.25) / 0.5})
 	f("yeo-johnson of 0 and 2", object(power, "method", str("yeo-johnson"), "standardize", no, "lambdas_", list(0, 2)), 2, []float64{3, -3}, []float64{math.Log(4), -math.Log(4)})
 	steps := seq(list(1, 1), list(1, 3), list(2, 3), list(4, 3))
 	uniform := []string{"output_distribution", str("uniform"), "references_", list(0, 0.25, 0.5, 1)}
@@ -139,7 +149,10 @@ var more = []struct{ name, in, want string }{
 	{"method", object(power, "method", str("log")), "unsupported: method"},
 	{"great lambda", object(power, "method", str("box-cox"), "lambdas_", list(1e7)), "lambdas_[0] is 1e+07"},
 	{"scaler of a power", object(power, "method", str("box-cox"), "lambdas_", list(1)), "was never fitted: _scaler is a nothing"},
-	{"scaler of another width", object(power, "method", str("box-cox"), "lambdas_", list(1, 1, 1), "_scaler", scaler), "_scaler: takes 2 values"},
+	{"scaler of another width", object(power, "method", str("box-cox"), "lambdas_", list(1, 1, 1), "_scaler", object(sklearn+"StandardScaler", "mean_", list(1, 2), "with_std", no)), "_scaler: takes 2 values, 3 were wanted"},
+	{"scaler of another class", object(power, "method", str("box-cox"), "lambdas_", list(1, 1), "_scaler", scaler), "a StandardScaler was wanted"},
+	{"scaler of zero", object(power, "method", str("box-cox"), "lambdas_", list(1), "_scaler", object(sklearn+"StandardScaler", "mean_", list(1), "scale_", list(0))), "scale_[0] is 0"},
+	{"scaler of NaN", object(power, "method", str("box-cox"), "lambdas_", list(1), "_scaler", object(sklearn+"StandardScaler", "mean_", list(math.NaN()), "scale_", list(1))), "mean_[0] is NaN"},
 	{"bins in another way", of(bins, "encode", str("onehot-sparse")), "unsupported: encode"},
 	{"no bins", of(bins, "encode", str("ordinal")), "was never fitted: has no bin_edges_"},
 	{"bins of a number", of(bins, "encode", str("ordinal"), "bin_edges_", num(1)), "a float, an array of arrays"},
