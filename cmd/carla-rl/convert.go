@@ -20,6 +20,7 @@ type convertCmd struct {
 	Out          string `arg:"" help:"What to write: a file that ends in .onnx, or a folder."`
 	Preprocessor string `placeholder:"FILE" help:"Preprocessor to use with a model file."`
 	VecNormalize string `name:"vecnormalize" placeholder:"FILE" help:"VecNormalize statistics to use with a model file."`
+	InputShape   []int  `name:"input-shape" placeholder:"N,..." help:"Shape of one observation, where a file without a card does not tell it."`
 	Name         string `help:"model_name of the card that is written."`
 	ModelVersion string `name:"model-version" placeholder:"VERSION" help:"version of the card that is written."`
 	Vectors      int    `default:"8" help:"How many golden vectors a card gets that has none."`
@@ -112,6 +113,9 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 		return nil, err
 	}
 	defer a.Release()
+	if err := giveShape(a, c.InputShape); err != nil {
+		return nil, err
+	}
 	p, err := policy.Open(a, policy.Options{Detailed: !c.ActionOnly})
 	if err != nil {
 		return nil, err

@@ -177,9 +177,12 @@ func (w *cardWriter) files(files []writtenFile) {
 	w.put("artifact_hashes", hashes, true)
 }
 
-// goldenNumbersMax bounds the numbers of all golden vectors: a card is text
-// that every load reads.
-const goldenNumbersMax = 100_000
+// The numbers of golden vectors are bounded: a card is text that every load
+// reads. One vector may have more than all of several.
+const (
+	goldenNumbersMax = 20_000
+	goldenVectorMax  = 100_000
+)
 
 // golden computes vectors with the reference evaluator on drawn observations.
 func (c *convertCmd) golden(w *cardWriter, a *artifact.Artifact, p *policy.Policy) (string, error) {
@@ -188,8 +191,8 @@ func (c *convertCmd) golden(w *cardWriter, a *artifact.Artifact, p *policy.Polic
 	for i := range contract.Inputs {
 		width += contract.Inputs[i].Width
 	}
-	vectors := min(c.Vectors, goldenNumbersMax/width)
-	if vectors == 0 {
+	vectors := min(c.Vectors, max(1, goldenNumbersMax/width))
+	if width > goldenVectorMax {
 		return fmt.Sprintf("The card has no golden vectors: one would have %d numbers.", width), nil
 	}
 	reference, err := policy.Open(a, policy.Options{Engine: policy.Reference, Detailed: true})

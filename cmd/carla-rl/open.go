@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
 	"github.com/carla-rl/carla-rl-serving/internal/format/architecture"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
 )
@@ -84,6 +86,21 @@ func openPath(path string) (*opened, error) {
 		o.network, err = format.DecodeBeside(name, data, a.Beside)
 	}
 	return o, err
+}
+
+// giveShape says of an artifact what its file does not: the shape of one
+// observation.
+func giveShape(a *artifact.Artifact, shape []int) error {
+	switch {
+	case len(shape) == 0:
+		return nil
+	case a.Card.Present:
+		return usage(errors.New("--input-shape is for a file without a card: say input_shape in the card"))
+	case slices.Min(shape) < 1:
+		return usage(fmt.Errorf("--input-shape: %v is no shape of an observation", shape))
+	}
+	a.Card.InputShape = shape
+	return nil
 }
 
 // readNetwork decodes the model of an artifact, which may be a folder of the
@@ -187,8 +204,10 @@ func artifactFolder(path string) (dir, note string, err error) {
 }
 
 // openPolicy opens the policy of a folder or a model file, with a preprocessor
-// or VecNormalize file that lies elsewhere in place of those that lie there.
-func openPolicy(model, preprocessor, vecNormalize string, o policy.Options) (*policy.Policy, error) {
+// or VecNormalize file that lies elsewhere in place of those that lie there. A
+// shape of one observation is that of a file which does not tell it and has no
+// card that does; nil where none is known.
+func openPolicy(model, preprocessor, vecNormalize string, shape []int, o policy.Options) (*policy.Policy, error) {
 	dir, _, err := artifactFolder(model)
 	if err != nil {
 		return nil, err
@@ -199,5 +218,11 @@ func openPolicy(model, preprocessor, vecNormalize string, o policy.Options) (*po
 		return nil, err
 	}
 	defer a.Release()
-	return policy.Open(a, o)
+	p, err := policy.Open(a, o)
+	var unknown *torchscript.NeedShapeError
+	if errors.As(err, &unknown) && shape != nil && !a.Card.Present {
+		a.Card.InputShape = shape
+		return policy.Open(a, o)
+	}
+	return p, err
 }

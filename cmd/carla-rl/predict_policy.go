@@ -18,7 +18,7 @@ func (c *predictCmd) act(q *question) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := openPolicy(c.Model, c.Preprocessor, c.VecNormalize, policy.Options{Engine: engine, Detailed: true})
+	p, err := openPolicy(c.Model, c.Preprocessor, c.VecNormalize, q.rowShape(), policy.Options{Engine: engine, Detailed: true})
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +40,19 @@ func (c *predictCmd) act(q *question) ([]byte, error) {
 		return nil, err
 	}
 	return append(b, '}'), nil
+}
+
+// rowShape is the shape of one observation that is given as nested lists, nil
+// for any other.
+func (q *question) rowShape() []int {
+	if q.Observations.Kind() != '[' {
+		return nil
+	}
+	t, err := parseTensor(q.Observations)
+	if err != nil || len(t.shape) < 2 || len(t.data) == 0 {
+		return nil
+	}
+	return t.shape[1:]
 }
 
 // pack puts the question into the form of the contract and holds it to that.

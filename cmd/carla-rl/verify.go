@@ -21,6 +21,7 @@ import (
 type verifyCmd struct {
 	Path         string  `arg:"" help:"Artifact folder, model file or preprocessor file."`
 	Observations string  `placeholder:"FILE" help:"Observations to compare on, as predict reads them, instead of drawn ones."`
+	InputShape   []int   `name:"input-shape" placeholder:"N,..." help:"Shape of one observation, where a file without a card does not tell it."`
 	Rows         int     `default:"64" help:"How many observations to draw."`
 	Seed         uint64  `default:"1" help:"Seed of the observations that are drawn."`
 	Atol         float64 `placeholder:"NUMBER" help:"Largest absolute difference; by default 1e-5, more for float16 and bfloat16."`
@@ -149,6 +150,9 @@ func (c *verifyCmd) policy(v *verification, path string) error {
 		return err
 	}
 	defer a.Release()
+	if err := giveShape(a, c.InputShape); err != nil {
+		return err
+	}
 	reference, err := policy.Open(a, policy.Options{Engine: policy.Reference, Detailed: true})
 	if err != nil {
 		return err
@@ -301,14 +305,20 @@ func (v *verification) compare(p, reference *policy.Policy, o *observations, for
 // network compares a bare network: one step, or a sequence of steps where it
 // keeps state.
 func (c *verifyCmd) network(v *verification, n format.Network) error {
-	g, err := n.Lower(format.LowerOptions{Deterministic: true})
+	d := n.Describe()
+	o := format.LowerOptions{Deterministic: true}
+	if len(d.Inputs) > 0 && c.InputShape != nil {
+		o.InputShapes = map[string][]int{d.Inputs[0].Name: append([]int{graph.Batch}, c.InputShape...)}
+	}
+	g, err := n.Lower(o)
 	if errors.Is(err, graph.ErrMixesRows) {
-		g, err = n.Lower(format.LowerOptions{Deterministic: true, Rows: 1})
+		o.Rows = 1
+		g, err = n.Lower(o)
 	}
 	if err != nil {
 		return err
 	}
-	return c.graph(v, g, c.tolerance(n.Describe()))
+	return c.graph(v, g, c.tolerance(d))
 }
 
 // networkSteps is the length of the sequence on which a network with state is
