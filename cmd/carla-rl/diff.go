@@ -229,7 +229,7 @@ func (c *diffCmd) actions(d *differences, a, b *side) error {
 		return nil
 	}
 	ca, cb := a.policy.Contract(), b.policy.Contract()
-	d.contract(ca, cb)
+	d.contract(a.policy, b.policy)
 	if reason := askable(ca, cb); reason != "" {
 		d.NotCompared, d.incompatible = reason, true
 		return nil
@@ -329,9 +329,17 @@ func (c *diffCmd) values(name string, x, y []float64, discrete bool) *actionDiff
 	return d
 }
 
-// contract lists what the contracts say differently.
-func (d *differences) contract(a, b *policy.Contract) {
-	x, y := contractLines(a), contractLines(b)
+// contract lists what the contracts say differently, and what is done to an
+// observation before the network.
+func (d *differences) contract(a, b *policy.Policy) {
+	lines := func(p *policy.Policy) []string {
+		out := contractLines(p.Contract())
+		for _, step := range p.Preprocessing() {
+			out = append(out, "preprocessing "+step)
+		}
+		return out
+	}
+	x, y := lines(a), lines(b)
 	for _, line := range x {
 		if !slices.Contains(y, line) {
 			d.Contract = append(d.Contract, "- "+line)
