@@ -26,6 +26,7 @@ type convertCmd struct {
 	Vectors      int    `default:"8" help:"How many golden vectors a card gets that has none."`
 	Seed         uint64 `default:"1" help:"Seed of the observations that are drawn."`
 	Sampled      bool   `help:"Write the form that draws its actions into the ONNX file."`
+	Masked       bool   `help:"Write an input for action masks into the ONNX file of a policy that takes them."`
 	ActionOnly   bool   `help:"Write the action alone into the ONNX file, and no other output."`
 }
 
@@ -56,6 +57,9 @@ func (c *convertCmd) Run(s stdio) error {
 		return fmt.Errorf("%s is there already: convert writes over nothing", c.Out)
 	}
 	toONNX := strings.EqualFold(filepath.Ext(c.Out), ".onnx")
+	if !toONNX && (c.Sampled || c.Masked || c.ActionOnly) {
+		return usage(errors.New("--sampled, --masked and --action-only go with an OUT that ends in .onnx"))
+	}
 	done, err := c.convert(toONNX)
 	if err != nil {
 		return err
@@ -134,7 +138,10 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 
 // policyONNX writes the graph of a policy.
 func (c *convertCmd) policyONNX(p *policy.Policy) (*conversion, error) {
-	g, err := exportGraph(p, c.Sampled)
+	if c.Masked && p.Contract().Masks == 0 {
+		return nil, errors.New("--masked: the policy takes no action masks")
+	}
+	g, err := exportGraph(p, c.Sampled, c.Masked)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +149,7 @@ func (c *convertCmd) policyONNX(p *policy.Policy) (*conversion, error) {
 	if err != nil {
 		return nil, err
 	}
-	done.notes = exportNotes(p, c.Sampled)
+	done.notes = exportNotes(p, c.Sampled, c.Masked)
 	return done, nil
 }
 

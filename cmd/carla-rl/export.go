@@ -12,9 +12,12 @@ import (
 // exportGraph makes of the graph of a policy, in which all is flat rows of
 // float32, one for other programs: inputs, outputs and state have the shapes of
 // the contract, and actions that are choices are whole numbers.
-func exportGraph(p *policy.Policy, sampled bool) (*graph.Graph, error) {
+func exportGraph(p *policy.Policy, sampled, masked bool) (*graph.Graph, error) {
 	composed := p.Composed()
-	if sampled {
+	switch {
+	case masked:
+		composed = p.Masked(!sampled)
+	case sampled:
 		composed = p.Sampled()
 	}
 	c := p.Contract()
@@ -125,7 +128,7 @@ func reshapedTo(t *graph.Tensor, shape graph.Shape) *graph.Tensor {
 }
 
 // exportNotes tell what an ONNX file of the policy cannot say.
-func exportNotes(p *policy.Policy, sampled bool) []string {
+func exportNotes(p *policy.Policy, sampled, masked bool) []string {
 	c := p.Contract()
 	var notes []string
 	if len(c.Features) > len(c.Inputs) {
@@ -156,8 +159,11 @@ func exportNotes(p *policy.Policy, sampled bool) []string {
 	for _, s := range c.State {
 		notes = append(notes, fmt.Sprintf("The state %s is for the caller to carry: what leaves a step enters the next one.", s.Name))
 	}
-	if c.Masks > 0 {
-		notes = append(notes, "Action masks are no input of the file: everything is allowed.")
+	switch {
+	case masked:
+		notes = append(notes, "The input action_masks is 0 for each action that may not be taken, and 1 for any other.")
+	case c.Masks > 0:
+		notes = append(notes, "Action masks are no input of the file, so that everything is allowed; --masked makes them one.")
 	}
 	if !p.Batchable() {
 		notes = append(notes, "The file takes one observation at a time.")

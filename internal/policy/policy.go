@@ -163,6 +163,16 @@ func (p *Policy) Composed() *graph.Graph { return p.form(true, false).graph }
 // where it does not.
 func (p *Policy) Sampled() *graph.Graph { return p.form(false, false).graph }
 
+// Masked is Composed of the form with action masks, or Sampled of it: the masks
+// are an input behind those of the contract. It is nil for a policy that takes
+// none.
+func (p *Policy) Masked(deterministic bool) *graph.Graph {
+	if f := p.form(deterministic, true); f != nil {
+		return f.graph
+	}
+	return nil
+}
+
 // Optimized returns the graph from which the plan was made, nil where another
 // engine computes the policy.
 func (p *Policy) Optimized() *graph.Graph {
