@@ -270,7 +270,7 @@ def write_more(out):
             unknown,
         ),
     }
-    arcs = "arcsin arctan arccos arcsinh arctanh cosh sinh exp2".split()
+    arcs = "arctan arcsinh cosh sinh exp2".split()
     small = np.clip(fitted / 40, -0.9, 0.9)
     arc = ColumnTransformer([(name, FunctionTransformer(getattr(np, name)), [i % 2 + 2]) for i, name in enumerate(arcs)])
     cases["functions_arc"] = (arc, small, np.clip(rows / 40, -0.9, 0.9).astype(np.float32))

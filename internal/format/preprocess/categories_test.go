@@ -73,6 +73,10 @@ func TestEncoders(t *testing.T) {
 
 	f("clip", of(functions, "func", global("numpy", "clip"), "kw_args", dict("a_min", num(-1), "a_max", num(2))), [][]float64{{-3, 5}}, [][]float64{{-1, 2}})
 	f("clip one side", of(functions, "func", global("numpy", "clip"), "kw_args", dict("max", num(2), "min", none)), [][]float64{{-3, 5}}, [][]float64{{-3, 2}})
+	for name, want := range map[string]func(float64) float64{"arcsin": math.Asin, "arccos": math.Acos, "arctanh": math.Atanh} {
+		f(name, of(functions, "func", global("numpy", name)), [][]float64{{-0.3, 0.75}}, [][]float64{{want(-0.3), want(0.75)}})
+	}
+	f("arccosh", of(functions, "func", global("numpy", "arccosh")), [][]float64{{1.5, 20}}, [][]float64{{math.Acosh(1.5), math.Acosh(20)}})
 	f("ufunc before numpy 1.20", of(functions, "func", global("numpy.core", "_ufunc_reconstruct")+tup(str("numpy.core._multiarray_umath"), str("square"))+"R"),
 		[][]float64{{-3, 5}}, [][]float64{{9, 25}})
 	names := []string{"_feature_names_in", seq(str("a"), str("b"))}

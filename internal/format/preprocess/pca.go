@@ -48,15 +48,38 @@ func principalComponents(o *pickle.Object) (*Preprocessor, error) {
 			weights.values[i*columns+j] /= scale
 		}
 	}
-	if err := weights.offset(); err != nil {
+	steps, err := centredProjection(mean.values, &projection{weights.values, rows, columns, "principal components", whiten})
+	if err != nil {
 		return nil, err
 	}
-	p, err := s.changing([]step{&normalize{mean: mean.values}, &projection{weights.values, rows, columns, "principal components", whiten}}, mean)
+	p, err := s.changing(steps, mean)
 	if err != nil {
 		return nil, err
 	}
 	p.out = rows
 	return p, nil
+}
+
+// centredProjection computes (x - mean) · weightsᵀ. Each column is brought to
+// the unit in which it moves a result by 1, or half of it where that is 1 already:
+// the difference is then that of a normalised feature, and the passes keep its
+// digits far from zero.
+func centredProjection(mean []float64, last *projection) ([]step, error) {
+	const most = 1e30
+	units := make([]float64, last.in)
+	for i := range units {
+		greatest := 0.
+		for o := range last.out {
+			greatest = max(greatest, math.Abs(last.weights[o*last.in+i]))
+		}
+		if units[i] = 0.5; greatest > 1/most && greatest < most && greatest != 1 {
+			units[i] = 1 / greatest
+		}
+		for o := range last.out {
+			last.weights[o*last.in+i] *= units[i]
+		}
+	}
+	return []step{&normalize{mean, units}, last}, column{"components_", last.weights}.offset()
 }
 
 // independentComponents reads a FastICA: (x - mean_) · components_ᵀ, without
@@ -81,15 +104,21 @@ func gaussianProjection(o *pickle.Object) (*Preprocessor, error) {
 func projected(o *pickle.Object, what string, centred bool) (*Preprocessor, error) {
 	s := &scaler{o: o}
 	weights, rows, columns := s.table("components_")
-	var steps []step
+	last := &projection{weights.values, rows, columns, what, false}
+	steps := []step{last}
 	if centred {
 		mean := s.offsets("mean_")
 		if s.err == nil && len(mean.values) != columns {
 			return nil, fmt.Errorf("components_ has shape [%d %d] and mean_ %d values", rows, columns, len(mean.values))
 		}
-		steps = append(steps, &normalize{mean: mean.values})
+		if s.err == nil {
+			var err error
+			if steps, err = centredProjection(mean.values, last); err != nil {
+				return nil, err
+			}
+		}
 	}
-	p, err := s.done(append(steps, &projection{weights.values, rows, columns, what, false}))
+	p, err := s.done(steps)
 	switch {
 	case err != nil:
 		return nil, err

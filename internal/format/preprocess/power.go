@@ -95,13 +95,18 @@ func (t *power) standardize(o *pickle.Object, n int, values *int) error {
 // half is the constants of one branch of the formula, for each column.
 type half struct {
 	lambda     []float32
-	high, low  []float32 // x₀ in two parts
-	v, log     []float32 // v₀ and its logarithm
+	from, unit []float64 // x₀, and what moves the result by about 1 there
+	near       []float32 // v₀/2 in those units
+	ratio      []float32 // unit / v₀
+	log        []float32 // logarithm of v₀
 	factor     []float32 // C
 	offset     []float32 // of a branch that does not reach the mean
 	shifted    bool      // whether there is an x₀ at all, and an offset
 	hasOffsets bool
 }
+
+// smallestUnit is the part of v₀ below which float32 has no digits of it.
+const smallestUnit = 1e-7
 
 // column works out the constants of a column whose mean is m, where v = x + add.
 func (h *half) column(lambda, m, s, add float64) {
@@ -114,12 +119,13 @@ func (h *half) column(lambda, m, s, add float64) {
 			x0, c, k = at, reach/(lambda*s), 0
 		}
 	}
-	high := float32(x0)
+	v := x0 + add
+	unit := min(max(v/(lambda*c), smallestUnit*v), v)
 	h.lambda = append(h.lambda, float32(lambda))
-	h.high = append(h.high, high)
-	h.low = append(h.low, float32(x0-float64(high)))
-	h.v = append(h.v, float32(x0+add))
-	h.log = append(h.log, float32(math.Log(x0+add)))
+	h.from, h.unit = append(h.from, x0), append(h.unit, unit)
+	h.near = append(h.near, float32(v/2/unit))
+	h.ratio = append(h.ratio, float32(unit/v))
+	h.log = append(h.log, float32(math.Log(v)))
 	h.factor = append(h.factor, float32(c))
 	h.offset = append(h.offset, float32(k))
 	h.shifted = h.shifted || x0+add != 1
@@ -128,13 +134,21 @@ func (h *half) column(lambda, m, s, add float64) {
 
 // lower computes C·expm1(λ·log(v/v₀)) + K of a row of x. Near x₀ the logarithm
 // is that of 1 + (x-x₀)/v₀, whose difference loses nothing; far from it, the
-// difference of two logarithms.
+// difference of two logarithms. The difference from x₀ is that of a normalised
+// feature, so that the passes treat it as one.
 func (h *half) lower(b *builder, name string, x, log *graph.Value) *graph.Value {
-	if h.shifted {
-		d := b.row(graph.OpSub, b.row(graph.OpSub, x, name+".from", h.high), name+".from.low", h.low)
-		r := b.row(graph.OpDiv, d, name+".unit", h.v)
-		near := b.number(graph.OpLt, b.add(graph.OpAbs, r), 0.5)
-		log = b.add(graph.OpWhere, near, b.add(graph.OpLog1p, b.clamp(r, -0.5, 0.5)), b.row(graph.OpSub, log, name+".log", h.log))
+	if h.shifted && b.err == nil {
+		var d *graph.Value
+		if d, b.err = (&normalize{h.from, h.unit}).lower(b.g, x, len(h.from)); b.err != nil {
+			return nil
+		}
+		far := make([]float32, len(h.near))
+		for i, v := range h.near {
+			far[i] = -v
+		}
+		clamped := b.row(graph.OpMaximum, b.row(graph.OpMinimum, d, name+".near", h.near), name+".near.below", far)
+		r := b.add(graph.OpLog1p, b.row(graph.OpMul, clamped, name+".ratio", h.ratio))
+		log = b.add(graph.OpWhere, b.add(graph.OpEq, d, clamped), r, b.row(graph.OpSub, log, name+".log", h.log))
 	}
 	y := b.row(graph.OpMul, b.add(graph.OpExpm1, b.row(graph.OpMul, log, name, h.lambda)), name+".factor", h.factor)
 	if h.hasOffsets {
