@@ -278,6 +278,25 @@ output "y" %y
 %y = linear(%a,%w)
 output "y" %y
 `, 0},
+	{"so does one whose product alone could go", foldNormalise, `graph "g"
+%x = input "x" f32[B,1]
+%mean = const "" f32[1] {1}
+%std = const "" f32[1] {0.001}
+%w = const "w" f32[1,1] {0.5}
+%a = sub(%x,%mean)
+%b = div(%a,%std)
+%y = linear(%b,%w)
+output "y" %y
+`, `graph "g"
+%x = input "x" f32[B,1]
+%mean = const "" f32[1] {1}
+%a = sub(%x,%mean)
+%std = const "" f32[1] {0.001}
+%b = div(%a,%std)
+%w = const "w" f32[1,1] {0.5}
+%y = linear(%b,%w)
+output "y" %y
+`, 0},
 	{"a rounding to integers or half precision stays", foldNormalise, `graph "g"
 %x = input "x" f32[B,2]
 %i = cast(%x) dtype=i64

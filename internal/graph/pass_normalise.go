@@ -65,11 +65,22 @@ func sourceOf(lin *Node) (x *Value, s, t []float64) {
 		if !f.sound() {
 			break
 		}
-		if at.DType == lin.Out[0].DType && foldable(lin, f) {
+		if at.DType == lin.Out[0].DType && foldable(lin, f) && !shifts(at) {
 			x, s, t = at, f.s, f.t
 		}
 	}
 	return x, s, t
+}
+
+// shifts reports whether a value is a sum with a constant. A product that
+// follows it is not folded without it: the weights would then be those of the
+// raw observation, and the next round would take that for one of scale 1.
+func shifts(x *Value) bool {
+	if x.Def == nil {
+		return false
+	}
+	_, f, ok := link(x.Def)
+	return ok && !all(f.t, 0)
 }
 
 // foldable is the criterion of foldNormalise.
