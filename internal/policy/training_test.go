@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
 // openTrained opens an agent with a file config.yml beside it.
@@ -100,4 +101,28 @@ func unzip(t *testing.T, name, dir string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// RL Zoo normalises one observation and stacks what comes out: the statistics
+// are those of each frame.
+func TestStatisticsOfStackedObservations(t *testing.T) {
+	pre := preprocessor(t, "vecnormalize")
+	f := func(frames, width, want int) {
+		t.Helper()
+		n := joined(true, []string{"obs"}, width)
+		n.description.Inputs[0].Shape = []int{graph.Batch, width}
+		src := &sources{card: &artifact.Card{}, network: n, preprocessor: pre}
+		var notes []string
+		if err := checkTraining(src, &artifact.Training{Files: []string{"config.yml"}, FrameStack: frames}, &notes); err != nil {
+			t.Error(err)
+			return
+		}
+		if got := src.preprocessor.Width(); got != want {
+			t.Errorf("%d frames before a network of %d values: statistics of %d, want %d", frames, width, got, want)
+		}
+	}
+	f(3, 3*pre.Width(), 3*pre.Width())
+	f(3, pre.Width(), pre.Width())   // normalised after they were stacked
+	f(3, 2*pre.Width(), pre.Width()) // which two sources then disagree on
+	f(1, 3*pre.Width(), pre.Width())
 }

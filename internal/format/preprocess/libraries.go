@@ -98,6 +98,7 @@ func runningMeanStd(o *pickle.Object) (*Preprocessor, error) {
 	p := &Preprocessor{kind: o.Class.Name}
 	p.notes = append(p.notes, fmt.Sprintf("epsilon %g is the default of NormalizeObservation: the file does not have it; nothing is clipped", gymnasiumEps))
 	var err error
-	p.width, p.steps, err = runningStatistics(o, "obs_rms", gymnasiumEps, math.Inf(1))
+	p.shape, p.steps, err = runningStatistics(o, "obs_rms", gymnasiumEps, math.Inf(1))
+	p.width = product(p.shape)
 	return p, err
 }

@@ -11,6 +11,7 @@ import (
 // part is what is done to one named part of an observation that is a dict.
 type part struct {
 	name  string
+	shape []int
 	width int
 	steps []step
 }

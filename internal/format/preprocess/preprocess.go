@@ -37,6 +37,7 @@ type Preprocessor struct {
 	values   int // numbers that its steps hold
 	features []string
 	steps    []step
+	shape    []int  // of an observation, where the file has it
 	parts    []part // of an observation that is a dict; there are no steps then
 	notes    []string
 }

@@ -40,7 +40,8 @@ func vecNormalize(o *pickle.Object) (*Preprocessor, error) {
 	if keys, ok := o.Attr("norm_obs_keys"); ok && keys != (pickle.None{}) {
 		return nil, errors.New("norm_obs_keys is set and obs_rms is not a dict")
 	}
-	p.width, p.steps, err = runningStatistics(v, "obs_rms", epsilon, bound)
+	p.shape, p.steps, err = runningStatistics(v, "obs_rms", epsilon, bound)
+	p.width = product(p.shape)
 	return p, err
 }
 
@@ -60,11 +61,11 @@ func (p *Preprocessor) namedStatistics(o *pickle.Object, rms *pickle.Dict, epsil
 			continue
 		}
 		seen[key] = true
-		width, steps, err := runningStatistics(v, fmt.Sprintf("obs_rms[%.64q]", key), epsilon, bound)
+		shape, steps, err := runningStatistics(v, fmt.Sprintf("obs_rms[%.64q]", key), epsilon, bound)
 		if err != nil {
 			return err
 		}
-		p.parts = append(p.parts, part{key, width, steps})
+		p.parts = append(p.parts, part{key, shape, product(shape), steps})
 	}
 	if len(p.parts) == 0 {
 		p.notes = append(p.notes, "norm_obs_keys is empty: no part of the observation was normalised")
@@ -99,53 +100,62 @@ func normalizedKeys(o *pickle.Object, rms *pickle.Dict) ([]string, error) {
 	return keys, nil
 }
 
-// runningStatistics reads a RunningMeanStd. Statistics of images are those of
-// the row that an image makes.
-func runningStatistics(v pickle.Value, name string, epsilon, bound float64) (int, []step, error) {
+// runningStatistics reads a RunningMeanStd, and the shape of an observation.
+// Statistics of images are those of the row that an image makes.
+func runningStatistics(v pickle.Value, name string, epsilon, bound float64) ([]int, []step, error) {
 	r, ok := v.(*pickle.Object)
 	if !ok || r.Class.Name != "RunningMeanStd" {
-		return 0, nil, fmt.Errorf("%s is a %s, a RunningMeanStd was wanted", name, pickle.TypeName(v))
+		return nil, nil, fmt.Errorf("%s is a %s, a RunningMeanStd was wanted", name, pickle.TypeName(v))
 	}
-	mean, err := running(r, name, "mean")
+	mean, shape, err := running(r, name, "mean")
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
-	variance, err := running(r, name, "var")
+	variance, _, err := running(r, name, "var")
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	if len(mean.values) != len(variance.values) {
-		return 0, nil, fmt.Errorf("%s: %d means and %d variances", name, len(mean.values), len(variance.values))
+		return nil, nil, fmt.Errorf("%s: %d means and %d variances", name, len(mean.values), len(variance.values))
 	}
 	std := column{fmt.Sprintf("sqrt(%s.var + epsilon)", name), make([]float64, len(variance.values))}
 	for i, v := range variance.values {
 		std.values[i] = math.Sqrt(v + epsilon)
 	}
 	if err := std.divisor(); err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	if _, err := widthOf(mean); err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	steps := []step{&normalize{mean.values, std.values}}
 	if !math.IsInf(bound, 1) {
 		steps = append(steps, &clip{-bound, bound})
 	}
-	return len(mean.values), steps, nil
+	return shape, steps, nil
 }
 
-// running reads a statistic of a RunningMeanStd, flattened to a row.
-func running(r *pickle.Object, name, attr string) (column, error) {
+// running reads a statistic of a RunningMeanStd, flattened to a row, and its
+// shape.
+func running(r *pickle.Object, name, attr string) (column, []int, error) {
 	v, _ := r.Attr(attr)
 	a, err := pickle.Numbers(v)
 	if err != nil {
-		return column{}, fmt.Errorf("%s.%s: %w", name, attr, err)
+		return column{}, nil, fmt.Errorf("%s.%s: %w", name, attr, err)
 	}
 	c := column{name + "." + attr, a.Values}
 	if err := c.offset(); err != nil {
-		return column{}, err
+		return column{}, nil, err
 	}
-	return c, nil
+	return c, a.Shape, nil
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
 }
 
 // positive reads a number of at least 0.
