@@ -36,7 +36,7 @@ var agentNotes = map[string]bool{
 	"action": true, "action_dtype": true, "dist_class": true, "logits_note": true, "critic_note": true,
 	"raw_action": true, "scaled_action": true, // the action before it was clipped or unscaled
 	"critic_quantiles": true, "quantiles_first2": true, // of which critic_q and q_values are the means
-	"h_pi": true, "c_pi": true, // compared as the state
+	"h_pi": true, "c_pi": true, "h_vf": true, "c_vf": true, // compared as the state
 }
 
 func TestCorpusAgents(t *testing.T) {
@@ -63,7 +63,7 @@ func TestCorpusAgents(t *testing.T) {
 		}{{"file", file}, {"folder", []string{"--model", folder}}} {
 			for _, engine := range testEngines() {
 				t.Run(name+"/"+from.name+"/"+engine, func(t *testing.T) {
-					err := c.check(t, append([]string{"--engine", engine}, from.args...))
+					err := c.check(t, append([]string{"--engine", engine}, from.args...)...)
 					switch reason, refused := agentsRefused[name]; {
 					case refused && (err == nil || !strings.Contains(err.Error(), "unsupported: ") || !strings.Contains(err.Error(), reason)):
 						t.Errorf("%v; want a refusal that says %q", err, reason)
@@ -84,7 +84,7 @@ func testEngines() []string {
 	return []string{enginePlan, engineReference, engineONNXRuntime}
 }
 
-func (c *agentCase) check(t *testing.T, args []string) error {
+func (c *agentCase) check(t *testing.T, args ...string) error {
 	question := map[string]any{"observations": c.ExpectedInput.Obs, "deterministic": true}
 	if c.EpisodeStart != nil {
 		question["episode_start"] = c.EpisodeStart
@@ -108,7 +108,7 @@ func (c *agentCase) check(t *testing.T, args []string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	for recorded, state := range map[string]string{"h_pi": "lstm_pi_h", "c_pi": "lstm_pi_c"} {
+	for recorded, state := range map[string]string{"h_pi": "lstm_pi_h", "c_pi": "lstm_pi_c", "h_vf": "lstm_vf_h", "c_vf": "lstm_vf_c"} {
 		if want, ok := c.Expect[recorded]; ok {
 			g, _ := arrayOf(p.outputs[state])
 			w, _ := arrayOf(want)
@@ -126,6 +126,14 @@ func (c *agentCase) check(t *testing.T, args []string) error {
 	}
 	if err := same(p.Actions, c.ExpectMasked["action"], c.Atol); err != nil {
 		return fmt.Errorf("masked action: %w", err)
+	}
+	for name, want := range c.ExpectMasked {
+		if agentNotes[name] || name == "logits" { // of which those of forbidden actions are no more than small
+			continue
+		}
+		if err := c.compare(p, name, p.outputs[name], want); err != nil {
+			return fmt.Errorf("masked %s: %w", name, err)
+		}
 	}
 	return nil
 }
@@ -146,6 +154,23 @@ func (c *agentCase) compare(p *prediction, name string, got, want any) error {
 			w = array{[]int{w.shape[1], w.shape[0]}, transposed(w)}
 		}
 		return near(g.data, w.data, c.Atol)
+	case name == "logits" && same(got, want, c.Atol) != nil:
+		// Those of several choices are recorded side by side, too.
+		var g []float64
+		for _, row := range got.([]any) {
+			for _, part := range row.([]any) {
+				a, err := arrayOf(part)
+				if err != nil {
+					return err
+				}
+				g = append(g, a.data...)
+			}
+		}
+		w, err := arrayOf(want)
+		if err != nil {
+			return same(got, want, c.Atol)
+		}
+		return near(g, w.data, c.Atol)
 	case name == "log_prob" && c.SquashOutput:
 		return c.squashedLogProb(p, got, want)
 	}

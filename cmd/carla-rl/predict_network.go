@@ -160,6 +160,9 @@ func (c *predictCmd) transform(rows jsontext.Value) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Identity() && rows.Kind() == '{' {
+		return c.passed(rows)
+	}
 	given, err := transformRows(p, rows)
 	if err != nil {
 		return nil, fmt.Errorf("input: transform: %w", err)
@@ -187,6 +190,24 @@ func (c *predictCmd) transform(rows jsontext.Value) ([]byte, error) {
 	names := make([]string, len(g.Outputs))
 	for i, o := range g.Outputs {
 		names[i] = o.Name
+	}
+	return c.outputsAnswer(names, outs)
+}
+
+// passed answers with the parts of an observation as they are.
+func (c *predictCmd) passed(rows jsontext.Value) ([]byte, error) {
+	var parts ordered
+	if err := json.Unmarshal(rows, &parts); err != nil {
+		return nil, fmt.Errorf("input: transform: %w", err)
+	}
+	var outs []values
+	names := slices.Sorted(maps.Keys(parts))
+	for _, name := range names {
+		t, err := parseTensor(parts[name])
+		if err != nil {
+			return nil, fmt.Errorf("input: transform: %s: %w", name, err)
+		}
+		outs = append(outs, values{shape: t.shape, dtype: graph.Float32, data: t.data})
 	}
 	return c.outputsAnswer(names, outs)
 }
