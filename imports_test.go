@@ -69,7 +69,7 @@ var engine = map[string][]string{
 	"internal/format/pickle":       {},
 	"internal/format/torch":        {},
 	"internal/format/torchscript":  {},
-	"internal/format/preprocess":   {},
+	"internal/format/preprocess":   {"github.com/go-json-experiment/json/jsontext"},
 	"internal/format/safetensors":  {"github.com/go-json-experiment/json/jsontext"},
 	"internal/format/architecture": {"go.yaml.in/yaml/v3"},
 	"internal/format/torchexport":  {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},

@@ -149,15 +149,15 @@ var legacyTorch = []byte{0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0
 
 // isPreprocessor tells the file of a preprocessor from a model file: a pickle,
 // which begins with a protocol, or is of a protocol that has no such beginning
-// and ends as every pickle does; a joblib file; or the arrays of an .npz or
-// .npy file.
+// and ends as every pickle does; a joblib file; a JSON object; or the arrays of
+// an .npz or .npy file.
 func isPreprocessor(data []byte) bool {
 	switch {
 	case len(data) < 2 || bytes.HasPrefix(data, legacyTorch) || isSafetensors(data):
 		return false
 	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
 		return bytes.HasSuffix(firstMember(data), []byte(".npy"))
-	case bytes.HasPrefix(data, []byte("\x93NUMPY")), preprocess.IsCompressed(data):
+	case bytes.HasPrefix(data, []byte("\x93NUMPY")), preprocess.IsCompressed(data), preprocess.IsJSON(data):
 		return true
 	}
 	return data[0] == 0x80 && data[1] >= 2 && data[1] <= 5 || bytes.HasSuffix(bytes.TrimRight(data, "\r\n"), []byte{'.'})

@@ -126,6 +126,8 @@ func TestLayoutsNote(t *testing.T) {
 	f("", "Car-v1.zip is used; best_model.zip, rl_model_9_steps.zip are not.", "Car-v1.zip", "best_model.zip", "rl_model_9_steps.zip")
 	f("", "best_model.zip is used; rl_model_9_steps.zip is not.", "best_model.zip", "rl_model_9_steps.zip")
 	f("", "Car-v1/vecnormalize.pkl, which lies beside the model, is used", "Car-v1.zip", "Car-v1/vecnormalize.pkl")
+	f("model.onnx", "vecnormalize.pkl, which lies beside the file, is not used: open the folder", "model.onnx", "vecnormalize.pkl")
+	f("policy.zip", "preprocessor.npz, which lies beside the file, is not used: open the folder", "policy.zip", "preprocessor.npz")
 	f("policy.zip", "vecnormalize.pkl, which lies beside the model, is used", "policy.zip", "vecnormalize.pkl")
 	f("", "rl_model_vecnormalize_9_steps.pkl is not used: it belongs to a checkpoint", "Car-v1.zip", "rl_model_vecnormalize_9_steps.pkl")
 	f("", "The model is the unzipped one in the folder agent", "agent/data", "agent/policy.pth")

@@ -256,6 +256,9 @@ func (o *opener) openFile(name string) (*Artifact, []Problem) {
 		o.chosen()
 	case m.agent():
 		o.vecNormalize(m, neighbours)
+		o.unusedBeside(m)
+	case IsModelFile(name):
+		o.unusedBeside(m)
 	}
 	if m.agent() {
 		o.training(neighbours)

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	preprocessorNames = []string{"preprocessor.pkl", "preprocessor.joblib"}
+	preprocessorNames = []string{"preprocessor.pkl", "preprocessor.joblib", "preprocessor.npz", "preprocessor.json"}
 	vecNormalizeNames = []string{"vecnormalize.pkl", "vec_normalize.pkl"}
 	trainingNames     = []string{"config.yml", "args.yml"}
 )
@@ -178,6 +178,20 @@ func (o *opener) same(role Role, found []string, hint string) bool {
 		}
 	}
 	return ok
+}
+
+// unusedBeside notes what a folder would have used, where the operator named a
+// model file in it.
+func (o *opener) unusedBeside(m model) {
+	names := preprocessorNames
+	if !m.agent() {
+		names = slices.Concat(names, vecNormalizeNames)
+	}
+	for _, name := range names {
+		if info, err := fs.Stat(o.fsys, join(o.dir, name)); err == nil && info.Mode().IsRegular() {
+			o.note("%s, which lies beside the file, is not used: open the folder to use it.", name)
+		}
+	}
 }
 
 // readPath reads a file that the operator named.

@@ -33,7 +33,8 @@ type Normalize struct {
 
 // Maxima of what RL Zoo writes.
 const (
-	maxTrainingBytes = 1 << 20
+	maxTrainingBytes = 256 << 10
+	maxTrainingNodes = 50_000 // separators, as in a card
 	maxTrainingDepth = 32
 	maxWrappers      = 64
 	maxFrameStack    = 1 << 10
@@ -88,8 +89,8 @@ func parseSidecar(data []byte) (*yaml.Node, error) {
 	switch {
 	case !utf8.Valid(data):
 		return nil, errors.New("the text is not valid UTF-8")
-	case countTokens(data) > maxCardTokens:
-		return nil, fmt.Errorf("%w: more than %d entries", ErrLimit, maxCardTokens)
+	case countTokens(data) > maxTrainingNodes:
+		return nil, fmt.Errorf("%w: more than %d entries", ErrLimit, maxTrainingNodes)
 	case flowDepth(data) > maxFlowBrackets:
 		return nil, fmt.Errorf("%w: nested deeper than %d", ErrLimit, maxTrainingDepth)
 	}

@@ -1,7 +1,7 @@
 // Package preprocess reads what stands between an observation and a network:
 // the pickled preprocessors of the Python ancestor, scalers and pipelines of
 // scikit-learn as pickle or joblib, VecNormalize of stable-baselines3, and plain
-// statistics as a pickled dict, .npz or torch file.
+// statistics as a pickled dict, .npz, JSON or torch file.
 //
 // Bytes enter; a Preprocessor leaves that lowers itself into a graph. Nothing
 // of a file is executed, and a class that is not known is refused by its name.
@@ -130,8 +130,8 @@ func lowerAll(g *graph.Graph, x *graph.Value, steps []step) (*graph.Value, error
 	return x, nil
 }
 
-// Decode reads a preprocessor from a pickle, a joblib file, an .npz archive or a
-// torch file, told apart by content. Errors are *FormatError.
+// Decode reads a preprocessor from a pickle, a joblib file, an .npz archive, a
+// JSON object or a torch file, told apart by content. Errors are *FormatError.
 func Decode(data []byte) (*Preprocessor, error) {
 	p, err := decode(data)
 	if err != nil {
@@ -161,6 +161,9 @@ func decode(data []byte) (*Preprocessor, error) {
 			return nil, err
 		}
 		return fromValue(f.Value)
+	}
+	if IsJSON(data) {
+		return fromJSON(data)
 	}
 	if bytes.HasPrefix(data, []byte(npyMagic)) {
 		return nil, fmt.Errorf("%w: a single array does not say whether it is a mean or a deviation: save both with numpy.savez, as mean and std", ErrUnsupported)
