@@ -204,7 +204,22 @@ func TestOpenPathWith(t *testing.T) {
 		f(at, artifact.Files{Preprocessor: mine("scaler.joblib")}, "", "mine/scaler.joblib")
 		f(at, artifact.Files{VecNormalize: filepath.Join(dir, "run", "vecnormalize.pkl")}, "run/vecnormalize.pkl", "")
 	}
-	_, err := artifact.OpenPathWith(filepath.Join(dir, "run"), artifact.Files{VecNormalize: mine("nothing.pkl")}, artifact.Limits{})
+	card := folder(t, map[string]string{
+		"a/model_card.yaml": minimal + "artifact_hashes:\n  preprocessor.pkl: " + sum("theirs") + "\n", "a/model.pt": "x", "a/preprocessor.pkl": "theirs",
+		"b/preprocessor.pkl": "mine", "c/preprocessor.pkl": "statistics",
+	})
+	a, err := artifact.OpenPathWith(filepath.Join(card, "a"), artifact.Files{
+		Preprocessor: filepath.Join(card, "b", "preprocessor.pkl"), VecNormalize: filepath.Join(card, "c", "preprocessor.pkl"),
+	}, artifact.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for role, want := range map[artifact.Role]string{artifact.RolePreprocessor: "mine", artifact.RoleVecNormalize: "statistics"} {
+		if data, err := a.Read(role); err != nil || string(data) != want {
+			t.Errorf("two files of one name: the %s is %q, %v", role, data, err)
+		}
+	}
+	_, err = artifact.OpenPathWith(filepath.Join(dir, "run"), artifact.Files{VecNormalize: mine("nothing.pkl")}, artifact.Limits{})
 	if !errors.Is(err, artifact.ErrMissing) || !strings.Contains(err.Error(), "nothing.pkl") {
 		t.Errorf("got %v", err)
 	}

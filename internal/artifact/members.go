@@ -170,11 +170,16 @@ func (o *opener) chosen() {
 		}
 		data, err := readPath(f.path, o.l.MaxPreprocessorBytes)
 		if err != nil {
-			p := pathProblem(f.path, err)
-			o.problem(p)
+			o.problem(pathProblem(f.path, err))
 			continue
 		}
-		o.add(f.role, filepath.Base(f.path), data)
+		// A digest in the card is that of the file in whose place this one is.
+		name := filepath.Base(f.path)
+		if o.read[name] {
+			name = string(f.role) + "/" + name
+		}
+		delete(o.hashes, name)
+		o.add(f.role, name, data)
 	}
 }
 
