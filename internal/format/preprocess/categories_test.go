@@ -71,6 +71,12 @@ func TestEncoders(t *testing.T) {
 	f("independent components", object(ica, "components_", seq(list(1, 2)), "mean_", list(1, 1), "whiten", str("unit-variance")), [][]float64{{5, 7}}, [][]float64{{16}})
 	f("without a mean", object(ica, "components_", seq(list(1, 2)), "whiten", no), [][]float64{{5, 7}}, [][]float64{{19}})
 
+	scalar := func(descr, order, data string) string {
+		return global("numpy._core.multiarray", "scalar") + tup(global("numpy", "dtype")+tup(str(descr), no, yes)+"R"+tup("I3\n", str(order), none, none, none, "I8\n", "I4\n", "I8\n")+"b",
+			"C"+string(rune(len(data)))+data) + "R"
+	}
+	f("a text of numpy", of(sklearn+"Normalizer", "norm", scalar("U2", "<", "l\x00\x00\x001\x00\x00\x00")), [][]float64{{-3, 5}}, [][]float64{{-0.375, 0.625}})
+	f("a bool of numpy", of(sklearn+"StandardScaler", "with_mean", scalar("b1", "|", "\x00"), "with_std", scalar("b1", "|", "\x01"), "scale_", list(2, 4)), [][]float64{{-3, 5}}, [][]float64{{-1.5, 1.25}})
 	f("clip", of(functions, "func", global("numpy", "clip"), "kw_args", dict("a_min", num(-1), "a_max", num(2))), [][]float64{{-3, 5}}, [][]float64{{-1, 2}})
 	f("clip one side", of(functions, "func", global("numpy", "clip"), "kw_args", dict("max", num(2), "min", none)), [][]float64{{-3, 5}}, [][]float64{{-3, 2}})
 	for name, want := range map[string]func(float64) float64{"arcsin": math.Asin, "arccos": math.Acos, "arctanh": math.Atanh} {

@@ -1,10 +1,12 @@
 package preprocess
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
@@ -22,6 +24,9 @@ func (s *scaler) flag(name string, absent bool) bool {
 	v, ok := s.o.Attr(name)
 	if !ok {
 		return absent
+	}
+	if a, err := pickle.NumpyArray(v); err == nil && a.Kind == 'b' && len(a.Values) == 1 { // chosen by a search
+		return a.Values[0] != 0
 	}
 	b, ok := v.(bool)
 	if !ok {
@@ -90,7 +95,7 @@ func (s *scaler) number(name string, absent float64) float64 {
 // text returns an attribute that is one of a few texts.
 func (s *scaler) text(name string, known ...string) string {
 	v, _ := s.o.Attr(name)
-	t, ok := v.(string)
+	t, ok := textOf(v)
 	switch {
 	case !ok:
 		s.fail(fmt.Errorf("%s is a %s, a text was wanted", name, pickle.TypeName(v)))
@@ -98,6 +103,36 @@ func (s *scaler) text(name string, known ...string) string {
 		s.fail(fmt.Errorf("%w: %s %.64q; known are %s", ErrUnsupported, name, t, strings.Join(known, ", ")))
 	}
 	return t
+}
+
+// maxTextBytes bounds a text of numpy.
+const maxTextBytes = 1 << 10
+
+// textOf reads a text, which is one of numpy where a search over parameters
+// chose it: four bytes a character, the rest zeros.
+func textOf(v pickle.Value) (string, bool) {
+	o, ok := v.(*pickle.Object)
+	if !ok || !pickle.IsArray(v) || o.Class.Name != "scalar" || len(o.Args) != 2 {
+		t, ok := v.(string)
+		return t, ok
+	}
+	dtype, isDtype := o.Args[0].(*pickle.Object)
+	data, isBytes := o.Args[1].([]byte)
+	if !isDtype || !isBytes || len(dtype.Args) == 0 || len(data) > maxTextBytes || len(data)%4 != 0 {
+		return "", false
+	}
+	descr, _ := dtype.Args[0].(string)
+	state, _ := dtype.State.(pickle.Tuple)
+	if !strings.HasPrefix(descr, "U") || len(state) < 2 || state[1] != "<" {
+		return "", false
+	}
+	var b strings.Builder
+	for i := 0; i < len(data); i += 4 {
+		if r := binary.LittleEndian.Uint32(data[i:]); r != 0 && r <= unicode.MaxRune {
+			b.WriteRune(rune(r))
+		}
+	}
+	return b.String(), true
 }
 
 // offsets is array for values that are added, divisors for those by which is
