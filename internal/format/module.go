@@ -47,7 +47,7 @@ func (n *programNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 
 // Describe tells what the archive holds.
 func (n *programNetwork) Describe() Description {
-	d := Description{Format: "torch.export", Producer: "torch", Methods: []string{"forward"}, HasSampling: n.p.HasSampling()}
+	d := Description{Format: "torch.export", Producer: "torch", Methods: []string{"forward"}, HasSampling: n.p.HasSampling(), Recurrent: n.p.Recurrent()}
 	if n.p.Version != "" {
 		d.Producer += " " + n.p.Version
 	}

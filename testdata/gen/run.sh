@@ -2,8 +2,8 @@
 # Write the corpus again: testdata/torch with five versions of PyTorch,
 # testdata/preprocess, and internal/format/sb3/testdata with three versions of
 # Stable-Baselines3. "run.sh torch 2.8.0" writes one version, "run.sh modules"
-# testdata/modules alone, "run.sh preprocess" the preprocessors alone, "run.sh
-# sb3" the agents alone.
+# testdata/modules alone, "run.sh programs" testdata/programs, "run.sh
+# preprocess" the preprocessors alone, "run.sh sb3" the agents alone.
 #
 # TorchScript files name the source files of the network. The packages and
 # these scripts are therefore reached through links in a neutral folder, and
@@ -60,6 +60,15 @@ write_torch() {
     write_modules "$1"
 }
 
+# Programs with state and control flow; torch.cond can be saved from 2.15 on.
+write_programs() {
+    rm -rf "$out/programs"
+    for version in 2.5.1 2.8.0 2.15.0; do
+        torch_environment "$version"
+        write make_programs "$out/programs"
+    done
+}
+
 write_preprocess() {
     rm -rf "$out/preprocess"
     environment training ../../training/requirements.txt
@@ -99,17 +108,19 @@ modules)
     shift
     for version in ${*:-$versions}; do write_modules "$version"; done
     ;;
+programs) write_programs ;;
 preprocess) write_preprocess ;;
 libraries) write_libraries ;;
 sb3) write_sb3 ;;
 all)
     for version in $versions; do write_torch "$version"; done
+    write_programs
     write_preprocess
     write_libraries
     write_sb3
     ;;
 *)
-    echo "usage: run.sh [torch [VERSION...] | modules [VERSION...] | preprocess | libraries | sb3]" >&2
+    echo "usage: run.sh [torch [VERSION...] | modules [VERSION...] | programs | preprocess | libraries | sb3]" >&2
     exit 2
     ;;
 esac

@@ -79,6 +79,8 @@ type Program struct {
 	fixed   map[string]argument          // inputs that are no tensors, with their values
 	outputs []argument
 	outTree *tree
+
+	mutations []mutation // next values of buffers
 }
 
 // The members of an archive: those of torch 2.8 and later, and those before.
@@ -202,12 +204,17 @@ func (d *decoder) program() (*Program, error) {
 		switch {
 		case i >= len(g.Outputs):
 			return nil, fmt.Errorf("%d outputs, the signature has %d", len(g.Outputs), len(m.GraphModule.Signature.Outputs))
+		case s.Buffer != nil:
+			if err := p.mutates(s.Buffer.Name, g.Outputs[i]); err != nil {
+				return nil, fmt.Errorf("output %d: %w", i, err)
+			}
+			continue
 		case s.User == nil:
-			return nil, unsupportedf("output %d is no result of forward: a program that keeps state between calls, or one for training", i)
+			return nil, unsupportedf("output %d is no result of forward: a program for training, or one that changes its inputs", i)
 		}
 		p.outputs = append(p.outputs, g.Outputs[i])
 	}
-	if len(g.Outputs) != len(p.outputs) || len(p.outputs) == 0 || len(p.outputs) > graph.MaxPorts {
+	if len(g.Outputs) != len(p.outputs)+len(p.mutations) || len(p.outputs) == 0 || len(g.Outputs) > graph.MaxPorts {
 		return nil, fmt.Errorf("%d outputs, the signature has %d", len(g.Outputs), len(p.outputs))
 	}
 	return p, d.trees(p, &m)

@@ -28,10 +28,14 @@ func (p *Program) Lower(o Options) (*graph.Graph, error) {
 			shapes[in.Name] = s
 		}
 	}
-	g, err := torchscript.Build("program", torchscript.LowerOptions{InputShapes: shapes}, func(c *torchscript.Calls) error {
+	kept := p.kept()
+	g, err := torchscript.Build("program", torchscript.LowerOptions{InputShapes: shapes, Rows: o.Rows}, func(c *torchscript.Calls) error {
 		l := lowering{c: c, p: p, values: map[string]torchscript.Value{}}
-		return l.run()
+		return l.run(kept, o.Rows)
 	})
+	if err == nil {
+		err = p.states(g, kept)
+	}
 	if err != nil && p.Static > 0 && !errors.Is(err, torchscript.ErrLimit) {
 		err = fmt.Errorf("%w (the program was exported for %d rows; export it for any number of them with dynamic_shapes and torch.export.Dim)", err, p.Static)
 	}
@@ -49,9 +53,12 @@ type lowering struct {
 	depth  int // of graphs within graphs
 }
 
-func (l *lowering) run() error {
+func (l *lowering) run(kept []string, rows int) error {
 	for _, in := range l.p.Inputs {
 		l.values[in.value] = l.c.Input(in.Name, in.DType, in.Shape)
+	}
+	if err := l.keep(kept, rows); err != nil {
+		return err
 	}
 	for i := range l.p.nodes {
 		n := &l.p.nodes[i]
@@ -69,7 +76,7 @@ func (l *lowering) run() error {
 		values[i] = v
 	}
 	l.results(values)
-	return nil
+	return l.carryOn(kept)
 }
 
 // results names the outputs by the tree of what forward returns.
@@ -126,8 +133,13 @@ var python = map[string]string{
 
 func (l *lowering) node(n *nodeJSON) error {
 	l.c.At(short(n.Target))
-	if n.Target == gradMode {
+	switch n.Target {
+	case gradMode:
 		return l.block(n)
+	case condTarget:
+		return l.cond(n)
+	case whileTarget:
+		return l.loop(n)
 	}
 	name, aten := strings.CutPrefix(n.Target, "torch.ops.aten.")
 	if aten {
@@ -189,30 +201,11 @@ func (l *lowering) block(n *nodeJSON) error {
 	if !ok {
 		return errors.New("the graph within the graph is missing")
 	}
-	if l.depth >= maxBlocks {
-		return fmt.Errorf("%w: graphs within graphs, deeper than %d", ErrLimit, maxBlocks)
+	given, err := list(n.Inputs[2:], func(in nodeInput) (torchscript.Value, error) { return l.arg(in.Arg) })
+	if err != nil {
+		return err
 	}
-	g := &operand.Graph
-	given := n.Inputs[2:]
-	if len(g.Inputs) != len(given) {
-		return fmt.Errorf("%d values for a graph that takes %d", len(given), len(g.Inputs))
-	}
-	inner := lowering{c: l.c, p: &Program{}, values: map[string]torchscript.Value{}, depth: l.depth + 1}
-	for i, in := range given {
-		v, err := l.arg(in.Arg)
-		if err != nil {
-			return err
-		}
-		if err := inner.bind([]argument{g.Inputs[i]}, v); err != nil {
-			return err
-		}
-	}
-	for i := range g.Nodes {
-		if err := inner.node(&g.Nodes[i]); err != nil {
-			return fmt.Errorf("node %d (%s): %w", i, short(g.Nodes[i].Target), err)
-		}
-	}
-	results, err := list(g.Outputs, inner.arg)
+	results, err := l.inline(&operand.Graph, given.([]torchscript.Value))
 	if err != nil {
 		return err
 	}

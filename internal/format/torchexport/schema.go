@@ -38,13 +38,16 @@ type graphJSON struct {
 }
 
 type nodeJSON struct {
-	Target string `json:"target"`
-	Inputs []struct {
-		Name string   `json:"name"`
-		Arg  argument `json:"arg"`
-		Kind int64    `json:"kind"` // 1 by position, 2 by name; absent in older files
-	} `json:"inputs"`
-	Outputs []argument `json:"outputs"`
+	Target  string      `json:"target"`
+	Inputs  []nodeInput `json:"inputs"`
+	Outputs []argument  `json:"outputs"`
+}
+
+// nodeInput is one operand of a node.
+type nodeInput struct {
+	Name string   `json:"name"`
+	Arg  argument `json:"arg"`
+	Kind int64    `json:"kind"` // 1 by position, 2 by name; absent in older files
 }
 
 // named is a tensor or an object by its name.
@@ -200,12 +203,16 @@ type inputSpec struct {
 	} `json:"constant_input"`
 }
 
-// outputSpec says what an output of the graph is; those of training and of
-// state are only told apart.
+// outputSpec says what an output of the graph is; those of training are only
+// told apart.
 type outputSpec struct {
 	User *struct {
 		Arg argument `json:"arg"`
 	} `json:"user_output"`
+	Buffer *struct {
+		Arg  named  `json:"arg"`
+		Name string `json:"buffer_name"`
+	} `json:"buffer_mutation"`
 }
 
 // weightsJSON is data/weights/model_weights_config.json, and that of the
