@@ -201,8 +201,8 @@ func TestHostile(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	all := members(f)
 	f.Add(all[model], all[weights])
-	for _, name := range []string{"program", "seq_images", "two_inputs"} {
-		z := open(f, "../../../testdata/modules/2.15.0/"+name+"/model.pt2")
+	for _, name := range []string{"modules/2.15.0/program", "modules/2.15.0/seq_images", "modules/2.15.0/two_inputs", "programs/2.15.0/views", "programs/2.15.0/branch", "programs/2.15.0/loop"} {
+		z := open(f, "../../../testdata/"+name+"/model.pt2")
 		b, err := z.Record("models/model.json")
 		if err != nil {
 			f.Fatal(err)
@@ -216,12 +216,14 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		g, err := p.Lower(torchexport.Options{InputShapes: map[string][]int{"input": {graph.Batch, 5}}})
-		if err != nil {
-			return
-		}
-		if err := g.Verify(); err != nil {
-			t.Fatal(err)
+		for rows := range 2 {
+			g, err := p.Lower(torchexport.Options{InputShapes: map[string][]int{"input": {graph.Batch, 5}}, Rows: rows})
+			if err != nil {
+				continue
+			}
+			if err := g.Verify(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
