@@ -20,6 +20,10 @@ const (
 // openONNXRuntime opens the engine of that name; nil in a build without it.
 var openONNXRuntime func() (policy.Engine, error)
 
+// runONNXFile runs the bytes of an ONNX model on ONNX Runtime, operators that
+// this program does not know included; nil in a build without it.
+var runONNXFile func(path string, given map[string]*tensor) ([]string, []values, error)
+
 // openEngine returns the engine of a name.
 func openEngine(name string) (policy.Engine, error) {
 	switch {

@@ -17,21 +17,34 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
-// forward runs the bare network of the model on its own inputs.
+// forward runs the bare network of the model on its own inputs. ONNX Runtime
+// takes an ONNX file as it is where this program does not know its operators.
 func (c *predictCmd) forward(q *question) ([]byte, error) {
-	b, err := c.bareNetwork(q)
-	if err != nil {
-		return nil, err
-	}
 	given, err := parseTensors(q.Inputs)
 	if err != nil {
 		return nil, err
 	}
-	names, outs, err := b.step(given)
+	names, outs, err := c.step(q, maps.Clone(given))
+	if c.Engine == engineONNXRuntime && runONNXFile != nil && errors.Is(err, errors.ErrUnsupported) {
+		var fileErr error
+		if names, outs, fileErr = runONNXFile(c.Model, given); fileErr != nil {
+			return nil, fmt.Errorf("%w; and on ONNX Runtime: %w", err, fileErr)
+		}
+		err = nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	return c.outputsAnswer(names, outs)
+}
+
+// step runs the bare network once.
+func (c *predictCmd) step(q *question, given map[string]*tensor) ([]string, []values, error) {
+	b, err := c.bareNetwork(q)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.step(given)
 }
 
 // sequence runs the network on one step after another, carries its state from
