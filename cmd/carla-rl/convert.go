@@ -53,6 +53,9 @@ func (c *convertCmd) Run(s stdio) error {
 	if c.Vectors < 0 {
 		return usage(errors.New("--vectors must not be negative"))
 	}
+	if c.Name != "" && !artifact.ValidName(c.Name) {
+		return usage(fmt.Errorf("--name %q: a model name has letters, digits, dots, underscores and hyphens, at most 64", c.Name))
+	}
 	if _, err := os.Lstat(c.Out); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is there already: convert writes over nothing", c.Out)
 	}
@@ -210,14 +213,16 @@ func (c *convertCmd) readBack(g *graph.Graph, data []byte) error {
 
 // writeNew writes a file that is not there yet, whole or not at all.
 func writeNew(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".carla-rl-*")
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
 	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(name))
 	}
-	return os.Link(f.Name(), name) // which, unlike a rename, writes over nothing
+	return nil
 }

@@ -60,7 +60,7 @@ func (c *convertCmd) writeArtifact(a *artifact.Artifact, p *policy.Policy) (*con
 		return nil, err
 	}
 	if err := opensAs(made, p); err != nil {
-		return nil, fmt.Errorf("the artifact that was made is not the same policy: %w", err)
+		return nil, fmt.Errorf("what was made does not open as the same policy: %w", err)
 	}
 	return done, moveNew(made, out)
 }

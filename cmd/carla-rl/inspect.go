@@ -22,8 +22,9 @@ type inspectCmd struct {
 // Help tells the stages and the exit codes.
 func (c *inspectCmd) Help() string {
 	return `Opens the path as the server would, runs nothing of it, and tells what it holds.
-Exit code 0: it loads and verifies (a file of weights only: it was read whole);
-1: it is refused, with the reason on standard error.
+Exit code 0: it loads and verifies (a file of weights only: it was read whole; one
+that does not tell the shape of its input: all but its operators is shown); 1: it is
+refused, with the reason on standard error.
 
 Stages: decode (what is in the file), graph (the whole computation as one graph),
 optimized (after the passes) and plan (the steps for this CPU).

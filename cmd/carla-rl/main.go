@@ -43,6 +43,8 @@ Examples:
   carla-rl serve ./artifacts            your own
   carla-rl inspect model.pt             what is in a file, without running it
   carla-rl predict --model ./artifacts --input obs.json
+  carla-rl convert agent.zip ./artifacts
+  carla-rl verify ./artifacts           its numbers against other engines
 
 Exit codes: 0 done, 1 refused or failed, 2 command line or configuration wrong,
 3 stopped with requests cut off.`
