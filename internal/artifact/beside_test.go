@@ -199,3 +199,19 @@ func TestOpenTheCacheOfTheHub(t *testing.T) {
 		t.Errorf("a name that leaves the folder: %v", err)
 	}
 }
+
+// TestAnEmptyFileBesideIsNone opens what the exporter of torch writes for a model
+// whose tensors are all inside it: an empty file beside it.
+func TestAnEmptyFileBesideIsNone(t *testing.T) {
+	fsys := fstest.MapFS{"model.onnx": {Data: []byte("network")}, "model.onnx.data": {}}
+	a, err := artifact.Open(fsys, ".", artifact.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := a.Member(artifact.RoleModelData); m != nil {
+		t.Errorf("%+v is a member", m)
+	}
+	if _, err := a.Beside("model.onnx.data"); err == nil {
+		t.Error("the empty file is given to a model that names it")
+	}
+}

@@ -149,7 +149,8 @@ func (o *opener) loadModel(m model) {
 		o.loadUnzipped(m.folder)
 	case m.name != "":
 		o.load(RoleModel, m.name, o.l.MaxModelBytes, "")
-		if name := m.name + ".data"; slices.Contains(o.names, name) {
+		// An exporter that has put all tensors into the model leaves an empty file.
+		if name := m.name + ".data"; slices.Contains(o.names, name) && !o.isEmpty(name) {
 			o.load(RoleModelData, name, o.l.MaxModelBytes, "")
 			if data, ok := o.a.data[name]; ok {
 				o.a.besides[name] = data
@@ -157,6 +158,12 @@ func (o *opener) loadModel(m model) {
 			}
 		}
 	}
+}
+
+// isEmpty reports whether a file has no bytes.
+func (o *opener) isEmpty(name string) bool {
+	info, err := fs.Stat(o.fsys, join(o.dir, name))
+	return err == nil && info.Mode().IsRegular() && info.Size() == 0
 }
 
 // chosen loads the files that the operator chose.
