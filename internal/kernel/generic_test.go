@@ -66,20 +66,24 @@ func TestPowInt(t *testing.T) {
 }
 
 func TestArgmaxOfNaNAndEquals(t *testing.T) {
-	f := func(want float32, row ...float32) {
-		t.Helper()
-		y := make([]float32, 1)
-		Argmax(y, row, len(row))
-		if y[0] != want {
-			t.Errorf("%v: got %v, want %v", row, y[0], want)
+	forEachImpl(t, func(t *testing.T, k Impl) {
+		f := func(want float32, row ...float32) {
+			t.Helper()
+			y := make([]float32, 1)
+			if k.Argmax(y, row, len(row)); y[0] != want {
+				t.Errorf("%v: got %v, want %v", row, y[0], want)
+			}
 		}
-	}
-	nan, inf := float32(math.NaN()), float32(math.Inf(1))
-	f(0, 7)
-	f(1, 1, 3, 3, 2)
-	f(0, -inf, -inf)
-	f(2, 1, 9, nan, inf, nan)
-	f(0, nan, 1)
+		f(0, 7)
+		f(1, 1, 3, 3, 2)
+		f(0, -inf32, -inf32)
+		f(2, 1, 9, nan32, inf32, nan32)
+		f(0, nan32, 1)
+		// Rows that the vector kernels take.
+		f(3, 0, 1, 2, 9, 4, 9, 9, 1, 0, 3, 9)
+		f(10, 0, 1, 2, 9, 4, 9, 9, 1, 0, 3, nan32, nan32, inf32)
+		f(0, -inf32, -inf32, -inf32, -inf32, -inf32, -inf32, -inf32, -inf32, -inf32)
+	})
 }
 
 func TestSoftmaxOfLargeNumbers(t *testing.T) {

@@ -79,10 +79,43 @@ func moreVector(u Unary, y, x []float32) bool {
 		logSigmoidAVX2(y, x)
 	case Mish:
 		mishAVX2(y, x)
+	case Log1p:
+		log1pAVX2(y, x)
+	case Atan:
+		atanAVX2(y, x)
+	case Sin, Cos, Tan:
+		angles(u, y, x)
 	default:
 		return false
 	}
 	return true
+}
+
+// maxAngle is the greatest angle that the vector kernels bring into range
+// without loss.
+const maxAngle = 8192
+
+// angles computes functions of angles part by part: those beyond maxAngle, and
+// what is no angle, by the twin afterwards. x is kept, as y may be x.
+func angles(u Unary, y, x []float32) {
+	var part [256]float32
+	for i := 0; i < len(x); i += len(part) {
+		p := part[:copy(part[:], x[i:])]
+		out := y[i : i+len(p)]
+		switch u.Op {
+		case Sin:
+			sinAVX2(out, p)
+		case Cos:
+			cosAVX2(out, p)
+		default:
+			tanAVX2(out, p)
+		}
+		for j, v := range p {
+			if !(v <= maxAngle && v >= -maxAngle) {
+				unaryGeneric(u, out[j:j+1], p[j:j+1])
+			}
+		}
+	}
 }
 
 func minimumVector(y, a, b []float32)                   { minimumAVX2(y, a, b) }

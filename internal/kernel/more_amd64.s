@@ -3606,6 +3606,1104 @@ end:
 	VZEROUPPER
 	RET
 
+DATA cs0<>+0(SB)/4, $0xbe2aaaab
+DATA cs0<>+4(SB)/4, $0xbe2aaaab
+DATA cs0<>+8(SB)/4, $0xbe2aaaab
+DATA cs0<>+12(SB)/4, $0xbe2aaaab
+DATA cs0<>+16(SB)/4, $0xbe2aaaab
+DATA cs0<>+20(SB)/4, $0xbe2aaaab
+DATA cs0<>+24(SB)/4, $0xbe2aaaab
+DATA cs0<>+28(SB)/4, $0xbe2aaaab
+GLOBL cs0<>(SB), RODATA|NOPTR, $32
+
+DATA cs1<>+0(SB)/4, $0x3c088884
+DATA cs1<>+4(SB)/4, $0x3c088884
+DATA cs1<>+8(SB)/4, $0x3c088884
+DATA cs1<>+12(SB)/4, $0x3c088884
+DATA cs1<>+16(SB)/4, $0x3c088884
+DATA cs1<>+20(SB)/4, $0x3c088884
+DATA cs1<>+24(SB)/4, $0x3c088884
+DATA cs1<>+28(SB)/4, $0x3c088884
+GLOBL cs1<>(SB), RODATA|NOPTR, $32
+
+DATA cs2<>+0(SB)/4, $0xb95007b4
+DATA cs2<>+4(SB)/4, $0xb95007b4
+DATA cs2<>+8(SB)/4, $0xb95007b4
+DATA cs2<>+12(SB)/4, $0xb95007b4
+DATA cs2<>+16(SB)/4, $0xb95007b4
+DATA cs2<>+20(SB)/4, $0xb95007b4
+DATA cs2<>+24(SB)/4, $0xb95007b4
+DATA cs2<>+28(SB)/4, $0xb95007b4
+GLOBL cs2<>(SB), RODATA|NOPTR, $32
+
+DATA cs3<>+0(SB)/4, $0x363665da
+DATA cs3<>+4(SB)/4, $0x363665da
+DATA cs3<>+8(SB)/4, $0x363665da
+DATA cs3<>+12(SB)/4, $0x363665da
+DATA cs3<>+16(SB)/4, $0x363665da
+DATA cs3<>+20(SB)/4, $0x363665da
+DATA cs3<>+24(SB)/4, $0x363665da
+DATA cs3<>+28(SB)/4, $0x363665da
+GLOBL cs3<>(SB), RODATA|NOPTR, $32
+
+DATA cc0<>+0(SB)/4, $0x3d2aaaa5
+DATA cc0<>+4(SB)/4, $0x3d2aaaa5
+DATA cc0<>+8(SB)/4, $0x3d2aaaa5
+DATA cc0<>+12(SB)/4, $0x3d2aaaa5
+DATA cc0<>+16(SB)/4, $0x3d2aaaa5
+DATA cc0<>+20(SB)/4, $0x3d2aaaa5
+DATA cc0<>+24(SB)/4, $0x3d2aaaa5
+DATA cc0<>+28(SB)/4, $0x3d2aaaa5
+GLOBL cc0<>(SB), RODATA|NOPTR, $32
+
+DATA cc1<>+0(SB)/4, $0xbab6062c
+DATA cc1<>+4(SB)/4, $0xbab6062c
+DATA cc1<>+8(SB)/4, $0xbab6062c
+DATA cc1<>+12(SB)/4, $0xbab6062c
+DATA cc1<>+16(SB)/4, $0xbab6062c
+DATA cc1<>+20(SB)/4, $0xbab6062c
+DATA cc1<>+24(SB)/4, $0xbab6062c
+DATA cc1<>+28(SB)/4, $0xbab6062c
+GLOBL cc1<>(SB), RODATA|NOPTR, $32
+
+DATA cc2<>+0(SB)/4, $0x37ccf96e
+DATA cc2<>+4(SB)/4, $0x37ccf96e
+DATA cc2<>+8(SB)/4, $0x37ccf96e
+DATA cc2<>+12(SB)/4, $0x37ccf96e
+DATA cc2<>+16(SB)/4, $0x37ccf96e
+DATA cc2<>+20(SB)/4, $0x37ccf96e
+DATA cc2<>+24(SB)/4, $0x37ccf96e
+DATA cc2<>+28(SB)/4, $0x37ccf96e
+GLOBL cc2<>(SB), RODATA|NOPTR, $32
+
+DATA ca0<>+0(SB)/4, $0xbeaaaaa0
+DATA ca0<>+4(SB)/4, $0xbeaaaaa0
+DATA ca0<>+8(SB)/4, $0xbeaaaaa0
+DATA ca0<>+12(SB)/4, $0xbeaaaaa0
+DATA ca0<>+16(SB)/4, $0xbeaaaaa0
+DATA ca0<>+20(SB)/4, $0xbeaaaaa0
+DATA ca0<>+24(SB)/4, $0xbeaaaaa0
+DATA ca0<>+28(SB)/4, $0xbeaaaaa0
+GLOBL ca0<>(SB), RODATA|NOPTR, $32
+
+DATA ca1<>+0(SB)/4, $0x3e4cc93b
+DATA ca1<>+4(SB)/4, $0x3e4cc93b
+DATA ca1<>+8(SB)/4, $0x3e4cc93b
+DATA ca1<>+12(SB)/4, $0x3e4cc93b
+DATA ca1<>+16(SB)/4, $0x3e4cc93b
+DATA ca1<>+20(SB)/4, $0x3e4cc93b
+DATA ca1<>+24(SB)/4, $0x3e4cc93b
+DATA ca1<>+28(SB)/4, $0x3e4cc93b
+GLOBL ca1<>(SB), RODATA|NOPTR, $32
+
+DATA ca2<>+0(SB)/4, $0xbe12137c
+DATA ca2<>+4(SB)/4, $0xbe12137c
+DATA ca2<>+8(SB)/4, $0xbe12137c
+DATA ca2<>+12(SB)/4, $0xbe12137c
+DATA ca2<>+16(SB)/4, $0xbe12137c
+DATA ca2<>+20(SB)/4, $0xbe12137c
+DATA ca2<>+24(SB)/4, $0xbe12137c
+DATA ca2<>+28(SB)/4, $0xbe12137c
+GLOBL ca2<>(SB), RODATA|NOPTR, $32
+
+DATA ca3<>+0(SB)/4, $0x3de0693c
+DATA ca3<>+4(SB)/4, $0x3de0693c
+DATA ca3<>+8(SB)/4, $0x3de0693c
+DATA ca3<>+12(SB)/4, $0x3de0693c
+DATA ca3<>+16(SB)/4, $0x3de0693c
+DATA ca3<>+20(SB)/4, $0x3de0693c
+DATA ca3<>+24(SB)/4, $0x3de0693c
+DATA ca3<>+28(SB)/4, $0x3de0693c
+GLOBL ca3<>(SB), RODATA|NOPTR, $32
+
+DATA ca4<>+0(SB)/4, $0xbdac6e25
+DATA ca4<>+4(SB)/4, $0xbdac6e25
+DATA ca4<>+8(SB)/4, $0xbdac6e25
+DATA ca4<>+12(SB)/4, $0xbdac6e25
+DATA ca4<>+16(SB)/4, $0xbdac6e25
+DATA ca4<>+20(SB)/4, $0xbdac6e25
+DATA ca4<>+24(SB)/4, $0xbdac6e25
+DATA ca4<>+28(SB)/4, $0xbdac6e25
+GLOBL ca4<>(SB), RODATA|NOPTR, $32
+
+DATA ca5<>+0(SB)/4, $0x3d6e871c
+DATA ca5<>+4(SB)/4, $0x3d6e871c
+DATA ca5<>+8(SB)/4, $0x3d6e871c
+DATA ca5<>+12(SB)/4, $0x3d6e871c
+DATA ca5<>+16(SB)/4, $0x3d6e871c
+DATA ca5<>+20(SB)/4, $0x3d6e871c
+DATA ca5<>+24(SB)/4, $0x3d6e871c
+DATA ca5<>+28(SB)/4, $0x3d6e871c
+GLOBL ca5<>(SB), RODATA|NOPTR, $32
+
+DATA ca6<>+0(SB)/4, $0xbd00d773
+DATA ca6<>+4(SB)/4, $0xbd00d773
+DATA ca6<>+8(SB)/4, $0xbd00d773
+DATA ca6<>+12(SB)/4, $0xbd00d773
+DATA ca6<>+16(SB)/4, $0xbd00d773
+DATA ca6<>+20(SB)/4, $0xbd00d773
+DATA ca6<>+24(SB)/4, $0xbd00d773
+DATA ca6<>+28(SB)/4, $0xbd00d773
+GLOBL ca6<>(SB), RODATA|NOPTR, $32
+
+DATA ca7<>+0(SB)/4, $0x3c35471a
+DATA ca7<>+4(SB)/4, $0x3c35471a
+DATA ca7<>+8(SB)/4, $0x3c35471a
+DATA ca7<>+12(SB)/4, $0x3c35471a
+DATA ca7<>+16(SB)/4, $0x3c35471a
+DATA ca7<>+20(SB)/4, $0x3c35471a
+DATA ca7<>+24(SB)/4, $0x3c35471a
+DATA ca7<>+28(SB)/4, $0x3c35471a
+GLOBL ca7<>(SB), RODATA|NOPTR, $32
+
+DATA ca8<>+0(SB)/4, $0xbaef7e25
+DATA ca8<>+4(SB)/4, $0xbaef7e25
+DATA ca8<>+8(SB)/4, $0xbaef7e25
+DATA ca8<>+12(SB)/4, $0xbaef7e25
+DATA ca8<>+16(SB)/4, $0xbaef7e25
+DATA ca8<>+20(SB)/4, $0xbaef7e25
+DATA ca8<>+24(SB)/4, $0xbaef7e25
+DATA ca8<>+28(SB)/4, $0xbaef7e25
+GLOBL ca8<>(SB), RODATA|NOPTR, $32
+
+DATA ctwooverpi<>+0(SB)/4, $0x3f22f983
+DATA ctwooverpi<>+4(SB)/4, $0x3f22f983
+DATA ctwooverpi<>+8(SB)/4, $0x3f22f983
+DATA ctwooverpi<>+12(SB)/4, $0x3f22f983
+DATA ctwooverpi<>+16(SB)/4, $0x3f22f983
+DATA ctwooverpi<>+20(SB)/4, $0x3f22f983
+DATA ctwooverpi<>+24(SB)/4, $0x3f22f983
+DATA ctwooverpi<>+28(SB)/4, $0x3f22f983
+GLOBL ctwooverpi<>(SB), RODATA|NOPTR, $32
+
+DATA cpihi<>+0(SB)/4, $0x3fc90fdb
+DATA cpihi<>+4(SB)/4, $0x3fc90fdb
+DATA cpihi<>+8(SB)/4, $0x3fc90fdb
+DATA cpihi<>+12(SB)/4, $0x3fc90fdb
+DATA cpihi<>+16(SB)/4, $0x3fc90fdb
+DATA cpihi<>+20(SB)/4, $0x3fc90fdb
+DATA cpihi<>+24(SB)/4, $0x3fc90fdb
+DATA cpihi<>+28(SB)/4, $0x3fc90fdb
+GLOBL cpihi<>(SB), RODATA|NOPTR, $32
+
+DATA cpimid<>+0(SB)/4, $0xb33bbd2e
+DATA cpimid<>+4(SB)/4, $0xb33bbd2e
+DATA cpimid<>+8(SB)/4, $0xb33bbd2e
+DATA cpimid<>+12(SB)/4, $0xb33bbd2e
+DATA cpimid<>+16(SB)/4, $0xb33bbd2e
+DATA cpimid<>+20(SB)/4, $0xb33bbd2e
+DATA cpimid<>+24(SB)/4, $0xb33bbd2e
+DATA cpimid<>+28(SB)/4, $0xb33bbd2e
+GLOBL cpimid<>(SB), RODATA|NOPTR, $32
+
+DATA cpilo<>+0(SB)/4, $0xa6f72ced
+DATA cpilo<>+4(SB)/4, $0xa6f72ced
+DATA cpilo<>+8(SB)/4, $0xa6f72ced
+DATA cpilo<>+12(SB)/4, $0xa6f72ced
+DATA cpilo<>+16(SB)/4, $0xa6f72ced
+DATA cpilo<>+20(SB)/4, $0xa6f72ced
+DATA cpilo<>+24(SB)/4, $0xa6f72ced
+DATA cpilo<>+28(SB)/4, $0xa6f72ced
+GLOBL cpilo<>(SB), RODATA|NOPTR, $32
+
+DATA cminushalf<>+0(SB)/4, $0xbf000000
+DATA cminushalf<>+4(SB)/4, $0xbf000000
+DATA cminushalf<>+8(SB)/4, $0xbf000000
+DATA cminushalf<>+12(SB)/4, $0xbf000000
+DATA cminushalf<>+16(SB)/4, $0xbf000000
+DATA cminushalf<>+20(SB)/4, $0xbf000000
+DATA cminushalf<>+24(SB)/4, $0xbf000000
+DATA cminushalf<>+28(SB)/4, $0xbf000000
+GLOBL cminushalf<>(SB), RODATA|NOPTR, $32
+
+DATA coneint<>+0(SB)/4, $0x00000001
+DATA coneint<>+4(SB)/4, $0x00000001
+DATA coneint<>+8(SB)/4, $0x00000001
+DATA coneint<>+12(SB)/4, $0x00000001
+DATA coneint<>+16(SB)/4, $0x00000001
+DATA coneint<>+20(SB)/4, $0x00000001
+DATA coneint<>+24(SB)/4, $0x00000001
+DATA coneint<>+28(SB)/4, $0x00000001
+GLOBL coneint<>(SB), RODATA|NOPTR, $32
+
+// func sinAVX2(y []float32, x []float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·sinAVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ x_len+32(FP), DX
+
+l2:
+	CMPQ         DX, $0x10
+	JLT          d2
+	VMOVUPS      (CX), Y0
+	VMOVUPS      32(CX), Y1
+	VMOVAPS      Y0, Y2
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y2
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y2
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y0, Y3
+	VMULPS       Y2, Y2, Y0
+	VMOVUPS      cs3<>+0(SB), Y4
+	VFMADD213PS  cs2<>+0(SB), Y0, Y4
+	VFMADD213PS  cs1<>+0(SB), Y0, Y4
+	VFMADD213PS  cs0<>+0(SB), Y0, Y4
+	VMULPS       Y0, Y4, Y4
+	VFMADD213PS  Y2, Y2, Y4
+	VMOVUPS      cc2<>+0(SB), Y2
+	VFMADD213PS  cc1<>+0(SB), Y0, Y2
+	VFMADD213PS  cc0<>+0(SB), Y0, Y2
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y2
+	VFMADD213PS  cone<>+0(SB), Y0, Y2
+	VPSLLD       $0x1f, Y3, Y0
+	VBLENDVPS    Y0, Y2, Y4, Y4
+	VPSLLD       $0x1e, Y3, Y0
+	VANDPS       csign<>+0(SB), Y0, Y0
+	VXORPS       Y0, Y4, Y0
+	VMOVAPS      Y1, Y2
+	VMULPS       ctwooverpi<>+0(SB), Y1, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS cpihi<>+0(SB), Y1, Y2
+	VFNMADD231PS cpimid<>+0(SB), Y1, Y2
+	VFNMADD231PS cpilo<>+0(SB), Y1, Y2
+	VCVTPS2DQ    Y1, Y3
+	VMULPS       Y2, Y2, Y1
+	VMOVUPS      cs3<>+0(SB), Y4
+	VFMADD213PS  cs2<>+0(SB), Y1, Y4
+	VFMADD213PS  cs1<>+0(SB), Y1, Y4
+	VFMADD213PS  cs0<>+0(SB), Y1, Y4
+	VMULPS       Y1, Y4, Y4
+	VFMADD213PS  Y2, Y2, Y4
+	VMOVUPS      cc2<>+0(SB), Y2
+	VFMADD213PS  cc1<>+0(SB), Y1, Y2
+	VFMADD213PS  cc0<>+0(SB), Y1, Y2
+	VFMADD213PS  cminushalf<>+0(SB), Y1, Y2
+	VFMADD213PS  cone<>+0(SB), Y1, Y2
+	VPSLLD       $0x1f, Y3, Y1
+	VBLENDVPS    Y1, Y2, Y4, Y4
+	VPSLLD       $0x1e, Y3, Y1
+	VANDPS       csign<>+0(SB), Y1, Y1
+	VXORPS       Y1, Y4, Y1
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, AX
+	SUBQ         $0x10, DX
+	JMP          l2
+
+d2:
+l1:
+	CMPQ         DX, $0x08
+	JLT          d1
+	VMOVUPS      (CX), Y0
+	VMOVAPS      Y0, Y1
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y1
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y1
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y1
+	VCVTPS2DQ    Y0, Y2
+	VMULPS       Y1, Y1, Y0
+	VMOVUPS      cs3<>+0(SB), Y3
+	VFMADD213PS  cs2<>+0(SB), Y0, Y3
+	VFMADD213PS  cs1<>+0(SB), Y0, Y3
+	VFMADD213PS  cs0<>+0(SB), Y0, Y3
+	VMULPS       Y0, Y3, Y3
+	VFMADD213PS  Y1, Y1, Y3
+	VMOVUPS      cc2<>+0(SB), Y1
+	VFMADD213PS  cc1<>+0(SB), Y0, Y1
+	VFMADD213PS  cc0<>+0(SB), Y0, Y1
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y1
+	VFMADD213PS  cone<>+0(SB), Y0, Y1
+	VPSLLD       $0x1f, Y2, Y0
+	VBLENDVPS    Y0, Y1, Y3, Y3
+	VPSLLD       $0x1e, Y2, Y0
+	VANDPS       csign<>+0(SB), Y0, Y0
+	VXORPS       Y0, Y3, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, AX
+	SUBQ         $0x08, DX
+	JMP          l1
+
+d1:
+	TESTQ        DX, DX
+	JZ           end
+	LEAQ         tailmask<>+0(SB), BX
+	MOVQ         $0x00000008, SI
+	SUBQ         DX, SI
+	VMOVUPS      (BX)(SI*4), Y0
+	VMASKMOVPS   (CX), Y0, Y0
+	VMOVAPS      Y0, Y1
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y1
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y1
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y1
+	VCVTPS2DQ    Y0, Y2
+	VMULPS       Y1, Y1, Y0
+	VMOVUPS      cs3<>+0(SB), Y3
+	VFMADD213PS  cs2<>+0(SB), Y0, Y3
+	VFMADD213PS  cs1<>+0(SB), Y0, Y3
+	VFMADD213PS  cs0<>+0(SB), Y0, Y3
+	VMULPS       Y0, Y3, Y3
+	VFMADD213PS  Y1, Y1, Y3
+	VMOVUPS      cc2<>+0(SB), Y1
+	VFMADD213PS  cc1<>+0(SB), Y0, Y1
+	VFMADD213PS  cc0<>+0(SB), Y0, Y1
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y1
+	VFMADD213PS  cone<>+0(SB), Y0, Y1
+	VPSLLD       $0x1f, Y2, Y0
+	VBLENDVPS    Y0, Y1, Y3, Y3
+	VPSLLD       $0x1e, Y2, Y0
+	VANDPS       csign<>+0(SB), Y0, Y0
+	VXORPS       Y0, Y3, Y0
+	LEAQ         (AX), AX
+	TESTQ        $0x00000004, DX
+	JZ           tail2
+	VMOVUPS      X0, (AX)
+	ADDQ         $0x10, AX
+	VEXTRACTF128 $0x01, Y0, X0
+
+tail2:
+	TESTQ     $0x00000002, DX
+	JZ        tail1
+	VMOVSD    X0, (AX)
+	ADDQ      $0x08, AX
+	VPERMILPS $0xee, X0, X0
+
+tail1:
+	TESTQ  $0x00000001, DX
+	JZ     tail0
+	VMOVSS X0, (AX)
+
+tail0:
+end:
+	VZEROUPPER
+	RET
+
+// func cosAVX2(y []float32, x []float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·cosAVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ x_len+32(FP), DX
+
+l2:
+	CMPQ         DX, $0x10
+	JLT          d2
+	VMOVUPS      (CX), Y0
+	VMOVUPS      32(CX), Y1
+	VMOVAPS      Y0, Y2
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y2
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y2
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y0, Y3
+	VMULPS       Y2, Y2, Y0
+	VMOVUPS      cs3<>+0(SB), Y4
+	VFMADD213PS  cs2<>+0(SB), Y0, Y4
+	VFMADD213PS  cs1<>+0(SB), Y0, Y4
+	VFMADD213PS  cs0<>+0(SB), Y0, Y4
+	VMULPS       Y0, Y4, Y4
+	VFMADD213PS  Y2, Y2, Y4
+	VMOVUPS      cc2<>+0(SB), Y2
+	VFMADD213PS  cc1<>+0(SB), Y0, Y2
+	VFMADD213PS  cc0<>+0(SB), Y0, Y2
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y2
+	VFMADD213PS  cone<>+0(SB), Y0, Y2
+	VPADDD       coneint<>+0(SB), Y3, Y3
+	VPSLLD       $0x1f, Y3, Y0
+	VBLENDVPS    Y0, Y2, Y4, Y4
+	VPSLLD       $0x1e, Y3, Y0
+	VANDPS       csign<>+0(SB), Y0, Y0
+	VXORPS       Y0, Y4, Y0
+	VMOVAPS      Y1, Y2
+	VMULPS       ctwooverpi<>+0(SB), Y1, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS cpihi<>+0(SB), Y1, Y2
+	VFNMADD231PS cpimid<>+0(SB), Y1, Y2
+	VFNMADD231PS cpilo<>+0(SB), Y1, Y2
+	VCVTPS2DQ    Y1, Y3
+	VMULPS       Y2, Y2, Y1
+	VMOVUPS      cs3<>+0(SB), Y4
+	VFMADD213PS  cs2<>+0(SB), Y1, Y4
+	VFMADD213PS  cs1<>+0(SB), Y1, Y4
+	VFMADD213PS  cs0<>+0(SB), Y1, Y4
+	VMULPS       Y1, Y4, Y4
+	VFMADD213PS  Y2, Y2, Y4
+	VMOVUPS      cc2<>+0(SB), Y2
+	VFMADD213PS  cc1<>+0(SB), Y1, Y2
+	VFMADD213PS  cc0<>+0(SB), Y1, Y2
+	VFMADD213PS  cminushalf<>+0(SB), Y1, Y2
+	VFMADD213PS  cone<>+0(SB), Y1, Y2
+	VPADDD       coneint<>+0(SB), Y3, Y3
+	VPSLLD       $0x1f, Y3, Y1
+	VBLENDVPS    Y1, Y2, Y4, Y4
+	VPSLLD       $0x1e, Y3, Y1
+	VANDPS       csign<>+0(SB), Y1, Y1
+	VXORPS       Y1, Y4, Y1
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, AX
+	SUBQ         $0x10, DX
+	JMP          l2
+
+d2:
+l1:
+	CMPQ         DX, $0x08
+	JLT          d1
+	VMOVUPS      (CX), Y0
+	VMOVAPS      Y0, Y1
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y1
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y1
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y1
+	VCVTPS2DQ    Y0, Y2
+	VMULPS       Y1, Y1, Y0
+	VMOVUPS      cs3<>+0(SB), Y3
+	VFMADD213PS  cs2<>+0(SB), Y0, Y3
+	VFMADD213PS  cs1<>+0(SB), Y0, Y3
+	VFMADD213PS  cs0<>+0(SB), Y0, Y3
+	VMULPS       Y0, Y3, Y3
+	VFMADD213PS  Y1, Y1, Y3
+	VMOVUPS      cc2<>+0(SB), Y1
+	VFMADD213PS  cc1<>+0(SB), Y0, Y1
+	VFMADD213PS  cc0<>+0(SB), Y0, Y1
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y1
+	VFMADD213PS  cone<>+0(SB), Y0, Y1
+	VPADDD       coneint<>+0(SB), Y2, Y2
+	VPSLLD       $0x1f, Y2, Y0
+	VBLENDVPS    Y0, Y1, Y3, Y3
+	VPSLLD       $0x1e, Y2, Y0
+	VANDPS       csign<>+0(SB), Y0, Y0
+	VXORPS       Y0, Y3, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, AX
+	SUBQ         $0x08, DX
+	JMP          l1
+
+d1:
+	TESTQ        DX, DX
+	JZ           end
+	LEAQ         tailmask<>+0(SB), BX
+	MOVQ         $0x00000008, SI
+	SUBQ         DX, SI
+	VMOVUPS      (BX)(SI*4), Y0
+	VMASKMOVPS   (CX), Y0, Y0
+	VMOVAPS      Y0, Y1
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y1
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y1
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y1
+	VCVTPS2DQ    Y0, Y2
+	VMULPS       Y1, Y1, Y0
+	VMOVUPS      cs3<>+0(SB), Y3
+	VFMADD213PS  cs2<>+0(SB), Y0, Y3
+	VFMADD213PS  cs1<>+0(SB), Y0, Y3
+	VFMADD213PS  cs0<>+0(SB), Y0, Y3
+	VMULPS       Y0, Y3, Y3
+	VFMADD213PS  Y1, Y1, Y3
+	VMOVUPS      cc2<>+0(SB), Y1
+	VFMADD213PS  cc1<>+0(SB), Y0, Y1
+	VFMADD213PS  cc0<>+0(SB), Y0, Y1
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y1
+	VFMADD213PS  cone<>+0(SB), Y0, Y1
+	VPADDD       coneint<>+0(SB), Y2, Y2
+	VPSLLD       $0x1f, Y2, Y0
+	VBLENDVPS    Y0, Y1, Y3, Y3
+	VPSLLD       $0x1e, Y2, Y0
+	VANDPS       csign<>+0(SB), Y0, Y0
+	VXORPS       Y0, Y3, Y0
+	LEAQ         (AX), AX
+	TESTQ        $0x00000004, DX
+	JZ           tail2
+	VMOVUPS      X0, (AX)
+	ADDQ         $0x10, AX
+	VEXTRACTF128 $0x01, Y0, X0
+
+tail2:
+	TESTQ     $0x00000002, DX
+	JZ        tail1
+	VMOVSD    X0, (AX)
+	ADDQ      $0x08, AX
+	VPERMILPS $0xee, X0, X0
+
+tail1:
+	TESTQ  $0x00000001, DX
+	JZ     tail0
+	VMOVSS X0, (AX)
+
+tail0:
+end:
+	VZEROUPPER
+	RET
+
+// func tanAVX2(y []float32, x []float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·tanAVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ x_len+32(FP), DX
+
+l2:
+	CMPQ         DX, $0x10
+	JLT          d2
+	VMOVUPS      (CX), Y0
+	VMOVUPS      32(CX), Y1
+	VMOVAPS      Y0, Y2
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y2
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y2
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y0, Y3
+	VMULPS       Y2, Y2, Y0
+	VMOVUPS      cs3<>+0(SB), Y4
+	VFMADD213PS  cs2<>+0(SB), Y0, Y4
+	VFMADD213PS  cs1<>+0(SB), Y0, Y4
+	VFMADD213PS  cs0<>+0(SB), Y0, Y4
+	VMULPS       Y0, Y4, Y4
+	VFMADD213PS  Y2, Y2, Y4
+	VMOVUPS      cc2<>+0(SB), Y2
+	VFMADD213PS  cc1<>+0(SB), Y0, Y2
+	VFMADD213PS  cc0<>+0(SB), Y0, Y2
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y2
+	VFMADD213PS  cone<>+0(SB), Y0, Y2
+	VPSLLD       $0x1f, Y3, Y3
+	VBLENDVPS    Y3, Y2, Y4, Y0
+	VBLENDVPS    Y3, Y4, Y2, Y2
+	VANDPS       csign<>+0(SB), Y3, Y3
+	VXORPS       Y3, Y0, Y0
+	VDIVPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y2
+	VMULPS       ctwooverpi<>+0(SB), Y1, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS cpihi<>+0(SB), Y1, Y2
+	VFNMADD231PS cpimid<>+0(SB), Y1, Y2
+	VFNMADD231PS cpilo<>+0(SB), Y1, Y2
+	VCVTPS2DQ    Y1, Y3
+	VMULPS       Y2, Y2, Y1
+	VMOVUPS      cs3<>+0(SB), Y4
+	VFMADD213PS  cs2<>+0(SB), Y1, Y4
+	VFMADD213PS  cs1<>+0(SB), Y1, Y4
+	VFMADD213PS  cs0<>+0(SB), Y1, Y4
+	VMULPS       Y1, Y4, Y4
+	VFMADD213PS  Y2, Y2, Y4
+	VMOVUPS      cc2<>+0(SB), Y2
+	VFMADD213PS  cc1<>+0(SB), Y1, Y2
+	VFMADD213PS  cc0<>+0(SB), Y1, Y2
+	VFMADD213PS  cminushalf<>+0(SB), Y1, Y2
+	VFMADD213PS  cone<>+0(SB), Y1, Y2
+	VPSLLD       $0x1f, Y3, Y3
+	VBLENDVPS    Y3, Y2, Y4, Y1
+	VBLENDVPS    Y3, Y4, Y2, Y2
+	VANDPS       csign<>+0(SB), Y3, Y3
+	VXORPS       Y3, Y1, Y1
+	VDIVPS       Y2, Y1, Y1
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, AX
+	SUBQ         $0x10, DX
+	JMP          l2
+
+d2:
+l1:
+	CMPQ         DX, $0x08
+	JLT          d1
+	VMOVUPS      (CX), Y0
+	VMOVAPS      Y0, Y1
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y1
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y1
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y1
+	VCVTPS2DQ    Y0, Y2
+	VMULPS       Y1, Y1, Y0
+	VMOVUPS      cs3<>+0(SB), Y3
+	VFMADD213PS  cs2<>+0(SB), Y0, Y3
+	VFMADD213PS  cs1<>+0(SB), Y0, Y3
+	VFMADD213PS  cs0<>+0(SB), Y0, Y3
+	VMULPS       Y0, Y3, Y3
+	VFMADD213PS  Y1, Y1, Y3
+	VMOVUPS      cc2<>+0(SB), Y1
+	VFMADD213PS  cc1<>+0(SB), Y0, Y1
+	VFMADD213PS  cc0<>+0(SB), Y0, Y1
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y1
+	VFMADD213PS  cone<>+0(SB), Y0, Y1
+	VPSLLD       $0x1f, Y2, Y2
+	VBLENDVPS    Y2, Y1, Y3, Y0
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VANDPS       csign<>+0(SB), Y2, Y2
+	VXORPS       Y2, Y0, Y0
+	VDIVPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         $0x00000020, CX
+	ADDQ         $0x00000020, AX
+	SUBQ         $0x08, DX
+	JMP          l1
+
+d1:
+	TESTQ        DX, DX
+	JZ           end
+	LEAQ         tailmask<>+0(SB), BX
+	MOVQ         $0x00000008, SI
+	SUBQ         DX, SI
+	VMOVUPS      (BX)(SI*4), Y0
+	VMASKMOVPS   (CX), Y0, Y0
+	VMOVAPS      Y0, Y1
+	VMULPS       ctwooverpi<>+0(SB), Y0, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS cpihi<>+0(SB), Y0, Y1
+	VFNMADD231PS cpimid<>+0(SB), Y0, Y1
+	VFNMADD231PS cpilo<>+0(SB), Y0, Y1
+	VCVTPS2DQ    Y0, Y2
+	VMULPS       Y1, Y1, Y0
+	VMOVUPS      cs3<>+0(SB), Y3
+	VFMADD213PS  cs2<>+0(SB), Y0, Y3
+	VFMADD213PS  cs1<>+0(SB), Y0, Y3
+	VFMADD213PS  cs0<>+0(SB), Y0, Y3
+	VMULPS       Y0, Y3, Y3
+	VFMADD213PS  Y1, Y1, Y3
+	VMOVUPS      cc2<>+0(SB), Y1
+	VFMADD213PS  cc1<>+0(SB), Y0, Y1
+	VFMADD213PS  cc0<>+0(SB), Y0, Y1
+	VFMADD213PS  cminushalf<>+0(SB), Y0, Y1
+	VFMADD213PS  cone<>+0(SB), Y0, Y1
+	VPSLLD       $0x1f, Y2, Y2
+	VBLENDVPS    Y2, Y1, Y3, Y0
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VANDPS       csign<>+0(SB), Y2, Y2
+	VXORPS       Y2, Y0, Y0
+	VDIVPS       Y1, Y0, Y0
+	LEAQ         (AX), AX
+	TESTQ        $0x00000004, DX
+	JZ           tail2
+	VMOVUPS      X0, (AX)
+	ADDQ         $0x10, AX
+	VEXTRACTF128 $0x01, Y0, X0
+
+tail2:
+	TESTQ     $0x00000002, DX
+	JZ        tail1
+	VMOVSD    X0, (AX)
+	ADDQ      $0x08, AX
+	VPERMILPS $0xee, X0, X0
+
+tail1:
+	TESTQ  $0x00000001, DX
+	JZ     tail0
+	VMOVSS X0, (AX)
+
+tail0:
+end:
+	VZEROUPPER
+	RET
+
+// func atanAVX2(y []float32, x []float32)
+// Requires: AVX, FMA3
+TEXT ·atanAVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ x_len+32(FP), DX
+
+l2:
+	CMPQ        DX, $0x10
+	JLT         d2
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VANDPS      cabs<>+0(SB), Y0, Y2
+	VMOVUPS     cone<>+0(SB), Y4
+	VCMPPS      $0x1e, Y4, Y2, Y3
+	VBLENDVPS   Y3, Y2, Y4, Y5
+	VBLENDVPS   Y3, Y4, Y2, Y2
+	VDIVPS      Y5, Y2, Y2
+	VMULPS      Y2, Y2, Y5
+	VMOVUPS     ca8<>+0(SB), Y4
+	VFMADD213PS ca7<>+0(SB), Y5, Y4
+	VFMADD213PS ca6<>+0(SB), Y5, Y4
+	VFMADD213PS ca5<>+0(SB), Y5, Y4
+	VFMADD213PS ca4<>+0(SB), Y5, Y4
+	VFMADD213PS ca3<>+0(SB), Y5, Y4
+	VFMADD213PS ca2<>+0(SB), Y5, Y4
+	VFMADD213PS ca1<>+0(SB), Y5, Y4
+	VFMADD213PS ca0<>+0(SB), Y5, Y4
+	VMULPS      Y5, Y4, Y4
+	VFMADD213PS Y2, Y2, Y4
+	VMOVUPS     cpihi<>+0(SB), Y2
+	VSUBPS      Y4, Y2, Y2
+	VADDPS      cpimid<>+0(SB), Y2, Y2
+	VBLENDVPS   Y3, Y2, Y4, Y4
+	VANDPS      csign<>+0(SB), Y0, Y0
+	VORPS       Y4, Y0, Y0
+	VANDPS      cabs<>+0(SB), Y1, Y2
+	VMOVUPS     cone<>+0(SB), Y4
+	VCMPPS      $0x1e, Y4, Y2, Y3
+	VBLENDVPS   Y3, Y2, Y4, Y5
+	VBLENDVPS   Y3, Y4, Y2, Y2
+	VDIVPS      Y5, Y2, Y2
+	VMULPS      Y2, Y2, Y5
+	VMOVUPS     ca8<>+0(SB), Y4
+	VFMADD213PS ca7<>+0(SB), Y5, Y4
+	VFMADD213PS ca6<>+0(SB), Y5, Y4
+	VFMADD213PS ca5<>+0(SB), Y5, Y4
+	VFMADD213PS ca4<>+0(SB), Y5, Y4
+	VFMADD213PS ca3<>+0(SB), Y5, Y4
+	VFMADD213PS ca2<>+0(SB), Y5, Y4
+	VFMADD213PS ca1<>+0(SB), Y5, Y4
+	VFMADD213PS ca0<>+0(SB), Y5, Y4
+	VMULPS      Y5, Y4, Y4
+	VFMADD213PS Y2, Y2, Y4
+	VMOVUPS     cpihi<>+0(SB), Y2
+	VSUBPS      Y4, Y2, Y2
+	VADDPS      cpimid<>+0(SB), Y2, Y2
+	VBLENDVPS   Y3, Y2, Y4, Y4
+	VANDPS      csign<>+0(SB), Y1, Y1
+	VORPS       Y4, Y1, Y1
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, 32(AX)
+	ADDQ        $0x00000040, CX
+	ADDQ        $0x00000040, AX
+	SUBQ        $0x10, DX
+	JMP         l2
+
+d2:
+l1:
+	CMPQ        DX, $0x08
+	JLT         d1
+	VMOVUPS     (CX), Y0
+	VANDPS      cabs<>+0(SB), Y0, Y1
+	VMOVUPS     cone<>+0(SB), Y3
+	VCMPPS      $0x1e, Y3, Y1, Y2
+	VBLENDVPS   Y2, Y1, Y3, Y4
+	VBLENDVPS   Y2, Y3, Y1, Y1
+	VDIVPS      Y4, Y1, Y1
+	VMULPS      Y1, Y1, Y4
+	VMOVUPS     ca8<>+0(SB), Y3
+	VFMADD213PS ca7<>+0(SB), Y4, Y3
+	VFMADD213PS ca6<>+0(SB), Y4, Y3
+	VFMADD213PS ca5<>+0(SB), Y4, Y3
+	VFMADD213PS ca4<>+0(SB), Y4, Y3
+	VFMADD213PS ca3<>+0(SB), Y4, Y3
+	VFMADD213PS ca2<>+0(SB), Y4, Y3
+	VFMADD213PS ca1<>+0(SB), Y4, Y3
+	VFMADD213PS ca0<>+0(SB), Y4, Y3
+	VMULPS      Y4, Y3, Y3
+	VFMADD213PS Y1, Y1, Y3
+	VMOVUPS     cpihi<>+0(SB), Y1
+	VSUBPS      Y3, Y1, Y1
+	VADDPS      cpimid<>+0(SB), Y1, Y1
+	VBLENDVPS   Y2, Y1, Y3, Y3
+	VANDPS      csign<>+0(SB), Y0, Y0
+	VORPS       Y3, Y0, Y0
+	VMOVUPS     Y0, (AX)
+	ADDQ        $0x00000020, CX
+	ADDQ        $0x00000020, AX
+	SUBQ        $0x08, DX
+	JMP         l1
+
+d1:
+	TESTQ        DX, DX
+	JZ           end
+	LEAQ         tailmask<>+0(SB), BX
+	MOVQ         $0x00000008, SI
+	SUBQ         DX, SI
+	VMOVUPS      (BX)(SI*4), Y0
+	VMASKMOVPS   (CX), Y0, Y0
+	VANDPS       cabs<>+0(SB), Y0, Y1
+	VMOVUPS      cone<>+0(SB), Y3
+	VCMPPS       $0x1e, Y3, Y1, Y2
+	VBLENDVPS    Y2, Y1, Y3, Y4
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VDIVPS       Y4, Y1, Y1
+	VMULPS       Y1, Y1, Y4
+	VMOVUPS      ca8<>+0(SB), Y3
+	VFMADD213PS  ca7<>+0(SB), Y4, Y3
+	VFMADD213PS  ca6<>+0(SB), Y4, Y3
+	VFMADD213PS  ca5<>+0(SB), Y4, Y3
+	VFMADD213PS  ca4<>+0(SB), Y4, Y3
+	VFMADD213PS  ca3<>+0(SB), Y4, Y3
+	VFMADD213PS  ca2<>+0(SB), Y4, Y3
+	VFMADD213PS  ca1<>+0(SB), Y4, Y3
+	VFMADD213PS  ca0<>+0(SB), Y4, Y3
+	VMULPS       Y4, Y3, Y3
+	VFMADD213PS  Y1, Y1, Y3
+	VMOVUPS      cpihi<>+0(SB), Y1
+	VSUBPS       Y3, Y1, Y1
+	VADDPS       cpimid<>+0(SB), Y1, Y1
+	VBLENDVPS    Y2, Y1, Y3, Y3
+	VANDPS       csign<>+0(SB), Y0, Y0
+	VORPS        Y3, Y0, Y0
+	LEAQ         (AX), AX
+	TESTQ        $0x00000004, DX
+	JZ           tail2
+	VMOVUPS      X0, (AX)
+	ADDQ         $0x10, AX
+	VEXTRACTF128 $0x01, Y0, X0
+
+tail2:
+	TESTQ     $0x00000002, DX
+	JZ        tail1
+	VMOVSD    X0, (AX)
+	ADDQ      $0x08, AX
+	VPERMILPS $0xee, X0, X0
+
+tail1:
+	TESTQ  $0x00000001, DX
+	JZ     tail0
+	VMOVSS X0, (AX)
+
+tail0:
+end:
+	VZEROUPPER
+	RET
+
+// func log1pAVX2(y []float32, x []float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·log1pAVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ x_len+32(FP), DX
+
+l2:
+	CMPQ        DX, $0x10
+	JLT         d2
+	VMOVUPS     (CX), Y0
+	VMOVUPS     32(CX), Y1
+	VADDPS      cone<>+0(SB), Y0, Y3
+	VSUBPS      cone<>+0(SB), Y3, Y2
+	VSUBPS      Y0, Y2, Y2
+	VDIVPS      Y3, Y2, Y2
+	VCMPPS      $0x07, Y2, Y2, Y0
+	VANDPS      Y0, Y2, Y2
+	VADDPS      cone<>+0(SB), Y1, Y5
+	VSUBPS      cone<>+0(SB), Y5, Y4
+	VSUBPS      Y1, Y4, Y4
+	VDIVPS      Y5, Y4, Y4
+	VCMPPS      $0x07, Y4, Y4, Y0
+	VANDPS      Y0, Y4, Y4
+	VMOVUPS     cleast<>+0(SB), Y1
+	VCMPPS      $0x11, Y1, Y3, Y0
+	VMULPS      cdenormal<>+0(SB), Y3, Y1
+	VBLENDVPS   Y0, Y1, Y3, Y7
+	VANDPS      c23<>+0(SB), Y0, Y0
+	VPSUBD      csqrthalf<>+0(SB), Y7, Y1
+	VPSRAD      $0x17, Y1, Y6
+	VPSLLD      $0x17, Y6, Y1
+	VPSUBD      Y1, Y7, Y7
+	VCVTDQ2PS   Y6, Y6
+	VSUBPS      Y0, Y6, Y6
+	VMOVUPS     cleast<>+0(SB), Y1
+	VCMPPS      $0x11, Y1, Y5, Y0
+	VMULPS      cdenormal<>+0(SB), Y5, Y1
+	VBLENDVPS   Y0, Y1, Y5, Y9
+	VANDPS      c23<>+0(SB), Y0, Y0
+	VPSUBD      csqrthalf<>+0(SB), Y9, Y1
+	VPSRAD      $0x17, Y1, Y8
+	VPSLLD      $0x17, Y8, Y1
+	VPSUBD      Y1, Y9, Y9
+	VCVTDQ2PS   Y8, Y8
+	VSUBPS      Y0, Y8, Y8
+	VADDPS      cone<>+0(SB), Y7, Y0
+	VSUBPS      cone<>+0(SB), Y7, Y7
+	VDIVPS      Y0, Y7, Y7
+	VADDPS      cone<>+0(SB), Y9, Y0
+	VSUBPS      cone<>+0(SB), Y9, Y9
+	VDIVPS      Y0, Y9, Y9
+	VMULPS      Y7, Y7, Y0
+	VMULPS      Y9, Y9, Y1
+	VMOVUPS     cr4<>+0(SB), Y10
+	VMOVUPS     cr4<>+0(SB), Y11
+	VFMADD213PS cr3<>+0(SB), Y0, Y10
+	VFMADD213PS cr3<>+0(SB), Y1, Y11
+	VFMADD213PS cr2<>+0(SB), Y0, Y10
+	VFMADD213PS cr2<>+0(SB), Y1, Y11
+	VFMADD213PS cr1<>+0(SB), Y0, Y10
+	VFMADD213PS cr1<>+0(SB), Y1, Y11
+	VFMADD213PS cr0<>+0(SB), Y0, Y10
+	VFMADD213PS cr0<>+0(SB), Y1, Y11
+	VADDPS      Y7, Y7, Y7
+	VMULPS      Y0, Y10, Y10
+	VFMADD231PS Y10, Y7, Y7
+	VADDPS      Y9, Y9, Y9
+	VMULPS      Y1, Y11, Y11
+	VFMADD231PS Y11, Y9, Y9
+	VFMADD231PS cln2lo<>+0(SB), Y6, Y7
+	VFMADD231PS cln2hi<>+0(SB), Y6, Y7
+	VXORPS      Y0, Y0, Y0
+	VCMPPS      $0x00, Y0, Y3, Y1
+	VMOVUPS     cminusinf<>+0(SB), Y6
+	VBLENDVPS   Y1, Y6, Y7, Y7
+	VCMPPS      $0x11, Y0, Y3, Y1
+	VMOVUPS     cnan<>+0(SB), Y6
+	VBLENDVPS   Y1, Y6, Y7, Y7
+	VMOVUPS     cinf<>+0(SB), Y0
+	VCMPPS      $0x04, Y0, Y3, Y1
+	VBLENDVPS   Y1, Y7, Y3, Y7
+	VCMPPS      $0x03, Y3, Y3, Y1
+	VBLENDVPS   Y1, Y3, Y7, Y3
+	VFMADD231PS cln2lo<>+0(SB), Y8, Y9
+	VFMADD231PS cln2hi<>+0(SB), Y8, Y9
+	VXORPS      Y0, Y0, Y0
+	VCMPPS      $0x00, Y0, Y5, Y1
+	VMOVUPS     cminusinf<>+0(SB), Y8
+	VBLENDVPS   Y1, Y8, Y9, Y9
+	VCMPPS      $0x11, Y0, Y5, Y1
+	VMOVUPS     cnan<>+0(SB), Y8
+	VBLENDVPS   Y1, Y8, Y9, Y9
+	VMOVUPS     cinf<>+0(SB), Y0
+	VCMPPS      $0x04, Y0, Y5, Y1
+	VBLENDVPS   Y1, Y9, Y5, Y9
+	VCMPPS      $0x03, Y5, Y5, Y1
+	VBLENDVPS   Y1, Y5, Y9, Y5
+	VSUBPS      Y2, Y3, Y0
+	VSUBPS      Y4, Y5, Y1
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, 32(AX)
+	ADDQ        $0x00000040, CX
+	ADDQ        $0x00000040, AX
+	SUBQ        $0x10, DX
+	JMP         l2
+
+d2:
+l1:
+	CMPQ        DX, $0x08
+	JLT         d1
+	VMOVUPS     (CX), Y0
+	VADDPS      cone<>+0(SB), Y0, Y2
+	VSUBPS      cone<>+0(SB), Y2, Y1
+	VSUBPS      Y0, Y1, Y1
+	VDIVPS      Y2, Y1, Y1
+	VCMPPS      $0x07, Y1, Y1, Y0
+	VANDPS      Y0, Y1, Y1
+	VMOVUPS     cleast<>+0(SB), Y3
+	VCMPPS      $0x11, Y3, Y2, Y0
+	VMULPS      cdenormal<>+0(SB), Y2, Y3
+	VBLENDVPS   Y0, Y3, Y2, Y5
+	VANDPS      c23<>+0(SB), Y0, Y0
+	VPSUBD      csqrthalf<>+0(SB), Y5, Y3
+	VPSRAD      $0x17, Y3, Y4
+	VPSLLD      $0x17, Y4, Y3
+	VPSUBD      Y3, Y5, Y5
+	VCVTDQ2PS   Y4, Y4
+	VSUBPS      Y0, Y4, Y4
+	VADDPS      cone<>+0(SB), Y5, Y0
+	VSUBPS      cone<>+0(SB), Y5, Y5
+	VDIVPS      Y0, Y5, Y5
+	VMULPS      Y5, Y5, Y0
+	VMOVUPS     cr4<>+0(SB), Y3
+	VFMADD213PS cr3<>+0(SB), Y0, Y3
+	VFMADD213PS cr2<>+0(SB), Y0, Y3
+	VFMADD213PS cr1<>+0(SB), Y0, Y3
+	VFMADD213PS cr0<>+0(SB), Y0, Y3
+	VADDPS      Y5, Y5, Y5
+	VMULPS      Y0, Y3, Y3
+	VFMADD231PS Y3, Y5, Y5
+	VFMADD231PS cln2lo<>+0(SB), Y4, Y5
+	VFMADD231PS cln2hi<>+0(SB), Y4, Y5
+	VXORPS      Y0, Y0, Y0
+	VCMPPS      $0x00, Y0, Y2, Y3
+	VMOVUPS     cminusinf<>+0(SB), Y4
+	VBLENDVPS   Y3, Y4, Y5, Y5
+	VCMPPS      $0x11, Y0, Y2, Y3
+	VMOVUPS     cnan<>+0(SB), Y4
+	VBLENDVPS   Y3, Y4, Y5, Y5
+	VMOVUPS     cinf<>+0(SB), Y0
+	VCMPPS      $0x04, Y0, Y2, Y3
+	VBLENDVPS   Y3, Y5, Y2, Y5
+	VCMPPS      $0x03, Y2, Y2, Y3
+	VBLENDVPS   Y3, Y2, Y5, Y2
+	VSUBPS      Y1, Y2, Y0
+	VMOVUPS     Y0, (AX)
+	ADDQ        $0x00000020, CX
+	ADDQ        $0x00000020, AX
+	SUBQ        $0x08, DX
+	JMP         l1
+
+d1:
+	TESTQ        DX, DX
+	JZ           end
+	LEAQ         tailmask<>+0(SB), BX
+	MOVQ         $0x00000008, SI
+	SUBQ         DX, SI
+	VMOVUPS      (BX)(SI*4), Y0
+	VMASKMOVPS   (CX), Y0, Y0
+	VADDPS       cone<>+0(SB), Y0, Y2
+	VSUBPS       cone<>+0(SB), Y2, Y1
+	VSUBPS       Y0, Y1, Y1
+	VDIVPS       Y2, Y1, Y1
+	VCMPPS       $0x07, Y1, Y1, Y0
+	VANDPS       Y0, Y1, Y1
+	VMOVUPS      cleast<>+0(SB), Y3
+	VCMPPS       $0x11, Y3, Y2, Y0
+	VMULPS       cdenormal<>+0(SB), Y2, Y3
+	VBLENDVPS    Y0, Y3, Y2, Y5
+	VANDPS       c23<>+0(SB), Y0, Y0
+	VPSUBD       csqrthalf<>+0(SB), Y5, Y3
+	VPSRAD       $0x17, Y3, Y4
+	VPSLLD       $0x17, Y4, Y3
+	VPSUBD       Y3, Y5, Y5
+	VCVTDQ2PS    Y4, Y4
+	VSUBPS       Y0, Y4, Y4
+	VADDPS       cone<>+0(SB), Y5, Y0
+	VSUBPS       cone<>+0(SB), Y5, Y5
+	VDIVPS       Y0, Y5, Y5
+	VMULPS       Y5, Y5, Y0
+	VMOVUPS      cr4<>+0(SB), Y3
+	VFMADD213PS  cr3<>+0(SB), Y0, Y3
+	VFMADD213PS  cr2<>+0(SB), Y0, Y3
+	VFMADD213PS  cr1<>+0(SB), Y0, Y3
+	VFMADD213PS  cr0<>+0(SB), Y0, Y3
+	VADDPS       Y5, Y5, Y5
+	VMULPS       Y0, Y3, Y3
+	VFMADD231PS  Y3, Y5, Y5
+	VFMADD231PS  cln2lo<>+0(SB), Y4, Y5
+	VFMADD231PS  cln2hi<>+0(SB), Y4, Y5
+	VXORPS       Y0, Y0, Y0
+	VCMPPS       $0x00, Y0, Y2, Y3
+	VMOVUPS      cminusinf<>+0(SB), Y4
+	VBLENDVPS    Y3, Y4, Y5, Y5
+	VCMPPS       $0x11, Y0, Y2, Y3
+	VMOVUPS      cnan<>+0(SB), Y4
+	VBLENDVPS    Y3, Y4, Y5, Y5
+	VMOVUPS      cinf<>+0(SB), Y0
+	VCMPPS       $0x04, Y0, Y2, Y3
+	VBLENDVPS    Y3, Y5, Y2, Y5
+	VCMPPS       $0x03, Y2, Y2, Y3
+	VBLENDVPS    Y3, Y2, Y5, Y2
+	VSUBPS       Y1, Y2, Y0
+	LEAQ         (AX), AX
+	TESTQ        $0x00000004, DX
+	JZ           tail2
+	VMOVUPS      X0, (AX)
+	ADDQ         $0x10, AX
+	VEXTRACTF128 $0x01, Y0, X0
+
+tail2:
+	TESTQ     $0x00000002, DX
+	JZ        tail1
+	VMOVSD    X0, (AX)
+	ADDQ      $0x08, AX
+	VPERMILPS $0xee, X0, X0
+
+tail1:
+	TESTQ  $0x00000001, DX
+	JZ     tail0
+	VMOVSS X0, (AX)
+
+tail0:
+end:
+	VZEROUPPER
+	RET
+
 // func sumAVX2(x []float32) float64
 // Requires: AVX, SSE2
 TEXT ·sumAVX2(SB), NOSPLIT, $0-32

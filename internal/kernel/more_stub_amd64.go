@@ -124,6 +124,31 @@ func minimumAVX2(y []float32, a []float32, b []float32)
 //go:noescape
 func maximumAVX2(y []float32, a []float32, b []float32)
 
+// sinAVX2 is sinGeneric. len(y) >= len(x); y may be x.
+//
+//go:noescape
+func sinAVX2(y []float32, x []float32)
+
+// cosAVX2 is cosGeneric. len(y) >= len(x); y may be x.
+//
+//go:noescape
+func cosAVX2(y []float32, x []float32)
+
+// tanAVX2 is tanGeneric. len(y) >= len(x); y may be x.
+//
+//go:noescape
+func tanAVX2(y []float32, x []float32)
+
+// atanAVX2 is atanGeneric. len(y) >= len(x); y may be x.
+//
+//go:noescape
+func atanAVX2(y []float32, x []float32)
+
+// log1pAVX2 is log1pGeneric. len(y) >= len(x); y may be x.
+//
+//go:noescape
+func log1pAVX2(y []float32, x []float32)
+
 // sumAVX2 is sumGeneric.
 //
 //go:noescape

@@ -104,21 +104,38 @@ func aminGeneric(x []float32) float32 {
 
 // Argmax computes y[r] = the position of the first of the greatest numbers of
 // row r, or of its first NaN.
-func Argmax(y, x []float32, n int) {
+func (k Impl) Argmax(y, x []float32, n int) {
 	for r := range y {
-		row := x[r*n : (r+1)*n]
-		best := 0
-		for i, v := range row {
-			if isNaN(v) {
-				best = i
-				break
-			}
-			if v > row[best] {
-				best = i
-			}
+		if row := x[r*n : (r+1)*n]; k.vector && n >= minReduce {
+			y[r] = float32(position(row, amaxVector(row)))
+		} else {
+			y[r] = float32(argmaxGeneric(row))
 		}
-		y[r] = float32(best)
 	}
+}
+
+func argmaxGeneric(x []float32) int {
+	best := 0
+	for i, v := range x {
+		if isNaN(v) {
+			return i
+		}
+		if v > x[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+// position returns where the greatest number first stands, or the first NaN
+// where that is the greatest.
+func position(x []float32, top float32) int {
+	for i, v := range x {
+		if v == top || isNaN(v) {
+			return i
+		}
+	}
+	return 0
 }
 
 func isNaN(v float32) bool { return math.IsNaN(float64(v)) }

@@ -50,6 +50,11 @@ var vectorFuncs = []struct {
 	{Unary{Op: Mish}, 4},
 	{Unary{Op: Gelu}, 8},
 	{Unary{Op: GeluTanh}, 8},
+	{Unary{Op: Log1p}, 3},
+	{Unary{Op: Atan}, 3},
+	{Unary{Op: Sin}, 2},
+	{Unary{Op: Cos}, 2},
+	{Unary{Op: Tan}, 4},
 	{Unary{Op: Hardsigmoid}, 2},
 	{Unary{Op: Hardswish}, 2},
 }

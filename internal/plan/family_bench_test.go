@@ -258,6 +258,42 @@ var families = []struct {
 	{"leakyrelu1024", func(n *net) { n.one(graph.OpLeakyRelu, nil, []int{1024}) }},
 	{"add1024", func(n *net) { n.one(graph.OpAdd, nil, []int{1024}, []int{1024}) }},
 	{"max1024", func(n *net) { n.one(graph.OpMaximum, nil, []int{1024}, []int{1024}) }},
+	{"where1024", func(n *net) {
+		x := n.in("x", graph.Batch, 1024)
+		c := n.add(graph.OpGt, nil, x, n.number(0))
+		n.g.Output("y", n.add(graph.OpWhere, nil, c, n.in("a", graph.Batch, 1024), n.in("b", graph.Batch, 1024)))
+	}},
+	{"argmax64x256", func(n *net) { n.one(graph.OpArgmax, graph.Attrs{"axis": 2}, []int{64, 256}) }},
+	{"transpose64x64", func(n *net) { n.one(graph.OpTranspose, graph.Attrs{"perm": []int{0, 2, 1}}, []int{64, 64}) }},
+	{"transpose32x8x16", func(n *net) { n.one(graph.OpTranspose, graph.Attrs{"perm": []int{0, 2, 1, 3}}, []int{32, 8, 16}) }},
+	{"concat", func(n *net) { n.one(graph.OpConcat, graph.Attrs{"axis": 1}, []int{512}, []int{256}, []int{17}) }},
+	{"slice", func(n *net) { n.one(graph.OpSlice, graph.Attrs{"axis": 2, "start": 1, "step": 2}, []int{64, 64}) }},
+	{"topk", func(n *net) {
+		x := n.in("x", graph.Batch, 256)
+		i := n.slice(n.add(graph.OpArgsort, graph.Attrs{"axis": 1, "descending": true}, x), 1, 0, 8, 1)
+		n.g.Output("i", i)
+		n.g.Output("y", n.add(graph.OpGather, graph.Attrs{"axis": 1}, x, i))
+	}},
+	{"cumsum", func(n *net) { n.one(graph.OpCumsum, graph.Attrs{"axis": 1}, []int{1024}) }},
+	{"embedding", func(n *net) {
+		i := n.g.Input("i", graph.Int64, graph.Shape{graph.Batch, 8})
+		n.g.Output("y", n.add(graph.OpTake, graph.Attrs{"axis": 0}, n.w(1, 500, 64), i))
+	}},
+	{"prod64x256", func(n *net) { n.one(graph.OpProd, graph.Attrs{"axes": []int{2}}, []int{64, 256}) }},
+	{"clamp1024", func(n *net) { n.one(graph.OpClamp, graph.Attrs{"min": -1.0, "max": 1.0}, []int{1024}) }},
+	{"maxpool2", func(n *net) { n.g.Output("y", n.halve(n.in("x", graph.Batch, 16, 32, 32))) }},
+	{"globalavg", func(n *net) { n.one(graph.OpMean, graph.Attrs{"axes": []int{2, 3}}, []int{64, 8, 8}) }},
+	{"conv3d", func(n *net) { n.g.Output("y", n.conv(n.in("x", graph.Batch, 4, 8, 16, 16), 16, 4, 1, 0, 3, 3, 3)) }},
+	{"bias64x64", func(n *net) { n.g.Output("y", n.add(graph.OpAdd, nil, n.in("x", graph.Batch, 64, 64), n.w(1, 64, 1))) }},
+	{"mul64x64", func(n *net) { n.one(graph.OpMul, nil, []int{64, 64}, []int{64, 1}) }},
+	{"log1p1024", func(n *net) { n.one(graph.OpLog1p, nil, []int{1024}) }},
+	{"expm1_1024", func(n *net) { n.one(graph.OpExpm1, nil, []int{1024}) }},
+	{"square1024", func(n *net) {
+		x := n.in("x", graph.Batch, 1024)
+		n.g.Output("y", n.add(graph.OpPow, nil, x, n.number(2)))
+	}},
+	{"tan1024", func(n *net) { n.one(graph.OpTan, nil, []int{1024}) }},
+	{"atan1024", func(n *net) { n.one(graph.OpAtan, nil, []int{1024}) }},
 	{"pow1024", func(n *net) { n.one(graph.OpPow, nil, []int{1024}, []int{1024}) }},
 }
 

@@ -102,6 +102,9 @@ func (c *compiler) binary(n *graph.Node, op kernel.BinaryOp) error {
 	if err != nil {
 		return err
 	}
+	if op == kernel.Pow && c.power(n, a) {
+		return nil
+	}
 	b, err := c.operand(n.In[1])
 	if err != nil {
 		return err
@@ -125,6 +128,31 @@ func (c *compiler) binary(n *graph.Node, op kernel.BinaryOp) error {
 		c.of[v] = c.wrap(s.out, v, string(n.Op)) // narrow integers wrap around
 	}
 	return nil
+}
+
+// power lowers the constant powers that have a function of their own.
+func (c *compiler) power(n *graph.Node, a int) bool {
+	x, e, v := n.In[0], n.In[1].Const, n.Out[0]
+	if e == nil || e.Len() != 1 || !x.DType.IsFloat() || sizeOf(x.Shape) != sizeOf(v.Shape) {
+		return false
+	}
+	s := step{op: stepUnary, a: a, note: "pow"}
+	switch e.At(0) {
+	case 2:
+		s.op, s.binary, s.b = stepBinary, kernel.Mul, a
+	case 0.5:
+		s.unary.Op = kernel.Sqrt
+	case -0.5:
+		s.unary.Op = kernel.Rsqrt
+	case -1:
+		s.unary.Op = kernel.Reciprocal
+	default:
+		return false
+	}
+	s.out = c.temp(v.Shape)
+	c.step(s)
+	c.of[v] = s.out
+	return true
 }
 
 // repeats reports whether the elements of an operand of shape s, again and

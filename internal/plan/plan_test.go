@@ -245,6 +245,11 @@ var opCases = map[graph.Op][]struct {
 	graph.OpPow: {
 		{`%x = input "x" f32[B,5]; %c = const "c" f32[] {2}; %y = pow(%x,%c); output "y" %y`, fine},
 		{`%x = input "x" f32[B,5]; %c = const "c" f32[] {0.5}; %y = pow(%x,%c); output "y" %y`, fine},
+		{`%x = input "x" f32[B,5]; %c = const "c" f32[1] {-0.5}; %y = pow(%x,%c); output "y" %y`, fine},
+		{`%x = input "x" f32[B,5]; %c = const "c" i64[] {-1}; %y = pow(%x,%c); output "y" %y`, fine},
+		{`%x = input "x" f32[B,5]; %c = const "c" f32[1,1,1] {2}; %y = pow(%x,%c); output "y" %y`, fine},
+		{`%x = input "x" f32[B,5]; %c = const "c" f32[] {3}; %y = pow(%x,%c); output "y" %y`, fine},
+		{`%x = input "x" f32[B,5]; %c = const "c" f32[5] {nan,inf,-inf,0,1.7}; %y = pow(%x,%c); output "y" %y`, fine},
 		{`%x = input "x" i64[B,5]; %c = input "c" i64[B,5]; %y = pow(%x,%c); output "y" %y`, exact},
 	},
 	graph.OpAtan2: {{`%x = input "x" f32[B,5]; %c = const "c" f32[5] {1,nan,-1,inf,-inf}; %y = atan2(%x,%c); %z = atan2(%c,%x); output "y" %y; output "z" %z`, fine}},

@@ -173,7 +173,7 @@ func (r *Runner) run(rows int, st running) error {
 		case stepAmin:
 			k.Amin(out, r.slots[s.a], s.n)
 		case stepArgmax:
-			kernel.Argmax(out, r.slots[s.a], s.n)
+			k.Argmax(out, r.slots[s.a], s.n)
 		case stepSoftmax:
 			k.Softmax(out, r.slots[s.a], s.n, s.flag)
 		case stepMatMul:

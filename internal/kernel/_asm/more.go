@@ -201,6 +201,7 @@ func more() {
 			VBLENDVPS(odd, a, t, d)
 		})
 	}
+	trigonometry(mask)
 	reductions(mask)
 }
 
