@@ -16,36 +16,36 @@ func MatMulScratch(k int) int {
 	return k * panelWidth
 }
 
-// MatMul computes y = a·b for a of m rows of k numbers and b of k rows of n,
-// each output in ascending order of k, one fused multiply-add a term. scratch
-// has MatMulScratch(k) numbers and is nobody else's meanwhile.
+// MatMul computes y = a·b for a of m rows of inner numbers and b of inner rows of n,
+// each output in ascending order of them, one fused multiply-add a term. scratch
+// has MatMulScratch(inner) numbers and is nobody else's meanwhile.
 //
 // It is the product of Linear with weights that lie in rows: panels of sixteen
 // columns are read where they are as far as the kernels can, and the last ones
 // are brought together first.
-func (i Impl) MatMul(y, a, b []float32, m, k, n int, scratch []float32) {
-	y, a, b = y[:m*n], a[:m*k], b[:k*n]
-	if !i.vector || k == 0 || k > maxPanelInputs {
-		matMulGeneric(y, a, b, m, k, n)
+func (k Impl) MatMul(y, a, b []float32, m, inner, n int, scratch []float32) {
+	y, a, b = y[:m*n], a[:m*inner], b[:inner*n]
+	if !k.vector || inner == 0 || inner > maxPanelInputs {
+		matMulGeneric(y, a, b, m, inner, n)
 		return
 	}
-	block := blockRows(k)
+	block := blockRows(inner)
 	for j := 0; j < n; j += panelWidth {
 		w, step := b[j:], n
 		width := min(panelWidth, n-j)
 		if !gemmStrides || width < panelWidth {
-			w, step = scratch[:k*panelWidth], panelWidth
-			gatherPanel(w, b[j:], k, n, width)
+			w, step = scratch[:inner*panelWidth], panelWidth
+			gatherPanel(w, b[j:], inner, n, width)
 		}
 		for r := 0; r < m; r += block {
 			rows := min(block, m-r)
-			yb, ab := y[r*n+j:], a[r*k:]
+			yb, ab := y[r*n+j:], a[r*inner:]
 			t := tile(rows)
 			if t.rows > 0 {
-				gemmVector(yb, n, ab, k, w, zeros[:], step, k, width, t, false)
+				gemmVector(yb, n, ab, inner, w, zeros[:], step, inner, width, t, false)
 			}
 			for q := t.rows; q < rows; q++ {
-				gemvVector(yb[q*n:q*n+width], ab[q*k:(q+1)*k], w, zeros[:], 0, step, false)
+				gemvVector(yb[q*n:q*n+width], ab[q*inner:(q+1)*inner], w, zeros[:], 0, step, false)
 			}
 		}
 	}

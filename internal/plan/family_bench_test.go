@@ -57,7 +57,7 @@ func (n *net) conv(x *graph.Value, out, in, stride, padding int, kernel ...int) 
 func (n *net) relu(x *graph.Value) *graph.Value { return n.add(graph.OpRelu, nil, x) }
 
 func (n *net) flat(x *graph.Value) *graph.Value {
-	return n.add(graph.OpReshape, graph.Attrs{"shape": []int{x.Shape[0], graph.Shape(x.Shape[1:]).RowElements()}}, x)
+	return n.add(graph.OpReshape, graph.Attrs{"shape": []int{x.Shape[0], x.Shape[1:].RowElements()}}, x)
 }
 
 func (n *net) slice(x *graph.Value, axis, from, to, step int) *graph.Value {
