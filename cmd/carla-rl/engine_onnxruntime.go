@@ -46,6 +46,9 @@ type lazyEngine struct {
 // Name implements policy.Engine.
 func (e lazyEngine) Name() string { return e.name }
 
+// Whole tells that it runs ONNX models as they are.
+func (lazyEngine) Whole() bool { return true }
+
 // Compile implements policy.Engine.
 func (e lazyEngine) Compile(g *graph.Graph) (policy.Program, error) {
 	engine, err := e.open()

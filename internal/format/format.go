@@ -49,6 +49,10 @@ type LowerOptions struct {
 	// number for each of Description.ActionMasks, 0 where the action may not
 	// be taken.
 	ActionMasks bool
+	// Whole is for an engine that runs models of other formats as they are: a
+	// model with an operator that is not known is one node of the graph,
+	// [graph.OpModel].
+	Whole bool
 }
 
 // Description is what a file tells of itself without being run.

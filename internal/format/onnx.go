@@ -1,6 +1,7 @@
 package format
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,14 +11,18 @@ import (
 )
 
 // onnxNetwork is an ONNX model.
-type onnxNetwork struct{ m *onnx.Model }
+type onnxNetwork struct {
+	m      *onnx.Model
+	data   []byte
+	beside func(name string) ([]byte, error)
+}
 
 func decodeONNX(data []byte, beside func(name string) ([]byte, error)) (Network, error) {
 	m, err := onnx.Decode(data, beside)
 	if err != nil {
 		return nil, err
 	}
-	return &onnxNetwork{m}, nil
+	return &onnxNetwork{m, data, beside}, nil
 }
 
 // Lower makes the graph of the model.
@@ -25,7 +30,12 @@ func (n *onnxNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 	if o.Method != "" && o.Method != "forward" {
 		return nil, fmt.Errorf("method %q: an ONNX model has only forward", o.Method)
 	}
-	return n.m.Lower(onnx.Options{InputShapes: o.InputShapes, Rows: o.Rows})
+	options := onnx.Options{InputShapes: o.InputShapes, Rows: o.Rows}
+	g, err := n.m.Lower(options)
+	if o.Whole && errors.Is(err, ErrUnsupported) && !errors.Is(err, graph.ErrMixesRows) {
+		return n.m.Whole(n.data, n.beside, options, err)
+	}
+	return g, err
 }
 
 // Describe tells what the file holds.

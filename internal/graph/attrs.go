@@ -95,9 +95,10 @@ const (
 	kindShape // an []int printed as a shape
 	kindDType
 	kindGraph
+	kindModel
 )
 
-var kindNames = [...]string{"int", "float64", "bool", "string", "[]int", "[]int", "DType", "*Graph"}
+var kindNames = [...]string{"int", "float64", "bool", "string", "[]int", "[]int", "DType", "*Graph", "*Model"}
 
 // holds reports whether v is a value of the kind.
 func (k kind) holds(v any) bool {
@@ -118,6 +119,9 @@ func (k kind) holds(v any) bool {
 	case kindGraph:
 		g, is := v.(*Graph)
 		ok = is && g != nil
+	case kindModel:
+		m, is := v.(*Model)
+		ok = is && m != nil
 	}
 	return ok
 }

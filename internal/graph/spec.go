@@ -44,7 +44,7 @@ func one(dt DType, shape Shape) ([]typ, error) {
 }
 
 // specs is the table of operators. Each group is in its own op_ file.
-var specs = join(linearSpecs, convSpecs, binarySpecs, logicSpecs, unarySpecs, activationSpecs, shapeSpecs, reduceSpecs, indexSpecs, randomSpecs, controlSpecs)
+var specs = join(linearSpecs, convSpecs, binarySpecs, logicSpecs, unarySpecs, activationSpecs, shapeSpecs, reduceSpecs, indexSpecs, randomSpecs, controlSpecs, modelSpecs)
 
 func join(groups ...map[Op]spec) map[Op]spec {
 	all := map[Op]spec{}
@@ -54,8 +54,10 @@ func join(groups ...map[Op]spec) map[Op]spec {
 	return all
 }
 
-// Ops returns the names of all operators, sorted.
-func Ops() []Op { return slices.Sorted(maps.Keys(specs)) }
+// Ops returns the names of all operators but OpModel, sorted.
+func Ops() []Op {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(specs)), func(op Op) bool { return op == OpModel })
+}
 
 // AddNode appends a node. Its results' types and shapes are inferred, absent
 // attributes that have a default are filled in, and axes that count from the

@@ -3,6 +3,7 @@
 package ort
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/onnx"
@@ -33,6 +34,19 @@ type draw struct {
 // that. The passes of package graph are not run, so that the numbers are a
 // check of those too; the library has passes of its own.
 func (e *Engine) Compile(g *graph.Graph) (policy.Program, error) {
+	for _, n := range g.Nodes {
+		if n.Op == graph.OpModel {
+			return e.compileAround(g, n)
+		}
+	}
+	return e.compile(g)
+}
+
+// Whole tells that the engine runs ONNX models as they are.
+func (*Engine) Whole() bool { return true }
+
+// compile makes a program of a graph of our operators.
+func (e *Engine) compile(g *graph.Graph) (*program, error) {
 	model, err := onnx.Encode(g, onnx.EncodeOptions{Producer: "carla-rl", Noise: true})
 	if err != nil {
 		return nil, err
@@ -41,7 +55,9 @@ func (e *Engine) Compile(g *graph.Graph) (policy.Program, error) {
 	for _, v := range g.Inputs {
 		p.addInput(v.Name, v)
 	}
-	p.addDraws(g)
+	if err := p.addDraws(g, false); err != nil {
+		return nil, err
+	}
 	for i, name := range onnx.OutputNames(g) {
 		v := g.Outputs[i].Value
 		p.session.outputs = append(p.session.outputs, Port{name, v.DType, v.Shape})
@@ -63,16 +79,20 @@ func (p *program) addInput(name string, v *graph.Value) {
 }
 
 // addDraws finds the random nodes, those inside other nodes too, in the order
-// in which Encode makes inputs of them.
-func (p *program) addDraws(g *graph.Graph) {
+// in which Encode makes inputs of them. In a loop each turn has draws of its
+// own, which no input holds.
+func (p *program) addDraws(g *graph.Graph, loop bool) error {
 	for _, n := range g.Nodes {
-		for _, name := range []string{"then", "else", "body"} {
-			if inner, ok := n.Attrs[name].(*graph.Graph); ok {
-				p.addDraws(inner)
+		for _, inner := range n.Graphs() {
+			if err := p.addDraws(inner, loop || n.Op == graph.OpLoop); err != nil {
+				return err
 			}
 		}
 		if n.Op != graph.OpNormal {
 			continue
+		}
+		if loop {
+			return fmt.Errorf("unsupported: random draws in a loop, on ONNX Runtime: %w", errors.ErrUnsupported)
 		}
 		// Encode takes each draw in single precision.
 		v := *n.Out[0]
@@ -81,6 +101,7 @@ func (p *program) addDraws(g *graph.Graph) {
 		p.addInput(onnx.NoiseName(stream), &v)
 		p.draws = append(p.draws, draw{uint32(stream), v.Shape.RowElements(), v.Shape.Fixed()})
 	}
+	return nil
 }
 
 // NewRunner implements policy.Program.

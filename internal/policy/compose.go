@@ -36,7 +36,7 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err := checkCard(src); err != nil {
 		return nil, err
 	}
-	l := &lowering{src: src, description: p.description, rows: rows}
+	l := &lowering{src: src, description: p.description, rows: rows, whole: RunsWhole(o.Engine)}
 	network, err := l.lower(true, false)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,13 @@ type ProgramRunner interface {
 	Run(rows int, in, out [][]float32, n graph.Noise) error
 }
 
+// RunsWhole tells whether an engine also runs models of other formats as they
+// are, graph.OpModel: it has a method Whole that says so.
+func RunsWhole(e Engine) bool {
+	w, ok := e.(interface{ Whole() bool })
+	return ok && w.Whole()
+}
+
 // The engines that every build has.
 var (
 	// Plan compiles a graph to steps in float32 for this CPU (package plan).
@@ -56,6 +63,9 @@ type insteadOf struct {
 
 // Name implements Engine.
 func (autoEngine) Name() string { return "auto" }
+
+// Whole tells whether one of the engines runs models as they are.
+func (e autoEngine) Whole() bool { return RunsWhole(e.first) || RunsWhole(e.second) }
 
 // Compile implements Engine.
 func (e autoEngine) Compile(g *graph.Graph) (Program, error) {
@@ -83,6 +93,11 @@ func (planEngine) Name() string { return "plan" }
 
 // Compile implements Engine.
 func (planEngine) Compile(g *graph.Graph) (Program, error) {
+	for _, n := range g.Nodes {
+		if n.Op == graph.OpModel {
+			return nil, n.Attrs["model"].(*graph.Model).Reason
+		}
+	}
 	optimized, err := g.Clone()
 	if err != nil {
 		return nil, err

@@ -37,12 +37,13 @@ type lowering struct {
 	src         *sources
 	description format.Description
 	rows        int // as in format.LowerOptions
+	whole       bool
 }
 
 // lower makes the graph of one form, and chooses the method as the trainers' own wrappers
 // do: `act` where the network has it, else `forward`.
 func (l *lowering) lower(deterministic, masked bool) (*lowered, error) {
-	o := format.LowerOptions{Deterministic: deterministic, InputShapes: l.inputShapes(), Rows: l.rows, ActionMasks: masked}
+	o := format.LowerOptions{Deterministic: deterministic, InputShapes: l.inputShapes(), Rows: l.rows, ActionMasks: masked, Whole: l.whole}
 	if slices.Contains(l.description.Methods, "act") {
 		o.Method = "act"
 	}
