@@ -23,6 +23,18 @@ func TestMove(t *testing.T) {
 	f(6, src, []Axis{{3, 2, 1}, {2, 1, 3}}, 1, 4, 2, 5, 3, 6) // a transposition
 	f(6, src, []Axis{{2, 3, 3}, {2, 1, 1}}, 1, 2, 0, 4, 5, 0) // rows of a wider result
 	f(2, src, []Axis{{2, 1, 1}, {0, 1, 1}}, 0, 0)
+	long := make([]float32, 50)
+	for i := range long {
+		long[i] = float32(i)
+	}
+	for n := 1; n < 17; n++ { // elements apart, to the last of the source
+		want := make([]float32, 2*n)
+		for i := range want {
+			want[i] = long[i/n+i%n*3]
+		}
+		f(2*n, long[:3*(n-1)+2], []Axis{{2, n, 1}, {n, 1, 3}}, want...)
+		f(n, long[:3*(n-1)+1], []Axis{{n, 1, 3}}, want[:n]...)
+	}
 }
 
 func TestWrapInt(t *testing.T) {

@@ -12,16 +12,27 @@ func Move(dst, src []float32, axes []Axis) {
 			return
 		}
 	}
-	switch len(axes) {
-	case 0:
+	if len(axes) == 0 {
 		dst[0] = src[0]
-	case 1:
-		moveLine(dst, src, axes[0])
-	default:
-		a := axes[0]
+		return
+	}
+	moveAxes(dst, src, axes)
+}
+
+func moveAxes(dst, src []float32, axes []Axis) {
+	a := axes[0]
+	if len(axes) == 1 {
+		moveLine(dst, src, a)
+		return
+	}
+	if inner := axes[1]; len(axes) == 2 && inner.Dst == 1 && inner.Src > 1 {
 		for i := range a.N {
-			Move(dst[i*a.Dst:], src[i*a.Src:], axes[1:])
+			moveApart(dst[i*a.Dst:][:inner.N], src[i*a.Src:], inner.Src)
 		}
+		return
+	}
+	for i := range a.N {
+		moveAxes(dst[i*a.Dst:], src[i*a.Src:], axes[1:])
 	}
 }
 
@@ -34,9 +45,26 @@ func moveLine(dst, src []float32, a Axis) {
 		for i := range dst[:a.N] {
 			dst[i] = v
 		}
+	case a.Dst == 1 && a.Src > 1:
+		moveApart(dst[:a.N], src, a.Src)
 	default:
 		for i := range a.N {
 			dst[i*a.Dst] = src[i*a.Src]
 		}
+	}
+}
+
+// moveApart brings elements together that lie by apart, four at a time.
+func moveApart(dst, src []float32, by int) {
+	for len(dst) >= 4 {
+		s := src[: 3*by+1 : 3*by+1]
+		dst[0], dst[1], dst[2], dst[3] = s[0], s[by], s[2*by], s[3*by]
+		if dst = dst[4:]; len(dst) == 0 {
+			return
+		}
+		src = src[4*by:]
+	}
+	for i := range dst {
+		dst[i] = src[i*by]
 	}
 }

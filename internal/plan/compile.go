@@ -23,6 +23,43 @@ type compiler struct {
 	isOutput  map[*graph.Value]bool
 	live      map[*graph.Node]bool
 	done      map[*graph.Node]bool // computed by the step of another node
+	matrices  map[matrixKey]*kernel.Matrix
+}
+
+// matrixKey is what a packed matrix is made of: an unrolled layer multiplies
+// by the same weights again and again.
+type matrixKey struct {
+	weight, bias *graph.Tensor
+	turned       bool
+}
+
+// matrix packs weights once. The weights are out rows and in columns, or the
+// other way round where turned tells so.
+func (c *compiler) matrix(w, b *graph.Value, turned bool, out, in int) (*kernel.Matrix, error) {
+	key := matrixKey{weight: w.Const, turned: turned}
+	if b != nil {
+		key.bias = b.Const
+	}
+	if m := c.matrices[key]; m != nil {
+		return m, nil
+	}
+	weights, err := floats(w)
+	if err != nil {
+		return nil, err
+	}
+	var bias []float32
+	if b != nil {
+		if bias, err = floats(b); err != nil {
+			return nil, err
+		}
+	}
+	if turned {
+		t := make([]float32, len(weights))
+		kernel.Move(t, weights, []kernel.Axis{{N: out, Dst: in, Src: 1}, {N: in, Dst: 1, Src: out}})
+		weights = t
+	}
+	c.matrices[key] = kernel.Pack(weights, bias, out, in)
+	return c.matrices[key], nil
 }
 
 func newCompiler(g *graph.Graph, o Options) *compiler {
@@ -33,6 +70,7 @@ func newCompiler(g *graph.Graph, o Options) *compiler {
 		isOutput:  map[*graph.Value]bool{},
 		live:      map[*graph.Node]bool{},
 		done:      map[*graph.Node]bool{},
+		matrices:  map[matrixKey]*kernel.Matrix{},
 	}
 	for _, o := range g.Outputs {
 		c.isOutput[o.Value] = true

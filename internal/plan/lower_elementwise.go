@@ -140,6 +140,10 @@ func (c *compiler) power(n *graph.Node, a int) bool {
 	switch e.At(0) {
 	case 2:
 		s.op, s.binary, s.b = stepBinary, kernel.Mul, a
+	case 3: // as torch: x·x·x
+		square := c.temp(v.Shape)
+		c.step(step{op: stepBinary, binary: kernel.Mul, a: a, b: a, out: square, note: "pow"})
+		s.op, s.binary, s.a, s.b = stepBinary, kernel.Mul, square, a
 	case 0.5:
 		s.unary.Op = kernel.Sqrt
 	case -0.5:

@@ -14,19 +14,16 @@ func (c *compiler) linear(n *graph.Node) error {
 	if w.Const == nil {
 		return c.linearOf(n)
 	}
-	weights, err := floats(w)
+	var bias *graph.Value
+	later := len(n.In) == 3 && n.In[2].Const == nil
+	if len(n.In) == 3 && !later {
+		bias = n.In[2]
+	}
+	m, err := c.matrix(w, bias, false, w.Shape[0], w.Shape[1])
 	if err != nil {
 		return err
 	}
-	var bias []float32
-	later := len(n.In) == 3 && n.In[2].Const == nil
-	if len(n.In) == 3 && !later {
-		if bias, err = floats(n.In[2]); err != nil {
-			return err
-		}
-	}
-	v := n.Out[0]
-	out, err := c.packed(n.In[0], v, kernel.Pack(weights, bias, w.Shape[0], w.Shape[1]), !later, "linear")
+	out, err := c.packed(n.In[0], n.Out[0], m, !later, "linear")
 	if err != nil || !later {
 		return err
 	}
@@ -110,13 +107,11 @@ func (c *compiler) matMul(n *graph.Node) error {
 	k, cols := ys[len(ys)-2], ys[len(ys)-1]
 	single := sizeOf(ys[:len(ys)-2]) == dim{n: 1}
 	if y.Const != nil && single {
-		w, err := floats(y)
+		w, err := c.matrix(y, nil, true, cols, k)
 		if err != nil {
 			return err
 		}
-		t := make([]float32, len(w))
-		kernel.Move(t, w, []kernel.Axis{{N: cols, Dst: k, Src: 1}, {N: k, Dst: 1, Src: cols}})
-		_, err = c.packed(x, v, kernel.Pack(t, nil, cols, k), true, "matmul")
+		_, err = c.packed(x, v, w, true, "matmul")
 		return err
 	}
 	a, err := c.operand(x)

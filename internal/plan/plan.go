@@ -118,8 +118,10 @@ func (p *Plan) ConstantBytes() int {
 	for i := range p.slots {
 		n += 4 * len(p.slots[i].data)
 	}
+	seen := map[*kernel.Matrix]bool{}
 	for i := range p.steps {
-		if m := p.steps[i].matrix; m != nil {
+		if m := p.steps[i].matrix; m != nil && !seen[m] {
+			seen[m] = true
 			n += m.Bytes()
 		}
 		if m := p.steps[i].packed; m != nil {

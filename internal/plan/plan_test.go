@@ -420,3 +420,26 @@ func TestEveryOperator(t *testing.T) {
 		}
 	}
 }
+
+// An unrolled layer multiplies by the same weights again and again: they are
+// packed once.
+func TestWeightsArePackedOnce(t *testing.T) {
+	bytes := func(text string) int {
+		p, err := plan.Compile(parse(t, text), plan.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.ConstantBytes()
+	}
+	const head = `%x = input "x" f32[B,2]; %w = const "w" f32[2,2] {1,2,3,4}; %b = const "b" f32[2] {1,2}; %y = linear(%x,%w,%b); `
+	once := bytes(head + `output "y" %y`)
+	if twice := bytes(head + `%z = linear(%y,%w,%b); output "z" %z`); twice != once {
+		t.Errorf("%d bytes of two layers with the same weights, %d of one", twice, once)
+	}
+	if other := bytes(head + `%z = linear(%y,%w); output "z" %z`); other == once {
+		t.Error("a layer without the bias takes that of the other")
+	}
+	if turned := bytes(head + `%z = matmul(%y,%w); output "z" %z`); turned == once {
+		t.Error("a product takes the weights of a layer, which are the other way round")
+	}
+}
