@@ -81,6 +81,36 @@ func Argsort(y, x []float32, n int, descending bool) {
 	}
 }
 
+// ArgsortFirst computes the first positions of Argsort in each row; what is
+// behind them means nothing. The order so far is kept sorted, and most numbers
+// are behind its last.
+func ArgsortFirst(y, x []float32, n, first int, descending bool) {
+	if n == 0 || first == 0 {
+		return
+	}
+	for at := 0; at+n <= len(x); at += n {
+		in, out := x[at:at+n], y[at:at+first]
+		for i, v := range in {
+			k := min(i, first)
+			for ; k > 0; k-- {
+				c := compare(v, in[int(out[k-1])])
+				if descending {
+					c = -c
+				}
+				if c >= 0 {
+					break
+				}
+				if k < first {
+					out[k] = out[k-1]
+				}
+			}
+			if k < first {
+				out[k] = float32(i)
+			}
+		}
+	}
+}
+
 func compare(a, b float32) int {
 	switch {
 	case a < b:

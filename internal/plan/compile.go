@@ -167,7 +167,7 @@ func (c *compiler) step(s step) {
 	switch s.op {
 	case stepLinear, stepUnary, stepWrap, stepMove, stepSum, stepAmax, stepAmin, stepArgmax, stepSoftmax, stepCopy, stepProd, stepCumulate, stepArgsort, stepConvolve, stepIf, stepLoop:
 		s.b, s.c = none, none
-	case stepBinary, stepTile, stepMatMul, stepTake, stepGather:
+	case stepBinary, stepTile, stepMatMul, stepTake, stepGather, stepColumns:
 		s.c = none
 	case stepNormal:
 		s.a, s.b, s.c = none, none, none

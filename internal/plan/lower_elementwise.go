@@ -118,6 +118,11 @@ func (c *compiler) binary(n *graph.Node, op kernel.BinaryOp) error {
 	case fullB && repeats(n.In[0].Shape, v.Shape):
 		s.op, s.swapped = stepTile, true
 		a, b = b, c.tile(a)
+	case fullA && columns(op, n.In[1].Shape, v.Shape) > 0:
+		s.op, s.n = stepColumns, columns(op, n.In[1].Shape, v.Shape)
+	case fullB && columns(op, n.In[0].Shape, v.Shape) > 0:
+		s.op, s.n, s.swapped = stepColumns, columns(op, n.In[0].Shape, v.Shape), true
+		a, b = b, a
 	default:
 		a, b = c.stretch(a, n.In[0].Shape, v.Shape), c.stretch(b, n.In[1].Shape, v.Shape)
 	}
@@ -128,6 +133,26 @@ func (c *compiler) binary(n *graph.Node, op kernel.BinaryOp) error {
 		c.of[v] = c.wrap(s.out, v, string(n.Op)) // narrow integers wrap around
 	}
 	return nil
+}
+
+// columns returns how many elements of the shape to share one of an operand of
+// shape s, where they follow each other and the operand otherwise has all
+// elements or repeats in order; else 0, as where the operation has no such
+// step.
+func columns(op kernel.BinaryOp, s, to graph.Shape) int {
+	if op != kernel.Add && op != kernel.Sub && op != kernel.Mul {
+		return 0
+	}
+	last := len(s)
+	for last > 0 && s[last-1] == 1 {
+		last--
+	}
+	split := len(to) - (len(s) - last)
+	size, rest := sizeOf(to[split:]), sizeOf(s[:last])
+	if size.batch || size.n < kernel.MinColumns || rest.n == 0 || rest != sizeOf(to[:split]) && !repeats(s[:last], to[:split]) {
+		return 0
+	}
+	return size.n
 }
 
 // power lowers the constant powers that have a function of their own.

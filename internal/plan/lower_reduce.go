@@ -71,11 +71,30 @@ func (c *compiler) along(n *graph.Node) error {
 	case graph.OpCumprod:
 		s.op, s.flag = stepCumulate, true
 	case graph.OpArgsort:
-		s.op, s.flag = stepArgsort, n.Attrs.Bool("descending")
+		s.op, s.flag, s.m.n = stepArgsort, n.Attrs.Bool("descending"), c.firsts(n)
 	}
 	c.step(s)
 	c.of[v] = c.permute(s.out, moved, perm)
 	return nil
+}
+
+// maxFirsts is the most positions of an order that are kept sorted one by one.
+const maxFirsts = 32
+
+// firsts returns how many positions of an order are used, where that is known
+// and few; else 0.
+func (c *compiler) firsts(n *graph.Node) int {
+	v, most := n.Out[0], 0
+	for _, next := range c.consumers[v] {
+		if next.Op != graph.OpSlice || next.Attrs.Int("axis") != n.Attrs.Int("axis") || next.Attrs.Int("end") > maxFirsts {
+			return 0
+		}
+		most = max(most, next.Attrs.Int("end"))
+	}
+	if c.isOutput[v] || most == v.Shape[n.Attrs.Int("axis")] {
+		return 0
+	}
+	return most
 }
 
 // toLast exchanges an axis with the last one: its own inverse.

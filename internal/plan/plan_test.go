@@ -223,6 +223,10 @@ var opCases = map[graph.Op][]struct {
 		{`%x = input "x" f32[B,3]; %c = input "c" f32[B,1]; %y = add(%x,%c); output "y" %y`, exact},
 		{`%x = input "x" f32[B,1]; %c = const "c" f32[1,4] {1,2,3,4}; %y = add(%x,%c); output "y" %y`, exact},
 		{`%x = input "x" f32[B,3,2]; %c = const "c" f32[3,1] {1,2,3}; %y = add(%x,%c); output "y" %y`, exact},
+		{`%x = input "x" f32[B,3,9]; %c = const "c" f32[3,1] {1,2,3}; %y = add(%x,%c); %z = sub(%c,%x); %w = sub(%x,%c); %v = mul(%c,%x); output "y" %y; output "z" %z; output "w" %w; output "v" %v`, exact},
+		{`%x = input "x" f32[B,3,3,3]; %c = input "c" f32[B,3,1,1]; %y = add(%x,%c); %z = sub(%c,%x); %r = relu(%z); output "y" %y; output "r" %r`, exact},
+		{`%x = input "x" f32[B,9]; %c = input "c" f32[B,1]; %d = input "d" f32[1,1]; %y = mul(%x,%c); %z = add(%y,%d); output "z" %z`, exact},
+		{`%x = input "x" f32[2,B,9]; %c = input "c" f32[B,1]; %y = sub(%x,%c); output "y" %y`, exact},
 		{`%x = input "x" bool[B,3]; %c = input "c" bool[B,3]; %y = add(%x,%c); output "y" %y`, exact},
 		{`%x = input "x" u8[B,3]; %c = input "c" u8[B,3]; %y = add(%x,%c); output "y" %y`, exact},
 		{`%x = input "x" f32[B,3]; %c = input "c" f32[3]; %y = add(%x,%c); output "y" %y`, exact},
@@ -367,6 +371,7 @@ var opCases = map[graph.Op][]struct {
 	graph.OpArgsort: {
 		{`%x = input "x" f32[B,15]; %y = argsort(%x) axis=1; %z = argsort(%x) axis=1 descending=true; output "y" %y; output "z" %z`, exact},
 		{`%x = input "x" i64[B,6,2]; %y = argsort(%x) axis=1; output "y" %y`, exact},
+		{`%x = input "x" f32[B,15]; %o = argsort(%x) axis=1 descending=true; %y = slice(%o) axis=1 end=4; %z = slice(%o) axis=1 start=1 end=3; output "y" %y; output "z" %z`, exact},
 	},
 	graph.OpTake: {
 		{`%x = const "x" f32[3,2] {1,2,3,4,5,6}; %i = input "i" i64[B]; %y = take(%x,%i) axis=0; output "y" %y`, exact},

@@ -193,7 +193,13 @@ func (r *Runner) run(rows int, st running) error {
 		case stepCumulate:
 			kernel.Cumulate(out, r.slots[s.a], s.n, s.flag)
 		case stepArgsort:
-			kernel.Argsort(out, r.slots[s.a], s.n, s.flag)
+			if s.m.n > 0 {
+				kernel.ArgsortFirst(out, r.slots[s.a], s.n, s.m.n, s.flag)
+			} else {
+				kernel.Argsort(out, r.slots[s.a], s.n, s.flag)
+			}
+		case stepColumns:
+			k.Columns(s.binary, out, r.slots[s.a], r.slots[s.b], s.n, s.swapped)
 		case stepTake:
 			kernel.Take(out, r.slots[s.a], r.slots[s.b], s.count.at(rows), s.n, s.cols.at(rows), float32(s.div))
 		case stepGather:

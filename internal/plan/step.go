@@ -29,11 +29,12 @@ const (
 	stepGather                      // out = elements of rows of n of a named by rows of m of b, else div
 	stepConvTranspose               // out = as stepConv
 	stepConvolve                    // out = unary(packed·a) for count rows
+	stepColumns                     // out = binary(a, b) with one b for n of a; swapped: binary(b, a)
 	stepIf                          // outs = then or other, by a
 	stepLoop                        // outs = body again and again, by a
 )
 
-var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy", "prod", "cumulate", "argsort", "take", "gather", "conv_transpose", "conv", "if", "loop"}
+var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy", "prod", "cumulate", "argsort", "take", "gather", "conv_transpose", "conv", "binary", "if", "loop"}
 
 // none is the slot of an operand that is absent.
 const none = -1
@@ -69,7 +70,7 @@ type axis struct{ n, dst, src dim }
 // inPlace reports whether the step may write its result over operand a.
 func (s *step) inPlace() bool {
 	switch s.op {
-	case stepUnary, stepBinary, stepTile, stepWrap, stepSoftmax, stepCumulate:
+	case stepUnary, stepBinary, stepTile, stepWrap, stepSoftmax, stepCumulate, stepColumns:
 		return true
 	default:
 		return false
