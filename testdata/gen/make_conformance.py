@@ -442,8 +442,8 @@ def state_cases():
     add("state", "a moving average", lines, runs, sequence=True)
 
 
-def main(out):
-    out = pathlib.Path(out)
+def main():
+    out = pathlib.Path(sys.argv[1])
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for make in (linear_cases, conv_cases, binary_cases, unary_cases, shape_cases, reduce_cases, index_cases, normal_cases, control_cases, state_cases):
@@ -456,4 +456,4 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

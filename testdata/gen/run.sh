@@ -3,7 +3,8 @@
 # testdata/preprocess, and internal/format/sb3/testdata with three versions of
 # Stable-Baselines3. "run.sh torch 2.8.0" writes one version, "run.sh modules"
 # testdata/modules alone, "run.sh programs" testdata/programs, "run.sh
-# preprocess" the preprocessors alone, "run.sh sb3" the agents alone.
+# preprocess" the preprocessors alone, "run.sh conformance" testdata/conformance,
+# "run.sh sb3" the agents alone.
 #
 # TorchScript files name the source files of the network. The packages and
 # these scripts are therefore reached through links in a neutral folder, and
@@ -69,6 +70,12 @@ write_programs() {
     done
 }
 
+# One graph for each operator, with the answers of the newest version.
+write_conformance() {
+    torch_environment 2.15.0
+    write make_conformance "$out/conformance"
+}
+
 write_preprocess() {
     rm -rf "$out/preprocess"
     environment training ../../training/requirements.txt
@@ -110,9 +117,11 @@ modules)
     ;;
 programs) write_programs ;;
 preprocess) write_preprocess ;;
+conformance) write_conformance ;;
 libraries) write_libraries ;;
 sb3) write_sb3 ;;
 all)
+    write_conformance
     for version in $versions; do write_torch "$version"; done
     write_programs
     write_preprocess
