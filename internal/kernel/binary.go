@@ -90,6 +90,8 @@ func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 		mulGeneric(y, a, b)
 	case Div:
 		divGeneric(y, a, b)
+	case Pow:
+		powGeneric(y, a, b)
 	case Minimum:
 		minimumGeneric(y, a, b)
 	case Maximum:
@@ -104,7 +106,6 @@ func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 
 // binaryFuncs holds the functions without a loop of their own.
 var binaryFuncs = [binaryOps]func(a, b float32) float32{
-	Pow:    pow,
 	PowInt: func(a, b float32) float32 { return float32(powInt(int64(a), int64(b))) },
 	Atan2:  func(a, b float32) float32 { return float32(math.Atan2(float64(a), float64(b))) },
 
@@ -145,15 +146,6 @@ func truth32(b bool) float32 {
 		return 1
 	}
 	return 0
-}
-
-// pow is exp(b·log(a)) in float64 where both are ordinary, which is off by
-// 88·2^-52 of the result at most: half as dear as math.Pow, which has the rest.
-func pow(a, b float32) float32 {
-	if a > 0 && a <= math.MaxFloat32 && b >= -math.MaxFloat32 && b <= math.MaxFloat32 {
-		return float32(math.Exp(float64(b) * math.Log(float64(a))))
-	}
-	return float32(math.Pow(float64(a), float64(b)))
 }
 
 // remainder is that of the quotient rounded down: of the sign of b.
