@@ -63,6 +63,9 @@ func (k Impl) Binary(op BinaryOp, y, a, b []float32) {
 		case Maximum:
 			maximumVector(y, a, b)
 			return
+		case Pow:
+			powVector(y, a, b)
+			return
 		}
 	}
 	if k.vector && len(a) >= minVector {

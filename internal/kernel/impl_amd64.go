@@ -2,7 +2,11 @@
 
 package kernel
 
-import "golang.org/x/sys/cpu"
+import (
+	"math"
+
+	"golang.org/x/sys/cpu"
+)
 
 const vectorName = "avx2"
 
@@ -115,6 +119,24 @@ func angles(u Unary, y, x []float32) {
 				unaryGeneric(u, out[j:j+1], p[j:j+1])
 			}
 		}
+	}
+}
+
+// powVector computes powers part by part: what is not ordinary, by the twin
+// afterwards. The operands are kept, as y may be one of them.
+func powVector(y, a, b []float32) {
+	var pa, pb, out [64]float32
+	for i := 0; i < len(a); i += len(pa) {
+		n := copy(pa[:], a[i:])
+		copy(pb[:n], b[i:])
+		whole := (n + 3) &^ 3
+		powAVX2(out[:whole], pa[:whole], pb[:whole])
+		for j, v := range pa[:n] {
+			if u := pb[j]; !(v > 0 && v <= math.MaxFloat32 && u >= -math.MaxFloat32 && u <= math.MaxFloat32) {
+				powGeneric(out[j:j+1], pa[j:j+1], pb[j:j+1])
+			}
+		}
+		copy(y[i:i+n], out[:n])
 	}
 }
 

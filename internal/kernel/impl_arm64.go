@@ -102,6 +102,7 @@ func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu
 
 func moreVector(Unary, []float32, []float32) bool { return false }
 
+func powVector(y, a, b []float32)                       { powGeneric(y, a, b) }
 func minimumVector(y, a, b []float32)                   { minimumGeneric(y, a, b) }
 func maximumVector(y, a, b []float32)                   { maximumGeneric(y, a, b) }
 func sumVector(x []float32) float64                     { return sumGeneric(x) }

@@ -26,6 +26,7 @@ func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu
 	panic(noVector)
 }
 func moreVector(u Unary, y, x []float32) bool           { panic(noVector) }
+func powVector(y, a, b []float32)                       { panic(noVector) }
 func minimumVector(y, a, b []float32)                   { panic(noVector) }
 func maximumVector(y, a, b []float32)                   { panic(noVector) }
 func sumVector(x []float32) float64                     { panic(noVector) }

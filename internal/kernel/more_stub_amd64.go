@@ -163,3 +163,9 @@ func amaxAVX2(x []float32) float32
 //
 //go:noescape
 func aminAVX2(x []float32) float32
+
+// powAVX2 is powGeneric for positive a and finite b. len(a) is a multiple of
+// four; y and b are as long.
+//
+//go:noescape
+func powAVX2(y []float32, a []float32, b []float32)

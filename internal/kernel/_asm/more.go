@@ -203,6 +203,7 @@ func more() {
 	}
 	trigonometry(mask)
 	reductions(mask)
+	pow()
 }
 
 // hardsigmoid: min(max(x+3, 0), 6)/6.
