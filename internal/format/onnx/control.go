@@ -9,12 +9,6 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
-// controlOps are choices and loops, and sequences of tensors.
-var controlOps = map[string]lowerFunc{}
-
-// learningOps are operators of ai.onnx.ml.
-var learningOps = map[string]lowerFunc{}
-
 func init() {
 	// The lowering of a graph inside a node needs the table of operators, which
 	// cannot be named where it is made.

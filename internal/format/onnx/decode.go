@@ -174,6 +174,9 @@ func (d *decoder) model(data []byte) (*Model, error) {
 		return nil, errors.New("there is no graph: the file is no ONNX model, or it is cut off")
 	}
 	m.Opset = m.opsets[""]
+	if _, other := m.opsets["ai.onnx.ml"]; other && m.Opset == 0 {
+		m.Opset = maxOpset // none of which it has
+	}
 	m.Tensors = m.body.tensors
 	return m, nil
 }

@@ -181,7 +181,7 @@ type lowerFunc func(l *lowering) []torchscript.Value
 var operators = map[string]lowerFunc{}
 
 func init() {
-	for _, group := range []map[string]lowerFunc{mathOps, activationOps, linearOps, shapeOps, reduceOps, normOps, convOps, recurrentOps, controlOps} {
+	for _, group := range []map[string]lowerFunc{mathOps, activationOps, linearOps, shapeOps, reduceOps, normOps, convOps, recurrentOps, indexOps, padOps, quantizeOps, sequenceOps, attentionOps} {
 		maps.Copy(operators, group)
 	}
 }

@@ -14,6 +14,7 @@ var activationOps = map[string]lowerFunc{
 
 	"Elu": withAlpha(graph.OpElu, 1), "Celu": withAlpha(graph.OpCelu, 1), "LeakyRelu": withAlpha(graph.OpLeakyRelu, 0.01),
 	"Selu": selu, "PRelu": prelu, "Gelu": gelu, "HardSigmoid": hardSigmoid, "ThresholdedRelu": thresholdedRelu, "Swish": swish,
+	"Shrink":  shrink,
 	"Softmax": softmax(graph.OpSoftmax), "LogSoftmax": softmax(graph.OpLogSoftmax),
 }
 
@@ -49,6 +50,9 @@ func gelu(l *lowering) []torchscript.Value {
 }
 
 func hardSigmoid(l *lowering) []torchscript.Value {
+	if alpha := l.attrFloat("alpha", 0.2); math.Abs(alpha-1.0/6) < 1e-7 && l.attrFloat("beta", 0.5) == 0.5 {
+		return one(l.op(graph.OpHardsigmoid, nil, l.x(0)))
+	}
 	y := l.op(graph.OpMul, nil, l.x(0), l.attrFloat("alpha", 0.2))
 	y = l.op(graph.OpAdd, nil, y, l.attrFloat("beta", 0.5))
 	return one(l.op(graph.OpClamp, graph.Attrs{"min": 0.0, "max": 1.0}, y))
@@ -58,6 +62,17 @@ func thresholdedRelu(l *lowering) []torchscript.Value {
 	x := l.x(0)
 	above := l.op(graph.OpGt, nil, x, l.attrFloat("alpha", 1))
 	return one(l.op(graph.OpWhere, nil, above, x, l.op(graph.OpMul, nil, x, 0.0)))
+}
+
+// shrink moves x towards 0, which it is within the threshold.
+func shrink(l *lowering) []torchscript.Value {
+	x, lambda, bias := l.x(0), l.attrFloat("lambd", 0.5), l.attrFloat("bias", 0)
+	if dt := l.dtype(x); !dt.IsFloat() {
+		l.c.Unsupported("elements of %v", dt)
+	}
+	y := l.op(graph.OpMul, nil, x, 0.0)
+	y = l.op(graph.OpWhere, nil, l.op(graph.OpGt, nil, x, lambda), l.op(graph.OpSub, nil, x, bias), y)
+	return one(l.op(graph.OpWhere, nil, l.op(graph.OpLt, nil, x, -lambda), l.op(graph.OpAdd, nil, x, bias), y))
 }
 
 func swish(l *lowering) []torchscript.Value {

@@ -19,9 +19,10 @@ var mathOps = map[string]lowerFunc{
 	"Exp": plain(graph.OpExp), "Log": plain(graph.OpLog), "Sqrt": plain(graph.OpSqrt), "Abs": plain(graph.OpAbs), "Neg": plain(graph.OpNeg),
 	"Sign": plain(graph.OpSign), "Floor": plain(graph.OpFloor), "Ceil": plain(graph.OpCeil), "Round": plain(graph.OpRound), "Sin": plain(graph.OpSin),
 	"Cos": plain(graph.OpCos), "Erf": plain(graph.OpErf), "Reciprocal": plain(graph.OpReciprocal),
-	"Tan": func(l *lowering) []torchscript.Value { return one(l.call("tan", l.x(0))) },
+	"Tan": plain(graph.OpTan), "Asin": plain(graph.OpAsin), "Acos": plain(graph.OpAcos), "Atan": plain(graph.OpAtan), "Sinh": plain(graph.OpSinh),
+	"Cosh": plain(graph.OpCosh), "Asinh": plain(graph.OpAsinh), "Acosh": plain(graph.OpAcosh), "Atanh": plain(graph.OpAtanh), "IsInf": isInf,
 
-	"Clip": clamp, "Cast": cast, "CastLike": castLike, "RandomNormalLike": normalLike,
+	"Clip": clamp, "Cast": cast, "CastLike": castLike, "RandomNormalLike": normalLike, "RandomNormal": normal,
 }
 
 // operands are the numbers of operands of operators that are one node.
@@ -66,11 +67,27 @@ func divide(l *lowering) []torchscript.Value {
 	return one(l.c.Call("div", []torchscript.Value{x, y}, map[string]torchscript.Value{"rounding_mode": "trunc"}))
 }
 
+// modulo has the sign of the divisor, or of the dividend as in C.
 func modulo(l *lowering) []torchscript.Value {
 	if l.attrInt("fmod", 0) != 0 {
-		l.c.Unsupported("fmod=1")
+		return one(l.op(graph.OpFmod, nil, l.x(0), l.x(1)))
 	}
-	return one(l.call("remainder", l.x(0), l.x(1)))
+	return one(l.op(graph.OpRemainder, nil, l.x(0), l.x(1)))
+}
+
+// isInf may look for one of the two infinities alone.
+func isInf(l *lowering) []torchscript.Value {
+	x := l.x(0)
+	down, up := l.attrInt("detect_negative", 1) != 0, l.attrInt("detect_positive", 1) != 0
+	switch {
+	case down && up:
+		return one(l.op(graph.OpEq, nil, l.op(graph.OpAbs, nil, x), math.Inf(1)))
+	case down:
+		return one(l.op(graph.OpEq, nil, x, math.Inf(-1)))
+	case up:
+		return one(l.op(graph.OpEq, nil, x, math.Inf(1)))
+	}
+	return one(l.op(graph.OpLt, nil, l.op(graph.OpAbs, nil, x), 0.0)) // nothing is
 }
 
 // power has the type of its base.
@@ -124,22 +141,47 @@ func clampByData(l *lowering, x torchscript.Value) []torchscript.Value {
 }
 
 func cast(l *lowering) []torchscript.Value {
-	dt, err := dtypeOf(int64(l.attrInt("to", 0)))
-	if err != nil {
-		l.c.Unsupported("a cast to %v", err)
-	}
-	return one(l.as(l.x(0), dt))
+	return one(l.as(l.x(0), l.namedType(l.attrInt("to", 0))))
 }
 
 func castLike(l *lowering) []torchscript.Value { return one(l.as(l.x(0), l.dtype(l.x(1)))) }
 
 func normalLike(l *lowering) []torchscript.Value {
-	y := l.call("randn_like", l.x(0))
+	x := l.x(0)
+	if to := l.attrInt("dtype", 0); to != 0 {
+		x = l.as(x, l.namedType(to))
+	}
+	return one(l.draw(x))
+}
+
+// normal draws in a shape that the node names. In a model that was made for
+// one row, the first 1 is the number of rows.
+func normal(l *lowering) []torchscript.Value {
+	shape := l.attrInts("shape")
+	if l.widened && len(shape) > 0 && shape[0] == 1 {
+		shape[0] = graph.Batch
+	}
+	zero := l.as(l.c.Parameter("", &graph.Tensor{DType: graph.Float32, Shape: graph.Shape{}, F32: []float32{0}}), l.namedType(l.attrInt("dtype", 1)))
+	return one(l.draw(l.op(graph.OpExpand, graph.Attrs{"shape": shape}, zero)))
+}
+
+// draw makes a draw in the shape and type of x.
+func (l *lowering) draw(x torchscript.Value) torchscript.Value {
+	y := l.call("randn_like", x)
 	if s := l.attrFloat("scale", 1); s != 1 {
 		y = l.op(graph.OpMul, nil, y, s)
 	}
 	if m := l.attrFloat("mean", 0); m != 0 {
 		y = l.op(graph.OpAdd, nil, y, m)
 	}
-	return one(y)
+	return y
+}
+
+// namedType is an element type by its number in ONNX.
+func (l *lowering) namedType(n int) graph.DType {
+	dt, err := dtypeOf(int64(n))
+	if err != nil {
+		l.c.Unsupported("%v", err)
+	}
+	return dt
 }

@@ -19,7 +19,9 @@ var recurrentOps = map[string]lowerFunc{
 // of ONNX.
 func recurrent(name string, gates []int) lowerFunc {
 	return func(l *lowering) []torchscript.Value {
-		l.checkRecurrent(name)
+		if !l.plainRecurrent(name) {
+			return l.unroll(name, len(gates))
+		}
 		x := l.x(0)
 		shape := l.shape(x)
 		hidden := l.attrInt("hidden_size", 0)
@@ -48,25 +50,6 @@ func recurrent(name string, gates []int) lowerFunc {
 		seq, batch := shape[0], shape[1]
 		y := l.permute(l.reshape(result[0], graph.Shape{seq, batch, directions, hidden}), []int{0, 2, 1, 3})
 		return append([]torchscript.Value{y}, result[1:]...)
-	}
-}
-
-// checkRecurrent refuses what torch's layers do not have.
-func (l *lowering) checkRecurrent(name string) {
-	for _, a := range []string{"activations", "activation_alpha", "activation_beta", "clip"} {
-		if _, ok := l.attr(a); ok {
-			l.c.Unsupported("%s", a)
-		}
-	}
-	switch d := l.attrText("direction", "forward"); {
-	case d != "forward" && d != "bidirectional":
-		l.c.Unsupported("direction %s", short(d))
-	case l.attrInt("layout", 0) != 0, l.attrInt("input_forget", 0) != 0:
-		l.c.Unsupported("layout=1 or input_forget=1")
-	case name == "gru" && l.attrInt("linear_before_reset", 0) == 0:
-		l.c.Unsupported("linear_before_reset=0")
-	case l.has(4), l.has(7):
-		l.c.Unsupported("sequence_lens or peepholes")
 	}
 }
 

@@ -13,7 +13,7 @@ var shapeOps = map[string]lowerFunc{
 	"Constant": constantValue, "ConstantOfShape": filled, "Shape": nothing,
 	"Identity": identity, "Dropout": dropout,
 	"Reshape": reshapeTo, "Flatten": flatten, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Transpose": transposeTo, "Expand": expand,
-	"Concat": concat, "Split": split, "Slice": sliceOf, "Gather": gather, "GatherND": gatherND, "OneHot": oneHot, "Tile": tile,
+	"Concat": concat, "Split": split, "Slice": sliceOf, "Tile": tile, "DepthToSpace": depthToSpace, "SpaceToDepth": spaceToDepth,
 }
 
 // nothing is an operator that is always computed while lowering.
@@ -23,11 +23,17 @@ func identity(l *lowering) []torchscript.Value {
 	return one(l.operand(0))
 }
 
+// dropout does nothing, and its mask is that nothing was dropped.
 func dropout(l *lowering) []torchscript.Value {
-	if l.has(2) && l.number(2) != 0 {
+	if l.has(2) && l.number(2) != 0 && !(l.has(1) && l.number(1) == 0) {
 		l.c.Unsupported("training: export the model after eval()")
 	}
-	return identity(l)
+	out := []torchscript.Value{l.operand(0)}
+	if len(l.n.out) > 1 && l.n.out[1] != "" {
+		yes := &graph.Tensor{DType: graph.Bool, Shape: graph.Shape{}, I64: []int64{1}}
+		out = append(out, l.op(graph.OpExpand, graph.Attrs{"shape": []int(l.shape(l.x(0)))}, l.c.Parameter("", yes)))
+	}
+	return out
 }
 
 // reshapeTo has 0 for a dimension that stays and -1 for one that is worked
@@ -281,90 +287,33 @@ func (l *lowering) backwards(x torchscript.Value, axis, start, end, step int) to
 	return l.sel(x, axis, index)
 }
 
-// sel takes elements along an axis.
-func (l *lowering) sel(x torchscript.Value, axis int, index []int64) torchscript.Value {
-	i := l.c.Parameter("", &graph.Tensor{DType: graph.Int64, Shape: graph.Shape{len(index)}, I64: index})
-	return l.call("index_select", x, int64(axis), i)
-}
-
-// gather takes elements along an axis by constant indices, or rows of a table
-// by indices of the data.
-func gather(l *lowering) []torchscript.Value {
-	x := l.x(0)
-	shape := l.shape(x)
-	axis := l.axisOf(l.attrInt("axis", 0), len(shape))
-	if l.has(1) && l.in[1].t != nil {
-		if axis != 0 || l.in[0].t != nil {
-			l.c.Unsupported("indices that depend on data")
-		}
-		return one(l.call("embedding", x, l.x(1)))
-	}
-	at := l.constant(1)
-	if at.DType.IsFloat() {
-		l.c.Errorf("indices of %v", at.DType)
-	}
-	y := l.sel(x, axis, at.I64)
-	to := append(append(append(graph.Shape{}, shape[:axis]...), at.Shape...), shape[axis+1:]...)
-	return one(l.reshape(y, to))
-}
-
-// maxIndices bounds the indices of a gatherND.
-const maxIndices = 1 << 14
-
-// gatherND takes elements by constant indices into the first dimensions.
-func gatherND(l *lowering) []torchscript.Value {
-	x, at := l.x(0), l.constant(1)
-	shape := l.shape(x)
-	if l.attrInt("batch_dims", 0) != 0 || len(at.Shape) == 0 || at.DType != graph.Int64 {
-		l.c.Unsupported("batch_dims, or indices of %v%v", at.DType, at.Shape)
-	}
-	k := at.Shape[len(at.Shape)-1]
-	if k < 1 || k > len(shape) || !shape[:k].Fixed() {
-		l.c.Unsupported("indices into %d dimensions of %v", k, shape)
-	}
-	if at.Len() > maxIndices {
-		l.c.Unsupported("an index of %d numbers", at.Len())
-	}
-	flat := make([]int64, at.Len()/k)
-	for i := range flat {
-		for j := range k {
-			n := at.I64[i*k+j]
-			if n < 0 {
-				n += int64(shape[j])
-			}
-			if n < 0 || n >= int64(shape[j]) {
-				l.c.Errorf("index %d of a dimension of %d", n, shape[j])
-			}
-			flat[i] = flat[i]*int64(shape[j]) + n
-		}
-	}
-	rest := shape[k:]
-	y := l.reshape(x, append(graph.Shape{shape[:k].RowElements()}, rest...))
-	y = l.sel(y, 0, flat)
-	return one(l.reshape(y, append(append(graph.Shape{}, at.Shape[:len(at.Shape)-1]...), rest...)))
-}
-
-// oneHot gives each index a vector of the depth, of the numbers off and on.
-func oneHot(l *lowering) []torchscript.Value {
-	depth, values := l.number(1), l.constant(2)
-	if axis := l.attrInt("axis", -1); axis != -1 && axis != len(l.shape(l.x(0))) {
-		l.c.Unsupported("axis %d", axis)
-	}
-	if values.Len() != 2 {
-		l.c.Errorf("%d values", values.Len())
-	}
-	hot := l.call("one_hot", l.as(l.x(0), graph.Int64), int64(depth))
-	y := l.as(hot, values.DType)
-	off, on := values.At(0), values.At(1)
-	if off == 0 && on == 1 {
-		return one(y)
-	}
-	if !values.DType.IsFloat() {
-		l.c.Unsupported("integer values other than 0 and 1")
-	}
-	return one(l.op(graph.OpAdd, nil, l.op(graph.OpMul, nil, y, on-off), off))
-}
-
 func tile(l *lowering) []torchscript.Value {
 	return one(l.call("repeat", l.x(0), list(l.ints(1))))
+}
+
+// blocks are the dimensions of an image with the size of a block.
+func (l *lowering) blocks() (x torchscript.Value, shape graph.Shape, size int) {
+	x, size = l.x(0), l.attrInt("blocksize", 0)
+	shape = l.shape(x)
+	if len(shape) != 4 || !shape[1:].Fixed() || size < 1 || size > maxWindow {
+		l.c.Errorf("x of shape %v with blocks of %d", shape, size)
+	}
+	return x, shape, size
+}
+
+func depthToSpace(l *lowering) []torchscript.Value {
+	x, s, b := l.blocks()
+	c := s[1] / (b * b)
+	if l.attrText("mode", "DCR") == "CRD" {
+		x = l.permute(l.reshape(x, graph.Shape{s[0], c, b, b, s[2], s[3]}), []int{0, 1, 4, 2, 5, 3})
+	} else {
+		x = l.permute(l.reshape(x, graph.Shape{s[0], b, b, c, s[2], s[3]}), []int{0, 3, 4, 1, 5, 2})
+	}
+	return one(l.reshape(x, graph.Shape{s[0], c, s[2] * b, s[3] * b}))
+}
+
+func spaceToDepth(l *lowering) []torchscript.Value {
+	x, s, b := l.blocks()
+	x = l.reshape(x, graph.Shape{s[0], s[1], s[2] / b, b, s[3] / b, b})
+	return one(l.reshape(l.permute(x, []int{0, 3, 5, 1, 2, 4}), graph.Shape{s[0], s[1] * b * b, s[2] / b, s[3] / b}))
 }

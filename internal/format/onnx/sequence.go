@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
@@ -11,20 +10,19 @@ import (
 // sequence is a list of tensors whose length is known while lowering.
 type sequence struct{ values []value }
 
-func init() {
-	maps.Copy(operators, map[string]lowerFunc{
-		"SequenceConstruct": func(l *lowering) []torchscript.Value { return l.sequence(slices.Clone(l.in)) },
-		"SequenceEmpty":     func(l *lowering) []torchscript.Value { return l.sequence(nil) },
-		"SequenceLength": func(l *lowering) []torchscript.Value {
-			n := int64(len(l.list(0)))
-			return one(value{s: &static{nums: []num{{n: n}}, scalar: true, dtype: graph.Int64}})
-		},
-		"SequenceAt": func(l *lowering) []torchscript.Value {
-			list := l.list(0)
-			return one(list[l.position(1, len(list))])
-		},
-		"SequenceInsert": sequenceInsert, "SequenceErase": sequenceErase, "SplitToSequence": splitToSequence, "ConcatFromSequence": concatFromSequence,
-	})
+// sequenceOps are lists of tensors, and what is in them.
+var sequenceOps = map[string]lowerFunc{
+	"SequenceConstruct": func(l *lowering) []torchscript.Value { return l.sequence(slices.Clone(l.in)) },
+	"SequenceEmpty":     func(l *lowering) []torchscript.Value { return l.sequence(nil) },
+	"SequenceLength": func(l *lowering) []torchscript.Value {
+		n := int64(len(l.list(0)))
+		return one(value{s: &static{nums: []num{{n: n}}, scalar: true, dtype: graph.Int64}})
+	},
+	"SequenceAt": func(l *lowering) []torchscript.Value {
+		list := l.list(0)
+		return one(list[l.position(1, len(list))])
+	},
+	"SequenceInsert": sequenceInsert, "SequenceErase": sequenceErase, "SplitToSequence": splitToSequence, "ConcatFromSequence": concatFromSequence,
 }
 
 func (l *lowering) sequence(vs []value) []torchscript.Value {
@@ -87,11 +85,12 @@ func splitToSequence(l *lowering) []torchscript.Value {
 		l.c.Unsupported("a split of the rows of a batch")
 	}
 	var sizes []int
+	given := false
 	if l.has(1) {
 		if t := l.constant(1); len(t.Shape) == 0 {
 			each = int(t.At(0))
 		} else {
-			sizes = l.ints(1)
+			sizes, given = l.ints(1), true
 		}
 	} else {
 		keep = l.attrInt("keepdims", 1) != 0
@@ -99,7 +98,7 @@ func splitToSequence(l *lowering) []torchscript.Value {
 	if each < 1 {
 		l.c.Errorf("parts of %d", each)
 	}
-	for at := 0; sizes == nil && at < n; at += each {
+	for at := 0; !given && at < n; at += each {
 		sizes = append(sizes, min(each, n-at))
 		if len(sizes) > maxIterations {
 			l.c.Errorf("%w: a sequence of more than %d tensors", torchscript.ErrLimit, maxIterations)

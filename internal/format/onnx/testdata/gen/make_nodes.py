@@ -22,7 +22,7 @@ from onnx.backend.test.case.node import collect_testcases
 from onnx.defs import get_schema
 
 warnings.filterwarnings("ignore")
-LARGEST = int(sys.argv[1]) if len(sys.argv) > 1 else 130
+LARGEST = int(sys.argv[1]) if len(sys.argv) > 1 else 300
 OUT = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else pathlib.Path(__file__).parent.parent / "nodes.json.gz")
 NEWEST = 25
 TYPES = {"float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"}
