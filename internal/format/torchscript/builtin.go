@@ -42,8 +42,8 @@ func init() {
 		register(scalarBuiltins, g)
 	}
 	for _, g := range []map[string]builtin{
-		binaryBuiltins, unaryBuiltins, activationBuiltins, linearBuiltins, convBuiltins, shapeBuiltins,
-		indexBuiltins, joinBuiltins, reduceBuiltins, normBuiltins, createBuiltins, randomBuiltins, typeBuiltins, attentionBuiltins, poolBuiltins, rnnBuiltins,
+		binaryBuiltins, unaryBuiltins, mathBuiltins, activationBuiltins, linearBuiltins, convBuiltins, shapeBuiltins,
+		indexBuiltins, selectBuiltins, scatterBuiltins, joinBuiltins, reduceBuiltins, normBuiltins, createBuiltins, randomBuiltins, typeBuiltins, attentionBuiltins, poolBuiltins, rnnBuiltins,
 	} {
 		register(tensorBuiltins, g)
 	}

@@ -196,23 +196,19 @@ func divide(c *call) value {
 
 // floorDivide is the floor of the quotient, in the type of the operands.
 func (in *interp) floorDivide(x, y *graph.Value) *graph.Value {
-	q := in.add(graph.OpDiv, nil, x, y)
-	sum := in.add(graph.OpAdd, nil, x, y) // has the type in which x and y meet
-	if sum.DType.IsInt() && !(x.DType.Bytes() <= 2 && y.DType.Bytes() <= 2) {
-		in.unsupported("division of integers that may be beyond 2^24")
-	}
-	return in.cast(in.add(graph.OpFloor, nil, q), sum.DType)
+	return in.add(graph.OpFloorDiv, nil, x, y)
 }
 
 // remainder is x - floor(x/y)·y, with the sign of y.
 func (in *interp) remainder(x, y *graph.Value) *graph.Value {
+	if x.DType.IsInt() && y.DType.IsInt() {
+		return in.add(graph.OpRemainder, nil, x, y)
+	}
 	return in.add(graph.OpSub, nil, x, in.add(graph.OpMul, nil, in.floorDivide(x, y), y))
 }
 
 // trunc rounds towards zero.
-func (in *interp) trunc(x *graph.Value) *graph.Value {
-	return in.add(graph.OpMul, nil, in.add(graph.OpSign, nil, x), in.add(graph.OpFloor, nil, in.add(graph.OpAbs, nil, x)))
-}
+func (in *interp) trunc(x *graph.Value) *graph.Value { return in.add(graph.OpTrunc, nil, x) }
 
 func logicalXor(c *call) value {
 	return c.elementwise(0, 1, func(x, y *graph.Value) *graph.Value {

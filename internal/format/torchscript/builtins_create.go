@@ -178,16 +178,21 @@ func (c *call) nested(v value, depth int, shape *graph.Shape, flat *[]value) {
 // arange takes (end), (start, end) or (start, end, step).
 func arange(c *call) value {
 	start, step := 0.0, 1.0
-	end := c.float(0, 0)
 	isInt := true
 	for _, i := range []int{0, 1, 2} {
 		if _, ok := c.args[i].(float64); ok {
 			isInt = false
 		}
 		if _, ok := c.args[i].(rows); ok {
-			c.in.mixes("torch.arange up to the number of rows")
+			if r, _ := c.args[0].(rows); i > 1 || !c.has(1) && r != 1 || c.has(1) && (c.args[0] != value(int64(0)) || c.args[1] != value(rows(1)) || c.has(2)) {
+				c.in.mixes("torch.arange up to the number of rows")
+			}
+			t := newTensor(nil)
+			t.rowNumbers = true
+			return t
 		}
 	}
+	end := c.float(0, 0)
 	if c.has(1) {
 		start, end, step = c.float(0, 0), c.float(1, 0), c.float(2, 1)
 	}

@@ -17,11 +17,7 @@ var indexBuiltins = map[string]builtin{
 	"split":                   {"x size dim", split},
 	"split_with_sizes":        {"x sizes dim", split},
 	"tensor_split":            {"x sections dim", tensorSplit},
-	"index_select":            {"x dim index", func(c *call) value { return c.gathered(c.int(1, 0), c.value(2)) }},
-	"index":                   {"x indices", index},
-	"flip":                    {"x dims", flip},
 	"one_hot":                 {"x num_classes", oneHot},
-	"embedding":               {"weight indices padding_idx scale_grad_by_freq sparse", embedding},
 }
 
 // slice takes a part of one dimension: none for the part that is all of it.
@@ -50,7 +46,11 @@ func (in *interp) put(x, own *graph.Value, axis, start, end, step int) *graph.Va
 	}
 	start, end = sliceBounds(n, start, end)
 	if step != 1 {
-		in.unsupported("writing to every %d. element", step)
+		from := identityOf(n)
+		for i := 0; start+i*step < end; i++ {
+			from[start+i*step] = int64(n + i)
+		}
+		return in.take(in.add(graph.OpConcat, graph.Attrs{"axis": axis}, x, own), axis, in.positions(from))
 	}
 	var parts []*graph.Value
 	if start > 0 {
@@ -234,89 +234,8 @@ func tensorSplit(c *call) value {
 	return c.parts(t, axis, sizes)
 }
 
-// maxGather bounds the elements that one index takes out of a dimension: each
-// run of neighbours is a node.
+// maxGather bounds the parts of an adaptive pooling.
 const maxGather = 4096
-
-// gathered takes the elements that a constant index names.
-func (c *call) gathered(dim int, idx *graph.Value) value {
-	x := c.value(0)
-	axis := c.in.axisOf(x, dim)
-	n := c.fixedDim(x, axis)
-	at := c.in.folded(idx)
-	if at == nil {
-		c.in.unsupported("torch.%s with an index that depends on data", c.name)
-	}
-	if at.I64 == nil || len(at.Shape) > 1 || at.DType == graph.Bool {
-		c.in.unsupported("torch.%s with an index of %v of %v", c.name, at.Shape, at.DType)
-	}
-	if at.Len() > maxGather || at.Len() == 0 {
-		c.in.unsupported("torch.%s with an index of %d elements", c.name, at.Len())
-	}
-	var parts []*graph.Value
-	for i := 0; i < at.Len(); {
-		first := at.I64[i]
-		if first < 0 {
-			first += int64(n)
-		}
-		if first < 0 || first >= int64(n) {
-			c.in.errorf("index %d of a dimension of %d", at.I64[i], n)
-		}
-		run := 1
-		for i+run < at.Len() && at.I64[i+run] == at.I64[i]+int64(run) && int(first)+run < n {
-			run++
-		}
-		parts = append(parts, c.in.slice(x, axis, int(first), int(first)+run, 1))
-		i += run
-	}
-	if len(parts) == 1 {
-		return newTensor(parts[0])
-	}
-	return newTensor(c.in.add(graph.OpConcat, graph.Attrs{"axis": axis}, parts...))
-}
-
-// index is x[i, :, j] with tensors as indices: one of them, and constant.
-func index(c *call) value {
-	l := c.list(1)
-	dim := -1
-	for i, e := range l.elems {
-		if e == nil {
-			continue
-		}
-		if dim >= 0 {
-			c.in.unsupported("an index of several tensors")
-		}
-		dim = i
-	}
-	if dim < 0 {
-		return c.handle(0)
-	}
-	idx, ok := l.elems[dim].(*tensor)
-	if !ok {
-		c.in.errorf("an index that is a %s", kindName(l.elems[dim]))
-	}
-	return c.gathered(dim, c.in.read(idx))
-}
-
-// flip reverses dimensions.
-func flip(c *call) value {
-	var v value = c.handle(0)
-	for _, d := range c.ints(1) {
-		x := c.in.read(v.(*tensor))
-		axis := c.in.axisOf(x, d)
-		n := c.fixedDim(x, axis)
-		if n > maxGather {
-			c.in.unsupported("torch.flip of %d elements", n)
-		}
-		back := make([]int64, n)
-		for i := range back {
-			back[i] = int64(n - 1 - i)
-		}
-		idx := c.in.constant(&graph.Tensor{DType: graph.Int64, Shape: graph.Shape{n}, I64: back})
-		v = (&call{in: c.in, name: c.name, args: []value{v}}).gathered(axis, idx)
-	}
-	return v
-}
 
 // classes is the constant 0, 1, ... n-1.
 func (in *interp) classes(n int) *graph.Value {
@@ -357,21 +276,4 @@ func (c *call) integers(i int) *graph.Value {
 		panic(&restart{t.slot.name, slotHint{shape: t.slot.shape, dtype: graph.Int64}})
 	}
 	return x
-}
-
-// maxEmbedding bounds the table of an embedding, which becomes a product.
-const maxEmbedding = 4096
-
-// embedding is the product of one-hot rows with the table.
-func embedding(c *call) value {
-	w := c.value(0)
-	if t := c.handle(1); t.pending {
-		t.slot.described = "[B,n] of integers"
-		c.in.needShape(t)
-	}
-	if len(w.Shape) != 2 || w.Shape[0] > maxEmbedding || !w.Shape.Fixed() {
-		c.in.unsupported("torch.embedding with a table of %v", w.Shape)
-	}
-	hot := c.in.cast(c.oneHotOf(c.integers(1), w.Shape[0]), w.DType)
-	return newTensor(c.in.add(graph.OpLinear, nil, hot, c.in.swap(w, 0, 1)))
 }

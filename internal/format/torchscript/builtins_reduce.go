@@ -19,6 +19,10 @@ var reduceBuiltins = map[string]builtin{
 	"all":       {"x dim keepdim", func(c *call) value { return c.logical(graph.OpAmin) }},
 	"any":       {"x dim keepdim", func(c *call) value { return c.logical(graph.OpAmax) }},
 	"logsumexp": {"x dim keepdim", logSumExp},
+	"prod":      {"x dim keepdim dtype", func(c *call) value { return c.reduced(graph.OpProd) }},
+	"cumsum":    {"x dim dtype", func(c *call) value { return c.running(graph.OpCumsum) }},
+	"cumprod":   {"x dim dtype", func(c *call) value { return c.running(graph.OpCumprod) }},
+	"aminmax":   {"x dim keepdim", aminmax},
 	"var":       {"x dim correction keepdim unbiased", variance},
 	"std":       {"x dim correction keepdim unbiased", func(c *call) value { return rootOf(c, variance(c)) }},
 	"norm":      {"x p dim keepdim dtype", norm},
@@ -96,6 +100,18 @@ func argExtreme(c *call, least bool) value {
 		return newTensor(c.in.add(graph.OpArgmax, graph.Attrs{"axis": 0, "keepdim": false}, x))
 	}
 	return newTensor(c.in.add(graph.OpArgmax, graph.Attrs{"axis": c.in.axisOf(x, c.int(1, 0)), "keepdim": c.bool(2, false)}, x))
+}
+
+// running is a sum or product of the elements up to each one.
+func (c *call) running(op graph.Op) value {
+	x := c.value(0)
+	return newTensor(c.in.add(op, graph.Attrs{"axis": c.in.axisOf(x, c.int(1, 0))}, c.in.cast(x, c.dtype(2, x.DType))))
+}
+
+func aminmax(c *call) value {
+	x := c.value(0)
+	axes, keep := c.axes(1, x), c.bool(2, false)
+	return &tuple{elems: []value{newTensor(c.in.reduce(graph.OpAmin, x, axes, keep)), newTensor(c.in.reduce(graph.OpAmax, x, axes, keep))}}
 }
 
 // logical is all or any: the least or greatest of truth values.

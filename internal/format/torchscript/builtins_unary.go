@@ -23,13 +23,10 @@ var unaryBuiltins = map[string]builtin{
 	"sgn":        {"x", unary(graph.OpSign)},
 	"floor":      {"x", unary(graph.OpFloor)},
 	"ceil":       {"x", unary(graph.OpCeil)},
-	"round":      {"x decimals", round},
 	"sin":        {"x", unary(graph.OpSin)},
 	"cos":        {"x", unary(graph.OpCos)},
 	"erf":        {"x", unary(graph.OpErf)},
 
-	"trunc":    {"x", composed(func(in *interp, x *graph.Value) *graph.Value { return in.trunc(x) })},
-	"fix":      {"x", composed(func(in *interp, x *graph.Value) *graph.Value { return in.trunc(x) })},
 	"frac":     {"x", composed(func(in *interp, x *graph.Value) *graph.Value { return in.add(graph.OpSub, nil, x, in.trunc(x)) })},
 	"square":   {"x", composed(func(in *interp, x *graph.Value) *graph.Value { return in.add(graph.OpMul, nil, x, x) })},
 	"positive": {"x", composed(func(_ *interp, x *graph.Value) *graph.Value { return x })},
@@ -38,9 +35,6 @@ var unaryBuiltins = map[string]builtin{
 	"log10":    {"x", scaledOutput(graph.OpLog, 1/math.Ln10)},
 	"deg2rad":  {"x", scaledOutput("", math.Pi/180)},
 	"rad2deg":  {"x", scaledOutput("", 180/math.Pi)},
-	"tan": {"x", composed(func(in *interp, x *graph.Value) *graph.Value {
-		return in.add(graph.OpDiv, nil, in.add(graph.OpSin, nil, x), in.add(graph.OpCos, nil, x))
-	})},
 
 	"logical_not": {"x", unary(graph.OpNot)},
 	"bitwise_not": {"x", bitwiseNot},
@@ -95,13 +89,6 @@ func scaledOutput(op graph.Op, k float64) func(c *call) value {
 		}
 		return in.add(graph.OpMul, nil, x, in.number(k, x))
 	})
-}
-
-func round(c *call) value {
-	if c.int(1, 0) != 0 {
-		c.in.unsupported("torch.round to decimals")
-	}
-	return unary(graph.OpRound)(c)
 }
 
 func bitwiseNot(c *call) value {

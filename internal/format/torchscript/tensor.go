@@ -37,6 +37,8 @@ type tensor struct {
 
 	// num is the Python number of a tensor that the code made of one.
 	num value
+	// rowNumbers is 0, 1, ... up to the number of rows.
+	rowNumbers bool
 }
 
 // memory is what a tensor and its views share.
@@ -88,6 +90,9 @@ func (in *interp) view(t *tensor, get func(*graph.Value) *graph.Value, put func(
 func (in *interp) read(t *tensor) *graph.Value {
 	if t.pending {
 		in.needShape(t)
+	}
+	if t.rowNumbers {
+		in.mixes("the numbers of the rows of a batch as values")
 	}
 	if t.memory.lost != "" {
 		in.unsupported("%s", t.memory.lost)
