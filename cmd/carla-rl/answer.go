@@ -174,7 +174,7 @@ func differ(a, b []float64, atol, rtol float64) difference {
 		if !(e <= math.MaxFloat64) {
 			e = math.MaxFloat64 // which JSON can hold
 		}
-		d.Mean += e
+		d.Mean += e / float64(len(b))
 		if e > d.Max {
 			d.Max, d.At = e, i
 		}
@@ -185,8 +185,6 @@ func differ(a, b []float64, atol, rtol float64) difference {
 			d.Failed++
 		}
 	}
-	if len(b) > 0 {
-		d.Mean /= float64(len(b))
-	}
+	d.Mean = min(d.Mean, math.MaxFloat64)
 	return d
 }

@@ -51,8 +51,8 @@ func (c *checkConfigCmd) Run(s stdio) error {
 	return nil
 }
 
-// checkArtifactCmd looks at an artifact as the server would: at its files and,
-// where nothing is wrong with them, at the policy in them.
+// checkArtifactCmd looks at the files of an artifact and, where nothing is wrong
+// with them, at the policy that they hold. It computes no action.
 type checkArtifactCmd struct {
 	Dir           string `arg:"" help:"The folder, or a single file."`
 	RequireHashes bool   `help:"Also demand a SHA-256 for each file, as model.require_hashes does."`
@@ -61,9 +61,9 @@ type checkArtifactCmd struct {
 // Help tells what is looked at.
 func (c *checkArtifactCmd) Help() string {
 	return `Reads the card, finds the files, compares their SHA-256 with the card's, and lists
-every problem. Where there is none it opens the policy as the server would, which
-decodes the model and the preprocessor, holds their shapes against the card and
-replays the golden vectors.`
+every problem. Where there is none it decodes the model and the preprocessor, and
+holds their shapes and the observations of the golden vectors against the card. No
+action is computed: carla-rl verify replays the golden vectors.`
 }
 
 // Run prints every problem of the folder.
@@ -88,7 +88,7 @@ func (c *checkArtifactCmd) Run(s stdio) error {
 	if len(problems) > 0 {
 		return refused("artifact", c.Dir, len(problems))
 	}
-	if err := openable(dir, artifact.Limits{RequireHashes: c.RequireHashes}); err != nil {
+	if err := readable(dir, artifact.Limits{RequireHashes: c.RequireHashes}); err != nil {
 		fmt.Fprintln(s.out, oneLine(err.Error()))
 		return refused("artifact", c.Dir, 1)
 	}
@@ -96,15 +96,14 @@ func (c *checkArtifactCmd) Run(s stdio) error {
 	return nil
 }
 
-// openable opens the policy of an artifact and lets go of it.
-func openable(dir string, l artifact.Limits) error {
+// readable reads the policy of an artifact, and runs nothing of it.
+func readable(dir string, l artifact.Limits) error {
 	a, err := artifact.OpenPath(dir, l)
 	if err != nil {
 		return err
 	}
 	defer a.Release()
-	_, err = policy.Open(a, policy.Options{})
-	return err
+	return policy.Check(a)
 }
 
 // present refuses a name that is not there, before there is more to say of it.

@@ -103,7 +103,8 @@ func (q *question) masks(c *policy.Contract, rows int) ([]float32, error) {
 	if len(t.data) != rows*c.Masks || len(t.shape) < 2 || t.shape[0] != rows {
 		return nil, fmt.Errorf("expected %d rows of %d, got the shape %v", rows, c.Masks, t.shape)
 	}
-	return float32s(t.data), nil
+	masks := float32s(t.data)
+	return masks, c.CheckMasks(rows, masks)
 }
 
 // observationRows reads rows of observations. An object is taken for the

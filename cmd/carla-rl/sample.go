@@ -51,7 +51,6 @@ func (s *span) draw(r *rand.Rand) float64 {
 // are categories or pixels, and around the mean of its normaliser.
 type sampler struct {
 	contract *policy.Contract
-	choices  []int // numbers of categories of the action, where masks are of several choices
 	spans    [][]span
 	random   *rand.Rand
 }
@@ -60,9 +59,6 @@ func newSampler(p *policy.Policy, seed uint64) *sampler {
 	c := p.Contract()
 	s := &sampler{contract: c, random: rand.New(rand.NewPCG(seed, 0))}
 	spaces := p.Description().Spaces
-	if spaces != nil {
-		s.choices = categories(spaces.Action.Text)
-	}
 	for i := range c.Inputs {
 		in := &c.Inputs[i]
 		spans := make([]span, in.Width)
@@ -268,16 +264,9 @@ func (o *observations) episodes() {
 // mask draws action masks that leave a choice.
 func (s *sampler) mask(o *observations) {
 	o.masks = make([]float32, o.rows*s.contract.Masks)
-	parts := s.choices
-	if len(parts) == 0 {
-		parts = []int{s.contract.Masks}
-	}
 	for row := range o.rows {
 		masks := o.masks[row*s.contract.Masks:][:s.contract.Masks]
-		for _, n := range parts {
-			if n > len(masks) {
-				break
-			}
+		for _, n := range s.contract.MaskParts {
 			for i := range n {
 				masks[i] = float32(s.random.IntN(2))
 			}

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -182,9 +183,10 @@ func TestCheckMasks(t *testing.T) {
 	one, two := Contract{Masks: 3, MaskParts: []int{3}}, Contract{Masks: 3, MaskParts: []int{2, 1}}
 	f(one, []float32{1, 0, 0, 0, 0, 1}, "")
 	f(two, []float32{1, 0, 1, 0, 1, 1}, "")
-	f(one, []float32{1, 0, 0, 0, 0, 0}, "observation 1, action_masks: expected at least one of the 3 actions of part 0 to be allowed, got none")
-	f(two, []float32{1, 0, 0, 0, 1, 1}, "observation 0, action_masks: expected at least one of the 1 actions of part 1 to be allowed, got none")
+	f(two, []float32{1, 0, 1, 0, 0, 0}, "")
 	f(one, []float32{1, 0, 0}, "expected 3 for each of 2 rows, got 3 in all")
+	f(one, []float32{1, 0, 0, 0, 0.5, 1}, "observation 1, action_masks[1]: expected 0 or 1, got 0.5")
+	f(one, []float32{float32(math.NaN()), 0, 1, 0, 0, 1}, "expected 0 or 1, got NaN")
 	f(Contract{}, []float32{1, 0}, "takes no masks")
 }
 
