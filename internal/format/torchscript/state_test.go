@@ -1,0 +1,44 @@
+package torchscript_test
+
+import (
+	"testing"
+
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
+
+// TestLowerCounter is a module that counts its calls in an int, from 5, and
+// from 1 after reset().
+func TestLowerCounter(t *testing.T) {
+	code := class("  n : int\n" +
+		"  def forward(self: __torch__.m.M,\n    x: Tensor) -> Tensor:\n    n = self.n\n    self.n = torch.add(n, 1)\n" +
+		"    if torch.gt(n, 5):\n      y = torch.neg(x)\n    else:\n      y = torch.mul(x, n)\n    return y\n" +
+		"  def reset(self: __torch__.m.M) -> NoneType:\n    self.n = 1\n    return None\n")
+	m, err := decode(t, code, objectWith("n", "K\x05"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := m.Lower(torchscript.LowerOptions{InputShapes: map[string][]int{"x": {graph.Batch, 1}}, Rows: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(g.States) != 1 || g.States[0].Initial.I64[0] != 5 || g.States[0].Reset == nil || g.States[0].Reset.I64[0] != 1 {
+		t.Fatalf("states are %v", g.States)
+	}
+	f := func(n int64, want float64) {
+		t.Helper()
+		out, err := graph.Evaluate(g, 1, []*graph.Tensor{
+			{DType: graph.Float32, Shape: graph.Shape{1, 1}, F32: []float32{2}},
+			{DType: graph.Int64, Shape: graph.Shape{}, I64: []int64{n}},
+		}, graph.Noise{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out[0].At(0) != want || out[1].I64[0] != n+1 {
+			t.Errorf("call %d gives %v and %d, want %v", n, out[0].At(0), out[1].I64[0], want)
+		}
+	}
+	f(5, 10)
+	f(6, -2)
+	f(1, 2)
+}
