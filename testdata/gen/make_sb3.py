@@ -375,6 +375,47 @@ def write_new(out):
     th.serialization.location_tag = tag
     write(out, "rppo_bidirectional", RecurrentPPO, "MlpLstmPolicy", vector, three, 51, asked=False, n_steps=8,
           policy_kwargs={**small, "lstm_hidden_size": 2, "lstm_kwargs": {"bidirectional": True}})
+    write_custom(out / "ppo_custom_extractor", vector, three)
+
+
+class Blend(th.nn.Module):
+    """A features extractor of the user's own, as one writes it into a script."""
+
+    def __init__(self, observation_space, features_dim=4):
+        super().__init__()
+        self.features_dim = features_dim
+        self.layer = th.nn.Linear(observation_space.shape[0], features_dim)
+
+    def forward(self, obs):
+        return th.cos(self.layer(obs))
+
+
+Blend.__module__ = "__main__"
+
+
+class Actor(th.nn.Module):
+    """What docs/sb3.md exports of such an agent."""
+
+    def __init__(self, policy):
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, obs):
+        return self.policy._predict(obs, deterministic=True)
+
+
+def write_custom(directory, observation, action):
+    """An agent that is refused, and its actor as TorchScript with what the library answers."""
+    directory.mkdir(parents=True, exist_ok=True)
+    th.manual_seed(60)
+    model = PPO("MlpPolicy", World(observation, action), seed=60, device="cpu", n_steps=8,
+                policy_kwargs={"net_arch": [8], "features_extractor_class": Blend})
+    perturb(model.policy, 60)
+    model.save(directory / "model.zip")
+    th.jit.trace(Actor(model.policy.eval()), th.zeros(1, 5)).save(directory / "model.pt")
+    obs = sample(observation, 60)
+    answers = {"input": {"obs": floats(obs)}, "action": floats(model.predict(obs, deterministic=True)[0])}
+    (directory / "exported.json").write_text(json.dumps(answers) + "\n")
 
 
 def write_large(out):
