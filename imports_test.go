@@ -74,7 +74,7 @@ var engine = map[string][]string{
 	"internal/format/architecture": {"go.yaml.in/yaml/v3"},
 	"internal/format/torchexport":  {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
 	"internal/format/torchmodule":  {},
-	"internal/format/onnx":         {},
+	"internal/format/onnx":         {"github.com/go-json-experiment/json"},
 	"internal/format/sb3":          {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
 	"internal/artifact":            {"go.yaml.in/yaml/v3"},
 	"internal/policy":              {},

@@ -3,6 +3,7 @@ package onnx
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -182,11 +183,9 @@ func (e *encoder) body(outputs []string) error {
 
 // makes reports whether a node of this graph makes the value.
 func (e *encoder) makes(name string) bool {
-	for i := len(e.nodes) - 1; i >= 0; i-- {
-		for _, out := range e.nodes[i].out {
-			if out == name {
-				return true
-			}
+	for _, n := range slices.Backward(e.nodes) {
+		if slices.Contains(n.out, name) {
+			return true
 		}
 	}
 	return false

@@ -47,7 +47,6 @@ func appendText(b []byte, field int, s string) []byte {
 // are written once, into a buffer of the right size.
 func (e *encoder) model(metadata map[string]string) ([]byte, error) {
 	var heads [][]byte
-	var sizes []int
 	nodes := e.graph(e.name0())
 	length := len(nodes)
 	for _, t := range e.shared.tensors {
@@ -60,7 +59,7 @@ func (e *encoder) model(metadata map[string]string) ([]byte, error) {
 		head = appendText(head, 8, t.Name)
 		head = appendHead(head, 9, size)
 		head = append(appendHead(nil, 5, len(head)+size), head...)
-		heads, sizes = append(heads, head), append(sizes, size)
+		heads = append(heads, head)
 		if length += len(head) + size; length > maxBytes-1<<20 {
 			return nil, fmt.Errorf("onnx: %w: a model of more than %d bytes", ErrLimit, maxBytes)
 		}

@@ -161,7 +161,7 @@ func (l *lowering) attentionBias(dt graph.DType, queries, keys, past int) torchs
 func rotaryEmbedding(l *lowering) []torchscript.Value {
 	x := l.x(0)
 	original := l.shape(x)
-	steps := func(v torchscript.Value) torchscript.Value { return v }
+	var steps func(v torchscript.Value) torchscript.Value
 	if len(original) == 4 { // [batch, heads, steps, size]
 		x = l.permute(x, []int{0, 2, 1, 3})
 		steps = func(v torchscript.Value) torchscript.Value { return l.permute(v, []int{0, 2, 1, 3}) }

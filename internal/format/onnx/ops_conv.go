@@ -220,8 +220,8 @@ func (l *lowering) ceil(w *window, spatial graph.Shape) {
 // padAll adds a number around all spatial axes.
 func (l *lowering) padAll(x torchscript.Value, lo, hi []int, fill float64) torchscript.Value {
 	var widths []int
-	for i := len(lo) - 1; i >= 0; i-- {
-		widths = append(widths, lo[i], hi[i])
+	for i, before := range slices.Backward(lo) {
+		widths = append(widths, before, hi[i])
 	}
 	if slices.Max(widths) == 0 && slices.Min(widths) == 0 {
 		return x

@@ -250,7 +250,7 @@ func nonZero(l *lowering) []torchscript.Value {
 // eyeLike is a matrix with ones on a diagonal.
 func eyeLike(l *lowering) []torchscript.Value {
 	var shape graph.Shape
-	dt := graph.Float32
+	var dt graph.DType
 	if c := l.constOf(l.operand(0)); c != nil {
 		shape, dt = c.Shape, c.DType
 	} else {
@@ -292,7 +292,7 @@ func compress(l *lowering) []torchscript.Value {
 
 // size is the number of elements.
 func size(l *lowering) []torchscript.Value {
-	shape := graph.Shape{}
+	var shape graph.Shape
 	if v := l.operand(0); v.c != nil {
 		shape = v.c.Shape
 	} else {

@@ -72,7 +72,7 @@ func (l *lowering) extremeOfNothing(op graph.Op, x torchscript.Value, axes []int
 		return nil
 	}
 	if l.attrInt("keepdims", 1) == 0 {
-		for i := len(shape) - 1; i >= 0; i-- {
+		for i := range slices.Backward(shape) {
 			if slices.Contains(axes, i) {
 				shape = slices.Delete(shape, i, i+1)
 			}

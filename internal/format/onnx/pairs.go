@@ -1,10 +1,11 @@
 package onnx
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )

@@ -1,10 +1,11 @@
 package onnx
 
 import (
-	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
@@ -112,10 +113,6 @@ func pairedNames(in, out string) bool {
 	if !remembers(bare) {
 		return false
 	}
-	for _, name := range []string{bare + "_out", bare + "_new", "new_" + bare, "next_" + bare, bare + "_next", bare + "n", bare + "_n", "out_" + bare, bare + "Out"} {
-		if name == out {
-			return true
-		}
-	}
-	return bare != in && bare == out
+	others := []string{bare + "_out", bare + "_new", "new_" + bare, "next_" + bare, bare + "_next", bare + "n", bare + "_n", "out_" + bare, bare + "Out"}
+	return slices.Contains(others, out) || bare != in && bare == out
 }
