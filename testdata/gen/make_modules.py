@@ -142,6 +142,17 @@ def signals():
     )
 
 
+def transposed():
+    return nn.Sequential(
+        nn.ReflectionPad2d((1, 0, 1, 1)), nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1, output_padding=1, groups=2), nn.ReLU(), nn.ReplicationPad2d(1),
+        nn.ConvTranspose2d(4, 1, 2, bias=False), nn.Flatten(),
+    )
+
+
+def decoder():
+    return nn.Sequential(nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1, output_padding=1, groups=2), nn.ReLU(), nn.ConvTranspose2d(4, 1, 2), nn.Flatten())
+
+
 def shared():
     layer = nn.Linear(4, 4)
     return nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), nn.Linear(4, 2, bias=False))
@@ -168,6 +179,9 @@ CASES = {
                 "[{linear: f}, {relu: , as: h}, {linear: a, as: a}, {mean: {axes: 1, keepdim: true}, as: m}, {linear: v, from: h}, {add: a}, {sub: m}]"),
     "program": (Program, {"x": (5,), "goal": (2,)}, None),
     "normed": (Normed, {"obs": (4,)}, "[{linear: old}, relu, {linear: new}, relu, {linear: spectral}]"),
+    "seq_transposed": (transposed, {"obs": (2, 3, 3)}, None),
+    "seq_decoder": (decoder, {"obs": (2, 3, 3)},
+                    "{inputs: {obs: [2, 3, 3]}, layers: [{conv_transpose: 0, stride: 2, padding: 1, output_padding: 1, groups: 2}, relu, {conv_transpose: 2}, flatten]}"),
 }
 
 

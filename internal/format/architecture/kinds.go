@@ -20,14 +20,15 @@ var kinds map[string]kind
 
 func init() {
 	kinds = map[string]kind{
-		"linear":     {keyed: true, apply: (*builder).linear},
-		"conv":       {keyed: true, apply: (*builder).conv},
-		"layer_norm": {keyed: true, apply: (*builder).layerNorm},
-		"rms_norm":   {keyed: true, apply: (*builder).rmsNorm},
-		"batch_norm": {keyed: true, apply: (*builder).batchNorm},
-		"group_norm": {keyed: true, apply: (*builder).groupNorm},
-		"prelu":      {keyed: true, apply: (*builder).prelu},
-		"embedding":  {keyed: true, apply: (*builder).embedding},
+		"linear":         {keyed: true, apply: (*builder).linear},
+		"conv":           {keyed: true, apply: (*builder).conv},
+		"conv_transpose": {keyed: true, apply: (*builder).convTranspose},
+		"layer_norm":     {keyed: true, apply: (*builder).layerNorm},
+		"rms_norm":       {keyed: true, apply: (*builder).rmsNorm},
+		"batch_norm":     {keyed: true, apply: (*builder).batchNorm},
+		"group_norm":     {keyed: true, apply: (*builder).groupNorm},
+		"prelu":          {keyed: true, apply: (*builder).prelu},
+		"embedding":      {keyed: true, apply: (*builder).embedding},
 
 		"lstm": {keyed: true, apply: (*builder).recurrent},
 		"gru":  {keyed: true, apply: (*builder).recurrent},
@@ -65,7 +66,7 @@ func Operators() []string { return slices.Sorted(maps.Keys(kinds)) }
 // stand the booleans keepdim and ceil.
 var (
 	intAttrs   = []string{"axis", "start", "end", "step", "groups", "classes"}
-	intsAttrs  = []string{"axes", "stride", "padding", "dilation", "perm", "shape", "kernel", "size"}
+	intsAttrs  = []string{"axes", "stride", "padding", "output_padding", "dilation", "perm", "shape", "kernel", "size"}
 	floatAttrs = []string{"alpha", "beta", "threshold", "min", "max", "eps", "clip"}
 	textAttrs  = []string{"approximate", "dtype", "mean", "var", "std", "activation"}
 )

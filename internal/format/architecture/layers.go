@@ -46,6 +46,22 @@ func (b *builder) conv(l *Layer) {
 	b.call(name, b.current, w, b.optional(l.Key, "bias"), l.list("stride", 1), padding, l.list("dilation", 1), groups)
 }
 
+// convTranspose is a transposed convolution over one to three dimensions.
+func (b *builder) convTranspose(l *Layer) {
+	b.only(l, "stride", "padding", "output_padding", "dilation", "groups")
+	w := b.weight(l.Key)
+	shape, _ := b.c.Shape(w)
+	if len(shape) < 3 || len(shape) > 5 {
+		b.c.Errorf("%s is %v, a weight [channels,outputs,kernel...] was wanted", join(l.Key, "weight"), shape)
+	}
+	if x, ok := b.c.Shape(b.current); ok && len(x) == len(shape) && x[1] != shape[0] {
+		b.c.Errorf("the value before is %v, %s %v takes %d channels", x, join(l.Key, "weight"), shape, shape[0])
+	}
+	name := [...]string{"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}[len(shape)-3]
+	b.call(name, b.current, w, b.optional(l.Key, "bias"), l.list("stride", 1), l.list("padding", 0), l.list("output_padding", 0),
+		l.int("groups", 1), l.list("dilation", 1))
+}
+
 func (b *builder) layerNorm(l *Layer) {
 	b.only(l, "eps")
 	w := b.parameter(l.Key, "weight")

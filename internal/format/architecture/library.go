@@ -32,12 +32,58 @@ func Recognize(all torch.StateDict) *Library {
 	for _, t := range all {
 		shapes[t.Name] = t.Tensor.Shape
 	}
+	if l := recognize(shapes); l != nil {
+		return l
+	}
+	for _, prefix := range wrappings {
+		below := make(map[string]graph.Shape, len(shapes))
+		for name, s := range shapes {
+			if rest, ok := strings.CutPrefix(name, prefix); ok {
+				below[rest] = s
+			}
+		}
+		if len(below) != len(shapes) {
+			continue
+		}
+		if l := recognize(below); l != nil {
+			l.Spec.move(prefix, below)
+			return l
+		}
+	}
+	return nil
+}
+
+// wrappings are what DistributedDataParallel and torch.compile put before every
+// name of the module that they wrap.
+var wrappings = []string{"module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."}
+
+func recognize(shapes map[string]graph.Shape) *Library {
 	for _, f := range libraries {
 		if l := f(layout{shapes: shapes}); l != nil {
 			return l
 		}
 	}
 	return nil
+}
+
+// move puts a prefix before the names of the tensors.
+func (s *Spec) move(prefix string, tensors map[string]graph.Shape) {
+	for i := range s.Layers {
+		l := &s.Layers[i]
+		if kinds[l.Op].keyed {
+			l.Key = strings.TrimSuffix(prefix+l.Key, ".")
+		}
+		for j := range l.Args {
+			if _, ok := tensors[l.Args[j].Name]; ok {
+				l.Args[j].Name = prefix + l.Args[j].Name
+			}
+		}
+		for name, v := range l.Attrs {
+			if key, ok := v.(string); ok && tensors[key] != nil {
+				l.Attrs[name] = prefix + key
+			}
+		}
+	}
 }
 
 var libraries = []func(k layout) *Library{cleanRLActorCritic, cleanRLGaussian, cleanRLValues, cleanRLPixels, cleanRLActors, rslRL, rslRLBefore5}

@@ -12,6 +12,10 @@ func classes() map[string]forward {
 		"conv.Conv2d": convolution("conv2d", 2),
 		"conv.Conv3d": convolution("conv3d", 3),
 
+		"conv.ConvTranspose1d": transposed("conv_transpose1d", 1),
+		"conv.ConvTranspose2d": transposed("conv_transpose2d", 2),
+		"conv.ConvTranspose3d": transposed("conv_transpose3d", 3),
+
 		"batchnorm.BatchNorm1d":       batchNorm,
 		"batchnorm.BatchNorm2d":       batchNorm,
 		"batchnorm.BatchNorm3d":       batchNorm,
@@ -59,6 +63,11 @@ func classes() map[string]forward {
 
 		"flatten.Flatten":   function("flatten", integer("start_dim"), integer("end_dim")),
 		"flatten.Unflatten": function("unflatten", integer("dim"), integers("unflattened_size")),
+
+		"padding.ReflectionPad1d":  padMode("reflect"),
+		"padding.ReflectionPad2d":  padMode("reflect"),
+		"padding.ReplicationPad1d": padMode("replicate"),
+		"padding.ReplicationPad2d": padMode("replicate"),
 
 		"padding.ZeroPad1d":     pad,
 		"padding.ZeroPad2d":     pad,

@@ -64,6 +64,17 @@ func convolution(name string, spatial int) forward {
 	}
 }
 
+// transposed is a transposed convolution.
+func transposed(name string, spatial int) forward {
+	return func(l *lowering, m *Module, x torchscript.Value) torchscript.Value {
+		if shape, ok := l.c.Shape(x); ok && len(shape) != spatial+2 {
+			l.c.Errorf("the value before is %v, [B,channels] and %d more dimensions were wanted", shape, spatial)
+		}
+		return l.fn(name, x, l.weight(m), l.tensor(m, "bias"), integers("stride")(l, m), integers("padding")(l, m), integers("output_padding")(l, m),
+			integer("groups")(l, m), integers("dilation")(l, m))
+	}
+}
+
 // batchNorm uses the statistics of training.
 func batchNorm(l *lowering, m *Module, x torchscript.Value) torchscript.Value {
 	return l.fn("batch_norm", x, l.tensor(m, "weight"), l.tensor(m, "bias"), l.tensor(m, "running_mean"), l.tensor(m, "running_var"),
@@ -125,6 +136,13 @@ func pad(l *lowering, m *Module, x torchscript.Value) torchscript.Value {
 		}
 	}
 	return l.fn("pad", x, integers("padding")(l, m), "constant", fill)
+}
+
+// padMode repeats or mirrors the edge around the last dimensions.
+func padMode(mode string) forward {
+	return func(l *lowering, m *Module, x torchscript.Value) torchscript.Value {
+		return l.fn("pad", x, integers("padding")(l, m), mode)
+	}
 }
 
 func maxPool(name string) forward {

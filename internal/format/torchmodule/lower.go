@@ -40,7 +40,7 @@ func (m *Module) Lower(o Options) (*graph.Graph, error) {
 	if layers[strings.TrimPrefix(root.Class, inTorch)] == nil {
 		return nil, &UnsupportedError{What: fmt.Sprintf("%s has no forward of its own: how its modules are called is code that no file holds. %s", root.Class, waysOut)}
 	}
-	return torchscript.Build(m.shortClass(), torchscript.LowerOptions{InputShapes: o.InputShapes}, func(c *torchscript.Calls) error {
+	return torchscript.Build(m.shortClass(), torchscript.LowerOptions{InputShapes: o.InputShapes, Rows: o.Rows}, func(c *torchscript.Calls) error {
 		l := lowering{c}
 		x := c.Input(m.InputName(), graph.Invalid, nil)
 		c.Return(l.call(root, x))
