@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/format/architecture"
 )
 
 const docs = "../../docs"
@@ -85,6 +87,44 @@ func TestEveryKeyOfACardIsDocumented(t *testing.T) {
 			t.Errorf("docs/model-card.md does not name %s", key)
 		}
 	}
+}
+
+// TestArchitecturesOfTheDocumentAreRead holds the examples and the operators of
+// the model card to the parser.
+func TestArchitecturesOfTheDocumentAreRead(t *testing.T) {
+	_, text, _ := strings.Cut(readDoc(t, "model-card.md"), "\n## Architecture\n")
+	examples := 0
+	for _, block := range strings.Split(text, "```yaml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		_, value, found := strings.Cut(block, "architecture:")
+		if !found {
+			continue
+		}
+		examples++
+		if _, err := architecture.ParseText(value); err != nil {
+			t.Errorf("%s: %v", block, err)
+		}
+	}
+	if examples < 3 {
+		t.Errorf("%d examples", examples)
+	}
+	for line := range strings.Lines(text) {
+		list, found := strings.CutPrefix(line, "<!-- operators: ")
+		if !found {
+			continue
+		}
+		list, _, _ = strings.Cut(list, " -->")
+		for name := range strings.SplitSeq(list, " ") {
+			if !slices.Contains(architecture.Operators(), name) {
+				t.Errorf("docs/model-card.md names %s, which is no operator of an architecture", name)
+			}
+			if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "{"+name+":") {
+				t.Errorf("docs/model-card.md does not show %s", name)
+			}
+		}
+		return
+	}
+	t.Error("docs/model-card.md does not list the operators that it shows")
 }
 
 func TestEveryExitCodeIsDocumented(t *testing.T) {

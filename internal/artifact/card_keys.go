@@ -13,7 +13,7 @@ import (
 
 // idleKeys are keys of the contract that nothing acts on yet. Who wrote one
 // into a card counts on it, so that it is not passed over in silence.
-var idleKeys = []string{"distribution", "recurrent", "frame_stack", "fallback", "envelope"}
+var idleKeys = []string{"distribution", "fallback", "envelope"}
 
 // key reads the value of one key of the card.
 func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
