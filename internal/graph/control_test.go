@@ -137,6 +137,19 @@ func TestTurnsDrawDifferently(t *testing.T) {
 	}
 }
 
+func TestCost(t *testing.T) {
+	f := func(node string, want int) {
+		t.Helper()
+		g := parse(t, "graph \"g\"\n%x = input \"x\" f32[1,4096]\n%y = "+node+"\noutput \"y\" %y\n")
+		if got := g.Cost(); got != want {
+			t.Errorf("%s costs %d, want %d", node, got, want)
+		}
+	}
+	f("relu(%x)", 2+4096/16)
+	f("sum(%x) axes=[1] keepdim=true", 2+4097/16)
+	f("slice(%x) axis=1 end=16", 2+1)
+}
+
 func TestStepBudget(t *testing.T) {
 	f := func(text string, in ...*graph.Tensor) {
 		t.Helper()

@@ -27,8 +27,10 @@ const (
 	// runs where the node does not say it.
 	DefaultLoopLimit = 1_000_000
 	// StepBudget bounds what all loops of a run do together, in the units of
-	// Graph.Cost: some tenths of a second of a plan, a few seconds of Evaluate.
-	StepBudget = 1 << 22
+	// Graph.Cost: tens of milliseconds of a plan, about a second of Evaluate. A
+	// policy whose loops never end is run a few times before it is refused, all
+	// of which is to be over in a second.
+	StepBudget = 1 << 20
 	// MaxTextBytes is the greatest length of a text that Parse takes.
 	MaxTextBytes = 1 << 24
 )

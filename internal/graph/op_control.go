@@ -62,23 +62,31 @@ func (g *Graph) Draws() bool {
 // has a stream then, unique in the graph and those inside it.
 func (op Op) draws() bool { return op == OpNormal }
 
-// costElements is the number of elements or multiplications that count as one
-// step: as much as calling a node costs.
-const costElements = 256
+// costElements and costProducts are the numbers of elements and of
+// multiplications that count as one step: as much as calling a node costs. An
+// element may be a power or a sine, of which a plan computes some ten in the
+// time of a node.
+const (
+	costElements = 16
+	costProducts = 256
+)
 
 // Cost is what one run of the graph counts against StepBudget as the body of a
-// loop: one for itself and one for each node, and one more for each 256
-// elements or multiplications. Of the graphs of an if the dearer one counts;
+// loop: one for itself and one for each node, and one more for each 16 elements
+// of its results, or that it reduces to one, and each 256 multiplications. Of the graphs of an if the dearer one counts;
 // the bodies of loops inside count when they run.
 func (g *Graph) Cost() int {
 	cost := 1
 	for _, n := range g.Nodes {
 		cost++
-		work := n.multiplyAdds()
+		elements := int64(0)
 		for _, v := range n.Out {
-			work += int64(v.Shape.RowElements())
+			elements += int64(v.Shape.RowElements())
 		}
-		cost += int(min(work/costElements, StepBudget))
+		if _, reduces := reduceSpecs[n.Op]; reduces {
+			elements += int64(n.In[0].Shape.RowElements())
+		}
+		cost += int(min(n.multiplyAdds()/costProducts+elements/costElements, StepBudget))
 		if n.Op == OpIf {
 			cost += max(n.Attrs.Graph("then").Cost(), n.Attrs.Graph("else").Cost())
 		}
