@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -137,6 +138,14 @@ func (p *engineProgram) run(rows int, in []*tensor, noise graph.Noise) ([]values
 	flat := make([][]float32, len(in))
 	for i, t := range in {
 		flat[i] = float32s(t.data)
+		if p.g.Inputs[i].DType.IsFloat() {
+			continue
+		}
+		for j, f := range t.data {
+			if float64(flat[i][j]) != f {
+				return nil, fmt.Errorf("input %s: unsupported: the integer %.0f, which float32 does not hold exactly; --engine reference takes it", p.g.Inputs[i].Name, f)
+			}
+		}
 	}
 	results := make([]values, len(p.g.Outputs))
 	out := make([][]float32, len(p.g.Outputs))
@@ -177,7 +186,8 @@ func count(shape []int) int {
 }
 
 // rowsOf finds the number of rows in tensors that are to fit the inputs of a
-// graph, and refuses those that do not.
+// graph, and refuses those that do not: by their shape, or because they hold
+// what is no number of the input's type.
 func rowsOf(g *graph.Graph, in []*tensor) (int, error) {
 	rows := -1
 	for i, v := range g.Inputs {
@@ -195,9 +205,40 @@ func rowsOf(g *graph.Graph, in []*tensor) (int, error) {
 				rows = got[d] / -want
 			}
 		}
+		if err := holds(v.DType, in[i].data); err != nil {
+			return 0, fmt.Errorf("input %s: %w", v.Name, err)
+		}
 	}
 	if rows < 0 {
 		rows = 1
 	}
 	return rows, nil
+}
+
+// holds refuses numbers that an integer type does not have.
+func holds(dt graph.DType, data []float64) error {
+	const exact = 1 << 53 // to which a JSON number is read without rounding
+	var low, high float64
+	switch dt {
+	case graph.Int64:
+		low, high = -exact, exact
+	case graph.Int32:
+		low, high = math.MinInt32, math.MaxInt32
+	case graph.Int16:
+		low, high = math.MinInt16, math.MaxInt16
+	case graph.Int8:
+		low, high = math.MinInt8, math.MaxInt8
+	case graph.Uint8:
+		high = math.MaxUint8
+	case graph.Bool:
+		high = 1
+	default:
+		return nil
+	}
+	for _, f := range data {
+		if !(f >= low && f <= high) || f != math.Trunc(f) {
+			return fmt.Errorf("expected %v, got %v", dt, f)
+		}
+	}
+	return nil
 }

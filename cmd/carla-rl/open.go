@@ -160,7 +160,8 @@ func isPreprocessor(data []byte) bool {
 	case bytes.HasPrefix(data, []byte("\x93NUMPY")), preprocess.IsCompressed(data), preprocess.IsJSON(data):
 		return true
 	}
-	return data[0] == 0x80 && data[1] >= 2 && data[1] <= 5 || bytes.HasSuffix(bytes.TrimRight(data, "\r\n"), []byte{'.'})
+	const printable = ' ' // The operators of the old protocols are texts; other files end with a dot by chance.
+	return data[0] == 0x80 && data[1] >= 2 && data[1] <= 5 || data[0] >= printable && data[0] < 0x7f && bytes.HasSuffix(bytes.TrimRight(data, "\r\n"), []byte{'.'})
 }
 
 // isSafetensors tells a file that begins with the length of its header, whose

@@ -23,6 +23,7 @@ func TestIsPreprocessor(t *testing.T) {
 	f("model", "PK\x03\x04"+strings.Repeat("\x00", 22)+"\x10\x00\x00\x00archive/data.pkl", false)
 	f("weights before torch 1.6", string(legacyTorch)+".", false)
 	f("safetensors of 640 bytes of header", "\x80\x02\x00\x00\x00\x00\x00\x00{}", false)
+	f("ONNX with metadata that ends in a dot", "\x08\x0ar\x04note.", false)
 	f("nothing", "", false)
 	f("short zip", "PK\x03\x04", false)
 	f("text", "hello", false)

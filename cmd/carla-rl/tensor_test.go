@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
 func TestParseTensor(t *testing.T) {
@@ -100,4 +101,53 @@ func TestRowsOf(t *testing.T) {
 	f([]int{4, 2}, []int{8}, 0, "input a: expected the shape [B,3], got [4 2]")
 	f([]int{0, 3}, []int{0}, 0, "input a")
 	f([]int{3}, []int{2}, 0, "input a")
+}
+
+func TestIntegersAreWhole(t *testing.T) {
+	g := graph.New("g")
+	for _, dt := range []graph.DType{graph.Int64, graph.Uint8, graph.Bool, graph.Float32} {
+		g.Input(dt.String(), dt, graph.Shape{1})
+	}
+	one := func(f float64) *tensor { return &tensor{shape: []int{1}, data: []float64{f}} }
+	f := func(at int, v float64, want string) {
+		t.Helper()
+		in := []*tensor{one(1), one(1), one(1), one(1)}
+		in[at] = one(v)
+		_, err := rowsOf(g, in)
+		switch {
+		case want == "" && err != nil:
+			t.Error(err)
+		case want != "" && (err == nil || err.Error() != want):
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	f(0, -7, "")
+	f(1, 255, "")
+	f(2, 0, "")
+	f(3, 0.5, "")
+	f(0, 0.5, "input i64: expected i64, got 0.5")
+	f(0, math.NaN(), "input i64: expected i64, got NaN")
+	f(0, 1e300, "input i64: expected i64, got 1e+300")
+	f(1, 256, "input u8: expected u8, got 256")
+	f(1, -1, "input u8: expected u8, got -1")
+	f(2, 2, "input bool: expected bool, got 2")
+}
+
+func TestIntegersBeyondFloat32(t *testing.T) {
+	g := graph.New("g")
+	g.Output("y", g.Input("x", graph.Int64, graph.Shape{1}))
+	in := []*tensor{{shape: []int{1}, data: []float64{1<<24 + 1}}}
+	for _, engine := range []policy.Engine{policy.Plan, policy.Reference} {
+		p, err := newProgram(engine, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outs, err := p.run(1, in, graph.Noise{})
+		switch {
+		case engine == policy.Plan && (err == nil || !strings.Contains(err.Error(), "16777217, which float32 does not hold")):
+			t.Errorf("plan: got %v, %v, want a refusal", outs, err)
+		case engine == policy.Reference && (err != nil || outs[0].data[0] != 1<<24+1):
+			t.Errorf("reference: got %v, %v", outs, err)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path"
@@ -39,7 +40,7 @@ func Peek(fsys fs.FS, dir, called string) (name string, ok bool) {
 	m := o.model()
 	if m == (model{}) {
 		// Several models are a folder of a model too, which is then refused.
-		return called, len(o.problems) > 0 && !strings.Contains(o.problems[0].Err.Error(), ErrMissing.Error())
+		return called, len(o.problems) > 0 && !errors.Is(o.problems[0].Err, ErrMissing)
 	}
 	return o.peek(called, m), true
 }

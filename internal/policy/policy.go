@@ -58,7 +58,11 @@ func Open(a *artifact.Artifact, o Options) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Prepare(1)
+	first, err := p.newRunner()
+	if err != nil {
+		return nil, err
+	}
+	p.runners = append(p.runners, first)
 	if err := p.replayGolden(a.Card); err != nil {
 		return nil, err
 	}
@@ -215,7 +219,11 @@ func (p *Policy) form(deterministic, masked bool) *form {
 // the policy acts.
 func (p *Policy) Prepare(lanes int) {
 	for len(p.runners) < lanes {
-		p.runners = append(p.runners, p.newRunner())
+		r, err := p.newRunner()
+		if err != nil {
+			panic("policy: another lane: " + err.Error()) // The first one ran.
+		}
+		p.runners = append(p.runners, r)
 	}
 }
 

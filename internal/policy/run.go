@@ -75,26 +75,27 @@ func (e *ActionError) Error() string {
 	return fmt.Sprintf("the policy gave %v for action %s of row %d, outside its contract of %v to %v", e.Value, e.Action, e.Row, e.Low, e.High)
 }
 
-func (p *Policy) newRunner() *Runner {
+// newRunner returns a runner whose forms without masks have run once.
+func (p *Policy) newRunner() (*Runner, error) {
 	c := &p.contract
 	r := &Runner{policy: p, width: c.ActionWidth(), next: make([][]float32, len(c.State))}
 	r.plain = len(c.State) == 0 && len(p.outputs) == 0 && p.batchable
 	r.low, r.high = c.actionBounds()
-	r.warm()
-	return r
+	return r, r.warm()
 }
 
 // warm runs the forms without masks on a row of zeros, whose result is of no
 // interest: zeros may lie outside the contract. A form that compiled runs one
-// row.
-func (r *Runner) warm() {
+// row, unless an engine finds out only then that it cannot.
+func (r *Runner) warm() error {
 	c := r.policy.newCall(1)
 	for _, c.Deterministic = range []bool{true, false} {
 		var unusable *ActionError
 		if err := r.Act(c); err != nil && !errors.As(err, &unusable) {
-			panic("policy: a compiled form does not run: " + err.Error())
+			return fmt.Errorf("the policy does not run: %w", err)
 		}
 	}
+	return nil
 }
 
 // newCall returns a call with memory of its own, at the start of an episode.
