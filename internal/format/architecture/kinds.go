@@ -48,11 +48,14 @@ func init() {
 	}
 	several := []graph.Op{
 		graph.OpMatMul, graph.OpAdd, graph.OpSub, graph.OpMul, graph.OpDiv, graph.OpPow, graph.OpMinimum, graph.OpMaximum,
+		graph.OpAtan2, graph.OpFmod, graph.OpRemainder, graph.OpFloorDiv,
 		graph.OpEq, graph.OpNe, graph.OpLt, graph.OpLe, graph.OpGt, graph.OpGe, graph.OpAnd, graph.OpOr, graph.OpWhere, graph.OpConcat,
 	}
+	// What draws, branches or takes rows by indices is no layer.
+	others := []graph.Op{graph.OpNormal, graph.OpIf, graph.OpLoop, graph.OpTake, graph.OpGather}
 	for _, op := range graph.Ops() {
 		name := string(op)
-		if _, own := kinds[name]; own || op == graph.OpNormal || op == graph.OpIf || op == graph.OpLoop {
+		if _, own := kinds[name]; own || slices.Contains(others, op) {
 			continue
 		}
 		kinds[name] = kind{operands: slices.Contains(several, op), apply: (*builder).generic}
@@ -63,7 +66,7 @@ func init() {
 func Operators() []string { return slices.Sorted(maps.Keys(kinds)) }
 
 // The attributes by kind, which is the same for all operators; beside them
-// stand the booleans keepdim and ceil.
+// stand the booleans keepdim, ceil and descending.
 var (
 	intAttrs   = []string{"axis", "start", "end", "step", "groups", "classes"}
 	intsAttrs  = []string{"axes", "stride", "padding", "output_padding", "dilation", "perm", "shape", "kernel", "size"}

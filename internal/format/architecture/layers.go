@@ -251,6 +251,9 @@ func (b *builder) generic(l *Layer) {
 	case op == graph.OpAnd, op == graph.OpOr:
 		b.only(l)
 		b.call("logical_"+l.Op, args...)
+	case op == graph.OpFloorDiv:
+		b.only(l)
+		b.call("floor_divide", args...)
 	case op == graph.OpReshape:
 		b.only(l, "shape")
 		shape := []torchscript.Value{int64(-1)}

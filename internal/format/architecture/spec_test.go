@@ -2,6 +2,7 @@ package architecture_test
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -198,8 +199,73 @@ func TestSuggest(t *testing.T) {
 		"[{conv: cnn.0}, {batch_norm: cnn.1}, relu, {conv: cnn.3, groups: 2}, relu, flatten, {linear: linear.0}, relu, {linear: q}]", 2)
 	f(zeros("trunk.0.weight", []int{4, 3}, "trunk.2.weight", []int{4, 4}, "critic_linear.weight", []int{1, 4}, "heads.actor.weight", []int{2, 4}), nil,
 		"[{linear: trunk.0}, relu, {linear: trunk.2}, relu, {linear: heads.actor}]", 2)
+	// Recurrent layers, which may stand after what they feed; a critic's is not taken.
+	f(zeros("actor.0.weight", []int{8, 6}, "actor.2.weight", []int{2, 8}, "critic.0.weight", []int{8, 6}, "critic.2.weight", []int{1, 8},
+		"memory_a.rnn.weight_ih_l0", []int{24, 5}, "memory_a.rnn.weight_hh_l0", []int{24, 6},
+		"memory_c.rnn.weight_ih_l0", []int{24, 5}, "memory_c.rnn.weight_hh_l0", []int{24, 6},
+	), nil, "[{lstm: memory_a.rnn}, {linear: actor.0}, relu, {linear: actor.2}]", 2)
+	f(zeros("enc.weight", []int{8, 4}, "gru.weight_ih_l0", []int{18, 8}, "gru.weight_hh_l0", []int{18, 6}, "head.weight", []int{2, 6}), nil,
+		"[{linear: enc}, relu, {gru: gru}, {linear: head}]", 1)
+	// Statistics of the width of the first layer.
+	f(zeros("actor.0.weight", []int{8, 5}, "actor.2.weight", []int{2, 8}, "critic_obs_normalizer._mean", []int{1, 5}, "critic_obs_normalizer._std", []int{1, 5},
+		"obs_normalizer._mean", []int{1, 5}, "obs_normalizer._var", []int{1, 5}, "obs_normalizer._std", []int{1, 5}), nil,
+		"[{normalize: , mean: obs_normalizer._mean, std: obs_normalizer._std, eps: 0.01}, {linear: actor.0}, relu, {linear: actor.2}]", 2)
+	f(zeros("norm.running_mean", []int{5}, "norm.running_var", []int{5}, "mu.weight", []int{2, 5}), nil,
+		"[{normalize: , mean: norm.running_mean, var: norm.running_var, eps: 1e-05, clip: 5.0}, {linear: mu}]", 2)
+	f(zeros("a.weight", []int{5, 5}, "bn.weight", []int{5}, "bn.bias", []int{5}, "bn.running_mean", []int{5}, "bn.running_var", []int{5}, "mu.weight", []int{2, 5}), nil,
+		"[{linear: a}, {batch_norm: bn}, relu, {linear: mu}]", 1)
+	// Transposed convolutions, by their bias or by their place.
+	f(zeros("d.0.weight", []int{4, 6, 3, 3}, "d.0.bias", []int{6}, "d.2.weight", []int{6, 3, 3, 3}), []int{graph.Batch, 4, 5, 5},
+		"[{conv_transpose: d.0}, relu, {conv: d.2, groups: 2}]", 2)
+	f(zeros("d.0.weight", []int{4, 3, 3, 3}, "d.0.bias", []int{4}, "d.2.weight", []int{4, 7, 3, 3}), []int{graph.Batch, 3, 5, 5},
+		"[{conv: d.0}, relu, {conv_transpose: d.2}]", 2)
 	if s, _ := architecture.Suggest(zeros("log_std", []int{3})); s != nil {
 		t.Errorf("a spec of no layers: %s", s)
+	}
+}
+
+// TestTwoOperands runs the elementwise operators of two operands, and those
+// that order or count along an axis.
+func TestTwoOperands(t *testing.T) {
+	f := func(layer string, want ...float32) {
+		t.Helper()
+		s, err := architecture.ParseText("{inputs: {x: [2], y: [2]}, layers: [" + layer + "]}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := s.Lower(nil, architecture.Options{})
+		if err != nil {
+			t.Errorf("%s: %v", layer, err)
+			return
+		}
+		in := func(v ...float32) *graph.Tensor {
+			return &graph.Tensor{DType: graph.Float32, Shape: graph.Shape{1, 2}, F32: v}
+		}
+		out, err := graph.Evaluate(g, 1, []*graph.Tensor{in(-7, 5), in(2, 3)}, graph.Noise{})
+		if err != nil {
+			t.Errorf("%s: %v", layer, err)
+			return
+		}
+		for i, w := range want {
+			if got := out[0].At(i); math.Abs(got-float64(w)) > 1e-6 {
+				t.Errorf("%s: value %d is %v, want %v", layer, i, got, w)
+			}
+		}
+	}
+	f("{atan2: [x, y]}", -1.2924967, 1.0303768)
+	f("{fmod: [x, y]}", -1, 2)
+	f("{remainder: [x, y]}", 1, 2)
+	f("{floor_div: [x, y]}", -4, 1)
+	f("{floor_div: 2, from: x}", -4, 2)
+	f("{maximum: [x, y]}", 2, 5)
+	f("{pow: [x, y]}", 49, 125)
+	f("{argsort: , axis: -1, descending: true, from: x}", 1, 0)
+	f("{cumsum: , axis: 1, from: x}", -7, -2)
+	f("{prod: , axes: 1, from: x}", -35)
+	for _, op := range []string{"take", "gather", "model", "if", "loop", "normal"} {
+		if _, err := architecture.ParseText("[" + op + "]"); !errors.Is(err, architecture.ErrSpec) {
+			t.Errorf("%s: %v", op, err)
+		}
 	}
 }
 

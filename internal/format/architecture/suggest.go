@@ -24,12 +24,17 @@ func Suggest(tensors torch.StateDict) (*Spec, []string) {
 			best = c
 		}
 	}
+	best = remembered(all, best)
 	s := best.spec()
 	notes := []string{"Activations are not in the file: those in the architecture are a guess to be checked."}
 	if len(all) > 1 {
 		notes = append(notes, fmt.Sprintf("The weights make %d chains of layers; the architecture is the one that ends in %s.", len(all), best[len(best)-1].key))
 	}
-	if slices.ContainsFunc(best, func(p part) bool { return p.op == "conv" }) {
+	if n, ok := statistics(tensors, best[0].in); ok && best[0].op != "conv" {
+		s.Layers = slices.Insert(s.Layers, 0, n)
+		notes = append(notes, "The statistics are taken to be of the input; eps and clip of normalize are not in the file: check them.")
+	}
+	if slices.ContainsFunc(best, part.image) {
 		notes = append(notes, "Stride and padding of convolutions, and pooling, are not in the file: add them, and give the shape of the input.")
 	}
 	return s, notes
@@ -37,12 +42,22 @@ func Suggest(tensors torch.StateDict) (*Spec, []string) {
 
 // part is a layer that its tensors show.
 type part struct {
-	op      string // linear, conv, layer_norm, batch_norm
+	op      string // linear, conv, conv_transpose, layer_norm, batch_norm, lstm, gru, rnn
 	key     string
 	parent  string // of network.0: network
 	index   int    // of network.0: 0; -1 where the last part is no number
 	in, out int
+	bias    bool
 }
+
+// image reports whether a part takes images.
+func (p part) image() bool { return p.op == "conv" || p.op == "conv_transpose" }
+
+// memory reports whether a part carries state.
+func (p part) memory() bool { return p.op == "lstm" || p.op == "gru" || p.op == "rnn" }
+
+// norm reports whether a part only scales what it takes.
+func (p part) norm() bool { return p.op == "layer_norm" || p.op == "batch_norm" }
 
 // chain is layers each of which takes what the one before gives.
 type chain []part
@@ -55,19 +70,33 @@ func parts(tensors torch.StateDict) []part {
 	}
 	var list []part
 	for _, t := range tensors {
+		s := t.Tensor.Shape
 		key, ok := cutWeight(t.Name)
-		if !ok || !t.Tensor.DType.IsFloat() {
+		step, recurrent := cutRecurrent(t.Name)
+		if recurrent {
+			key = step
+		}
+		if !ok && !recurrent || !t.Tensor.DType.IsFloat() {
 			continue
 		}
-		s := t.Tensor.Shape
 		p := part{key: key, index: -1}
 		_, running := shapes[join(key, "running_mean")]
-		_, bias := shapes[join(key, "bias")]
+		b, bias := shapes[join(key, "bias")]
+		p.bias = bias
 		switch {
+		case recurrent:
+			p.op, p.in, p.out = recurrentPart(key, shapes)
+			if p.op == "" {
+				continue
+			}
 		case len(s) == 2:
 			p.op, p.out, p.in = "linear", s[0], s[1]
 		case len(s) >= 3 && len(s) <= 5:
 			p.op, p.out, p.in = "conv", s[0], s[1]
+			// The weight of a transposed one begins with what it takes.
+			if len(b) == 1 && b[0] != s[0] && s[1] > 0 && b[0]%s[1] == 0 {
+				p.op, p.in, p.out = "conv_transpose", s[0], b[0]
+			}
 		case len(s) == 1 && running:
 			p.op, p.in, p.out = "batch_norm", s[0], s[0]
 		case len(s) == 1 && bias:
@@ -104,11 +133,13 @@ func cutWeight(name string) (string, bool) {
 func (c chain) follows(p part) bool {
 	last := c[len(c)-1]
 	switch {
-	case p.op == "linear" && c.spatial(): // a flatten between them
+	case (p.op == "linear" || p.memory()) && c.spatial(): // a flatten between them
 		return p.in >= last.out && p.in%max(last.out, 1) == 0
 	case p.op == "conv":
 		// A conv in groups takes a part of the channels.
 		return c.spatial() && p.in > 0 && last.out%p.in == 0
+	case p.op == "conv_transpose":
+		return c.spatial() && p.in == last.out
 	}
 	return p.in == last.out
 }
@@ -116,10 +147,10 @@ func (c chain) follows(p part) bool {
 // spatial reports whether the chain is at an image still.
 func (c chain) spatial() bool {
 	for _, p := range slices.Backward(c) {
-		switch p.op {
-		case "conv":
+		switch {
+		case p.image():
 			return true
-		case "linear":
+		case p.op == "linear", p.memory():
 			return false
 		}
 	}
@@ -134,18 +165,29 @@ func chains(tensors torch.StateDict) []chain {
 next:
 	for _, p := range parts(tensors) {
 		for i, c := range all {
-			if c[len(c)-1].parent == p.parent && c.follows(p) {
+			if c[len(c)-1].parent != p.parent {
+				continue
+			}
+			if c.follows(p) {
 				all[i] = append(c, p)
 				continue next
+			}
+			// Of a convolution without bias only the place tells which one it is.
+			if turned := p; p.op == "conv" && !p.bias {
+				turned.op, turned.in, turned.out = "conv_transpose", p.out, p.in
+				if c.follows(turned) {
+					all[i] = append(c, turned)
+					continue next
+				}
 			}
 		}
 		for i, c := range all {
-			if c[len(c)-1].parent != p.parent && c.follows(p) && !(p.index == 0 && p.op != "conv" && !c.spatial() && p.in == all[0][0].in) {
+			if c[len(c)-1].parent != p.parent && c.follows(p) && !(p.index == 0 && !p.image() && !c.spatial() && p.in == all[0][0].in) {
 				all[i] = append(c, p)
 				continue next
 			}
 		}
-		if p.op != "linear" && p.op != "conv" {
+		if p.norm() {
 			continue
 		}
 		if b := branch(all, p); b != nil {
@@ -175,16 +217,24 @@ func branch(all []chain, p part) chain {
 
 // score prefers long chains, and those of an actor to those of a critic.
 func (c chain) score() int {
-	score := len(c)
 	for _, p := range c {
-		for _, word := range strings.FieldsFunc(strings.ToLower(p.key), func(r rune) bool { return r == '.' || r == '_' || r >= '0' && r <= '9' }) {
-			switch word {
-			case "critic", "value", "vf", "qf", "target", "qnet", "v":
-				return score - 1000
-			}
+		if ofCritic(p.key) {
+			return len(c) - 1000
 		}
 	}
-	return score
+	return len(c)
+}
+
+// ofCritic reports whether a key is one of what judges and does not act.
+func ofCritic(key string) bool {
+	words := strings.FieldsFunc(strings.ToLower(key), func(r rune) bool { return r == '.' || r == '_' || r >= '0' && r <= '9' })
+	return slices.ContainsFunc(words, func(word string) bool {
+		switch word {
+		case "critic", "value", "vf", "qf", "target", "qnet", "v":
+			return true
+		}
+		return false
+	})
 }
 
 // spec writes the chain with an activation wherever the numbers of the layers
@@ -196,12 +246,11 @@ func (c chain) spec() *Spec {
 	for i, p := range c {
 		if i > 0 {
 			last := c[i-1]
-			norm := p.op == "layer_norm" || p.op == "batch_norm"
 			numbered := last.parent == p.parent && last.index >= 0 && p.index >= 0
-			if numbered && p.index-last.index > 1 || !numbered && !norm {
+			if numbered && p.index-last.index > 1 || !numbered && !p.norm() && !last.memory() {
 				add("relu")
 			}
-			if p.op == "linear" && c[:i].spatial() {
+			if (p.op == "linear" || p.memory()) && c[:i].spatial() {
 				add("flatten")
 			}
 		}
