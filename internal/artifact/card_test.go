@@ -306,7 +306,9 @@ func TestParseCardIsCheap(t *testing.T) {
 	} {
 		start := time.Now()
 		_, _, err := artifact.ParseCard([]byte(text))
-		if took := time.Since(start); took > time.Second {
+		// A parser that is not linear takes minutes; a busy machine and the race
+		// detector make a second of the milliseconds that it takes.
+		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s: took %v", name, took)
 		}
 		if err == nil {
