@@ -4,20 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/sb3"
 )
-
-// IsMembers reports whether files of these names are together one model: the
-// zip of Stable-Baselines3 that was unzipped.
-func IsMembers(names []string) bool {
-	return sb3.Is(nameList(names))
-}
-
-// MemberNames returns the names that the files of such a model have, those that
-// are read; other files of the zip are of the training.
-func MemberNames() []string { return sb3.Members() }
 
 // DecodeMembers reads a model whose members are files of their own: the zip of
 // Stable-Baselines3 that was unzipped. The function gets a plain name without
@@ -65,13 +54,4 @@ func (f folder) Read(name string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
 	return b, nil
-}
-
-// nameList is names without contents.
-type nameList []string
-
-func (l nameList) Has(name string) bool { return slices.Contains(l, name) }
-
-func (l nameList) Read(name string) ([]byte, error) {
-	return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 }
