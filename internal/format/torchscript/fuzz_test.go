@@ -24,6 +24,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(forward(body), objectPickle)
 	}
 	f.Add(class("  n : int\n  def act(self: __torch__.m.M,\n    x: Tensor,\n    deterministic: bool) -> Tensor:\n    return torch.add(x, torch.randn_like(x))\n"), objectWith("n", "K\x05"))
+	f.Add(class("  n : int\n  def forward(self: __torch__.m.M,\n    x: Tensor) -> Tensor:\n    n = self.n\n    self.n = torch.add(n, 1)\n"+
+		"    if torch.gt(n, 5):\n      y = torch.neg(x)\n    else:\n      y = torch.mul(x, n)\n    return y\n"), objectWith("n", "K\x05"))
 	f.Fuzz(func(t *testing.T, code, object string) {
 		m, err := decode(t, code, object)
 		if err != nil {
@@ -61,12 +63,15 @@ func FuzzArchive(f *testing.F) {
 	})
 }
 
-// lowerAll lowers every method, without shapes and with those of a row.
+// lowerAll lowers every method, without shapes and with those of a row, for any
+// number of rows and for one.
 func lowerAll(t *testing.T, m *torchscript.Module) {
 	t.Helper()
+	row := map[string][]int{"x": {graph.Batch, 3}}
 	for _, method := range m.Methods() {
-		for _, shapes := range []map[string][]int{nil, {"x": {graph.Batch, 3}}} {
-			g, err := m.Lower(torchscript.LowerOptions{Method: method, InputShapes: shapes})
+		for _, o := range []torchscript.LowerOptions{{}, {InputShapes: row}, {InputShapes: row, Rows: 1}} {
+			o.Method = method
+			g, err := m.Lower(o)
 			if errors.Is(err, torchscript.ErrInternal) {
 				t.Errorf("%s: %v", method, err)
 			}
