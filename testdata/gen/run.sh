@@ -55,9 +55,10 @@ write_modules() {
 
 write_torch() {
     torch_environment "$1"
-    rm -rf "$out/torch/$1" "$out/torch_ops/$1"
+    rm -rf "$out/torch/$1" "$out/torch_ops/$1" "$out/scripts/$1"
     write make_torch "$out/torch"
     write make_ops "$out/torch_ops"
+    write make_scripts "$out/scripts"
     write_modules "$1"
 }
 
