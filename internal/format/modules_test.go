@@ -145,7 +145,7 @@ func TestSuggestedArchitecture(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := n.Describe()
-	if d.Architecture != "[{linear: body.0}, relu, {linear: head}]" || len(d.Notes) == 0 {
+	if d.Architecture != "[{normalize: , mean: mean, var: var, eps: 1e-05, clip: 5.0}, {linear: body.0}, relu, {linear: head}]" || len(d.Notes) == 0 {
 		t.Fatalf("architecture %s", d.Architecture)
 	}
 	s, err := architecture.ParseText(d.Architecture)
