@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/onnx"
@@ -78,6 +79,9 @@ func decodeZip(data []byte) (Network, error) {
 			return nil, err
 		}
 		return &programNetwork{p}, nil
+	case slices.ContainsFunc(z.Names(), func(name string) bool { return strings.Contains(name, "/aotinductor/") }):
+		return nil, &unsupportedError{"unsupported: a package of AOTInductor, which holds machine code and no graph: " +
+			"write the program that it was compiled of with torch.export.save, or export the model to ONNX or TorchScript"}
 	case z.HasRecord("archive_format") && !torch.IsTorchZip(z):
 		return nil, &unsupportedError{"unsupported: a package of torch.export without a program of one model in it: write it with torch.export.save"}
 	case sb3.Is(z):

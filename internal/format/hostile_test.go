@@ -157,6 +157,7 @@ func TestDecodeRefusesOtherFormats(t *testing.T) {
 	refused("\x02\x00\x00\x00\x00\x00\x00\x00{}", "safetensors: the file holds no tensors", nil)
 	refused(zipOf(t, "archive/data.json", "{}"), "without data.pkl", format.ErrFormat)
 	refused(zipOf(t, "m/models/model.json", "{}", "m/archive_format", "pt2"), "unsupported: schema version", format.ErrUnsupported)
+	refused(zipOf(t, "m/archive_format", "pt2", "m/data/aotinductor/model/a.so", "x"), "unsupported: a package of AOTInductor", format.ErrUnsupported)
 	refused(zipOf(t, "m/archive_format", "pt2"), "unsupported: a package of torch.export", format.ErrUnsupported)
 }
 

@@ -126,11 +126,45 @@ func (d *decoder) read(name string, most int, v any) error {
 	if len(b) > most {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrLimit, len(b), most)
 	}
+	b = quoteNonFinite(b)
 	if err := countValues(b); err != nil {
 		return err
 	}
 	// Names that are there twice, and text that is no UTF-8, are refused.
+	if name == d.model {
+		if err := checkVersion(b); err != nil {
+			return err
+		}
+	}
 	return json.Unmarshal(b, v)
+}
+
+// checkVersion refuses a program of a schema before those that are read, whose
+// arguments have another form: torch 2.1 writes its number, later ones an
+// object.
+func checkVersion(b []byte) error {
+	var m struct {
+		SchemaVersion jsontext.Value `json:"schema_version"`
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return err
+	}
+	var v struct {
+		Major int64 `json:"major"`
+		Minor int64 `json:"minor"`
+	}
+	var err error
+	switch m.SchemaVersion.Kind() {
+	case '{':
+		err = json.Unmarshal(m.SchemaVersion, &v)
+	case '0':
+		err = json.Unmarshal(m.SchemaVersion, &v.Major)
+	}
+	if err == nil && v.Major < schemaLeast {
+		return unsupportedf("schema version %d.%d of torch.export, as torch 2.1 to 2.4 write it: "+
+			"export the model again with torch 2.5 or later, or to ONNX or TorchScript", v.Major, v.Minor)
+	}
+	return err
 }
 
 // countValues holds a member to the number of values that it may have, before
@@ -169,7 +203,7 @@ func (d *decoder) program() (*Program, error) {
 	if err := d.read(d.model, maxModelBytes, &m); err != nil {
 		return nil, err
 	}
-	if v := m.SchemaVersion; v.Major < schemaLeast || v.Major > schemaMost {
+	if v := m.SchemaVersion; v.Major > schemaMost {
 		return nil, unsupportedf("schema version %d.%d of torch.export, %d and %d are read", v.Major, v.Minor, schemaLeast, schemaMost)
 	}
 	if v := m.OpsetVersion["aten"]; v > atenMost {
@@ -209,6 +243,8 @@ func (d *decoder) program() (*Program, error) {
 				return nil, fmt.Errorf("output %d: %w", i, err)
 			}
 			continue
+		case s.InputMutation != nil:
+			return nil, unsupportedf("user_input_mutation: forward changes its input %.80q in place; let it change a copy, as x = x.clone(), and export again", s.InputMutation.Input)
 		case s.User == nil:
 			return nil, unsupportedf("output %d is no result of forward: a program for training, or one that changes its inputs", i)
 		}

@@ -129,6 +129,7 @@ var renamed = map[string]string{
 var python = map[string]string{
 	"add": "add", "sub": "sub", "mul": "mul", "truediv": "truediv", "floordiv": "floordiv", "mod": "remainder", "pow": "pow", "neg": "neg",
 	"eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "getitem": "__getitem__",
+	"or_": "__or__", "and_": "__and__", "not_": "__not__",
 }
 
 func (l *lowering) node(n *nodeJSON) error {

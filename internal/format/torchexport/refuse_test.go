@@ -70,6 +70,25 @@ func lower(z *torch.Zip) error {
 	return err
 }
 
+// TestNonFinite reads bounds as the json of Python writes them, which is what
+// torch 2.5 gives a dimension without a bound.
+func TestNonFinite(t *testing.T) {
+	all := members(t)
+	all[model] = bytes.Replace(all[model], []byte(`{"graph_module"`),
+		[]byte(`{"bounds": [Infinity, -Infinity, NaN, -1, 1e-5], "text \" Infinity": "-Infinity, \\", "graph_module"`), 1)
+	if err := lower(pack(t, all)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOldProgram refuses what torch 2.1 wrote, and says what to do.
+func TestOldProgram(t *testing.T) {
+	err := lower(open(t, "../../../testdata/programs/2.1.2/mlp/model.pt2"))
+	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "torch 2.1 to 2.4") || !strings.Contains(err.Error(), "torch 2.5 or later") {
+		t.Error(err)
+	}
+}
+
 // TestRefuses changes one thing in a valid program, and reads what the refusal
 // says.
 func TestRefuses(t *testing.T) {
@@ -93,6 +112,7 @@ func TestRefuses(t *testing.T) {
 	}
 	f(model, `{"graph_module"`, `{"graph_module": {}, "graph_module"`, "duplicate")
 	f(model, `"major": 8`, `"major": 9`, "unsupported:", "schema version 9")
+	f(model, `"major": 8`, `"major": 5`, "unsupported:", "schema version 5", "export the model again with torch 2.5 or later")
 	f(model, `"aten": 10`, `"aten": 11`, "unsupported:", "version 11")
 	f(model, `torch.ops.aten.tanh.default`, `torch.ops.aten.nonsense.default`, "unsupported: operator torch.nonsense")
 	f(model, `torch.ops.aten.tanh.default`, `os.system`, "unsupported: operator os.system")
@@ -100,7 +120,8 @@ func TestRefuses(t *testing.T) {
 	f(model, `{"as_tensor": {"name": "linear"}}`, `{"as_tensor": {"name": "linaer"}}`, `no value "linear"`)
 	f(model, `"outputs": [{"as_tensor": {"name": "tanh"}}]`, `"outputs": [{"as_tensor": {"name": "linear"}}]`, `"linear" is empty or there twice`)
 	f(model, `"parameter_name": "0.weight"`, `"parameter_name": "9.weight"`, `"9.weight": there is no such tensor`)
-	f(model, `{"user_output":`, `{"user_input_mutation": {}, "user_otput":`, "unsupported:", "changes its inputs")
+	f(model, `{"user_output":`, `{"user_input_mutation": {"user_input_name": "x"}, "user_otput":`, "unsupported: user_input_mutation", `input "x"`)
+	f(model, `{"user_output":`, `{"gradient_to_parameter": {}, "user_otput":`, "unsupported:", "a program for training")
 	f(model, `{"user_output":`, `{"buffer_mutation": {}, "user_otput":`, `the next value of "", which is no buffer`)
 	f(model, `"output_specs": [`, `"output_specs": [{"user_output": {"arg": {"as_none": true}}}, `, "1 outputs, the signature has 2")
 	f(model, `{"as_tensor": {"name": "linear"}}`, `{"as_tensor": {"name": "linear"}, "as_int": 3}`, "two kinds")

@@ -213,6 +213,9 @@ type outputSpec struct {
 		Arg  named  `json:"arg"`
 		Name string `json:"buffer_name"`
 	} `json:"buffer_mutation"`
+	InputMutation *struct {
+		Input string `json:"user_input_name"`
+	} `json:"user_input_mutation"`
 }
 
 // weightsJSON is data/weights/model_weights_config.json, and that of the
