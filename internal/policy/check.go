@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -76,6 +77,9 @@ func (c *Contract) Pack(obs any, row int, in [][]float32) error {
 		if !ok || len(flat) != width {
 			return &InputError{Row: row, Expected: fmt.Sprintf("%d numbers (%s)", width, c.featureNames()), Got: describe(obs, flat, ok)}
 		}
+		if !nested(obs, c.Inputs[0].Shape) {
+			return &InputError{Row: row, Expected: fmt.Sprintf("numbers in the shape %v, or in one flat list", c.Inputs[0].Shape), Got: fmt.Sprintf("the shape %v", nesting(obs))}
+		}
 		copyFloat32(in[0][row*width:], flat)
 		return nil
 	}
@@ -96,6 +100,9 @@ func (c *Contract) Pack(obs any, row int, in [][]float32) error {
 		flat, ok := flatten(nil, v, 0)
 		if !ok || len(flat) != f.Size || isNumber(v) != (f.Shape == nil) {
 			return &InputError{Row: row, Field: f.Name, Expected: f.shape(), Got: describe(v, flat, ok)}
+		}
+		if !nested(v, f.Shape) {
+			return &InputError{Row: row, Field: f.Name, Expected: f.shape(), Got: fmt.Sprintf("the shape %v", nesting(v))}
 		}
 		copyFloat32(in[f.Input][row*c.Inputs[f.Input].Width+f.Offset:], flat)
 	}
@@ -196,6 +203,37 @@ func flatten(dst []float64, v any, depth int) ([]float64, bool) {
 		return dst, true
 	}
 	return dst, false
+}
+
+// nested reports whether lists that hold the right number of values hold them
+// in the order of the shape: flat, or nested as it is. An image with its
+// channels first has as many numbers as one with its channels last, and is
+// another one. Dimensions of 1 change no order and are not looked at.
+func nested(v any, shape []int) bool {
+	one := func(n int) bool { return n == 1 }
+	have := slices.DeleteFunc(nesting(v), one)
+	return len(have) < 2 || len(shape) < 2 || slices.Equal(have, slices.DeleteFunc(slices.Clone(shape), one))
+}
+
+// nesting returns the dimensions of nested lists that are not ragged.
+func nesting(v any) []int {
+	var dims []int
+	for {
+		switch l := v.(type) {
+		case []any:
+			dims = append(dims, len(l))
+			if len(l) == 0 {
+				return dims
+			}
+			v = l[0]
+			continue
+		case []float64:
+			return append(dims, len(l))
+		case []float32:
+			return append(dims, len(l))
+		}
+		return dims
+	}
 }
 
 func isNumber(v any) bool {

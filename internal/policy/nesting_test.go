@@ -1,0 +1,51 @@
+package policy
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// list makes nested lists of zeros.
+func list(dims ...int) any {
+	if len(dims) == 0 {
+		return 0.0
+	}
+	l := make([]any, dims[0])
+	for i := range l {
+		l[i] = list(dims[1:]...)
+	}
+	return l
+}
+
+// imageContract takes images of 4 rows, 5 columns and 3 channels.
+func imageContract(named bool) *Contract {
+	shape := []int{4, 5, 3}
+	return &Contract{Named: named, Inputs: []Input{{Name: "obs", Shape: shape, Width: 60}}, Features: []Feature{{Name: "obs", Shape: shape, Size: 60}}}
+}
+
+func TestPackNested(t *testing.T) {
+	for _, obs := range []any{list(4, 5, 3), list(60), list(1, 4, 5, 3), list(1, 60)} {
+		in := [][]float32{make([]float32, 60)}
+		if err := imageContract(false).Pack(obs, 0, in); err != nil {
+			t.Errorf("%v: %v", nesting(obs), err)
+		}
+		if err := imageContract(true).Pack(map[string]any{"obs": obs}, 0, in); err != nil {
+			t.Errorf("%v by name: %v", nesting(obs), err)
+		}
+	}
+}
+
+// TestPackOtherOrder refuses numbers that are as many as wanted and stand in
+// another order: channels first where they come last.
+func TestPackOtherOrder(t *testing.T) {
+	for _, obs := range []any{list(3, 4, 5), list(20, 3), list(5, 4, 3)} {
+		in := [][]float32{make([]float32, 60)}
+		for _, err := range []error{imageContract(false).Pack(obs, 0, in), imageContract(true).Pack(map[string]any{"obs": obs}, 0, in)} {
+			var wrong *InputError
+			if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "[4 5 3]") {
+				t.Errorf("%v: %v", nesting(obs), err)
+			}
+		}
+	}
+}
