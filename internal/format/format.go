@@ -121,6 +121,7 @@ type SpaceDescription struct {
 	Name       string
 	Text       string // as gymnasium prints it
 	Categories bool   // values are integers from Low to High
+	Image      bool   // taken with the channels last or, nested so, with the channels first
 	// Low and High hold for every value; a side without a bound is infinite.
 	Low, High float64
 }

@@ -69,7 +69,7 @@ func describeAgent(p *sb3.Policy) Description {
 
 // spaceDescription gives the bounds that hold for every value of a space.
 func spaceDescription(name string, s *sb3.Space) SpaceDescription {
-	d := SpaceDescription{Name: name, Text: s.String(), Low: math.Inf(-1), High: math.Inf(1)}
+	d := SpaceDescription{Name: name, Text: s.String(), Image: s.Image(), Low: math.Inf(-1), High: math.Inf(1)}
 	switch s.Kind {
 	case sb3.Box:
 		low, high := s.Low[0], s.High[0]

@@ -77,7 +77,9 @@ func (c *Contract) Pack(obs any, row int, in [][]float32) error {
 		if !ok || len(flat) != width {
 			return &InputError{Row: row, Expected: fmt.Sprintf("%d numbers (%s)", width, c.featureNames()), Got: describe(obs, flat, ok)}
 		}
-		if !nested(obs, c.Inputs[0].Shape) {
+		if len(c.Features) == 1 && c.Features[0].channelsFirst(obs) {
+			flat = channelsLast(flat, c.Features[0].Shape)
+		} else if !nested(obs, c.Inputs[0].Shape) {
 			return &InputError{Row: row, Expected: fmt.Sprintf("numbers in the shape %v, or in one flat list", c.Inputs[0].Shape), Got: fmt.Sprintf("the shape %v", nesting(obs))}
 		}
 		copyFloat32(in[0][row*width:], flat)
@@ -101,7 +103,9 @@ func (c *Contract) Pack(obs any, row int, in [][]float32) error {
 		if !ok || len(flat) != f.Size || isNumber(v) != (f.Shape == nil) {
 			return &InputError{Row: row, Field: f.Name, Expected: f.shape(), Got: describe(v, flat, ok)}
 		}
-		if !nested(v, f.Shape) {
+		if f.channelsFirst(v) {
+			flat = channelsLast(flat, f.Shape)
+		} else if !nested(v, f.Shape) {
 			return &InputError{Row: row, Field: f.Name, Expected: f.shape(), Got: fmt.Sprintf("the shape %v", nesting(v))}
 		}
 		copyFloat32(in[f.Input][row*c.Inputs[f.Input].Width+f.Offset:], flat)
@@ -213,6 +217,26 @@ func nested(v any, shape []int) bool {
 	one := func(n int) bool { return n == 1 }
 	have := slices.DeleteFunc(nesting(v), one)
 	return len(have) < 2 || len(shape) < 2 || slices.Equal(have, slices.DeleteFunc(slices.Clone(shape), one))
+}
+
+// channelsFirst reports whether an image is nested as channels, rows, columns.
+// Stable-Baselines3's predict takes images in both orders too
+// (BasePolicy.obs_to_tensor).
+func (f *Feature) channelsFirst(v any) bool {
+	return f.Image && slices.Equal(nesting(v), []int{f.Shape[2], f.Shape[0], f.Shape[1]})
+}
+
+// channelsLast brings an image of channels, rows, columns into the order of
+// its shape: rows, columns, channels.
+func channelsLast(flat []float64, shape []int) []float64 {
+	pixels, channels := shape[0]*shape[1], shape[2]
+	out := make([]float64, 0, len(flat))
+	for i := range pixels {
+		for c := range channels {
+			out = append(out, flat[c*pixels+i])
+		}
+	}
+	return out
 }
 
 // nesting returns the dimensions of nested lists that are not ragged.

@@ -54,6 +54,10 @@ type Feature struct {
 	Input  int // index into Contract.Inputs
 	Offset int // position of the first value within the row of that input
 	Size   int // number of values
+
+	// Image tells that the shape is one of rows, columns and channels, and that
+	// Pack takes an image nested with its channels first as well.
+	Image bool
 }
 
 // Action is one part of the answer.

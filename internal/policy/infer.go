@@ -102,7 +102,7 @@ func (c *Contract) inferFeatures(src *sources, notes *[]string) error {
 		c.Named = true
 		for i, in := range c.Inputs {
 			low, high := src.observationBounds(i)
-			c.Features = append(c.Features, Feature{Name: in.Name, Shape: in.Shape, Low: low, High: high, Input: i, Size: in.Width})
+			c.Features = append(c.Features, Feature{Name: in.Name, Shape: in.Shape, Low: low, High: high, Input: i, Size: in.Width, Image: src.image(i, in.Shape)})
 		}
 		return nil
 	case c.namesAncestorFeatures(src):
@@ -120,8 +120,17 @@ func (c *Contract) inferFeatures(src *sources, notes *[]string) error {
 	}
 	in := c.Inputs[0]
 	low, high := src.observationBounds(0)
-	c.Features = []Feature{{Name: in.Name, Shape: in.Shape, Low: low, High: high, Size: in.Width}}
+	c.Features = []Feature{{Name: in.Name, Shape: in.Shape, Low: low, High: high, Size: in.Width, Image: src.image(0, in.Shape)}}
 	return nil
+}
+
+// image tells whether an input is an image that the network takes with the
+// channels last.
+func (s *sources) image(input int, shape []int) bool {
+	if s.spaces == nil || input >= len(s.spaces.Observation) || !s.spaces.Observation[input].Image || len(shape) != 3 {
+		return false
+	}
+	return shape[2] < shape[0] && shape[2] < shape[1]
 }
 
 // observationBounds are those of an input without a card. Categories have

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -47,5 +48,34 @@ func TestPackOtherOrder(t *testing.T) {
 				t.Errorf("%v: %v", nesting(obs), err)
 			}
 		}
+	}
+}
+
+// TestPackChannelsFirst takes an image in both orders, as the library does.
+func TestPackChannelsFirst(t *testing.T) {
+	c := imageContract(false)
+	c.Features[0].Image = true
+	last, first := list(4, 5, 3), list(3, 4, 5)
+	for y := range 4 {
+		for x := range 5 {
+			for k := range 3 {
+				v := float64(100*y + 10*x + k)
+				last.([]any)[y].([]any)[x].([]any)[k] = v
+				first.([]any)[k].([]any)[y].([]any)[x] = v
+			}
+		}
+	}
+	in := [][]float32{make([]float32, 120)}
+	if err := c.Pack(last, 0, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Pack(first, 1, in); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(in[0][:60], in[0][60:]) || in[0][1] != 1 {
+		t.Errorf("%v", in[0])
+	}
+	if err := c.Pack(list(5, 4, 3), 0, in); err == nil {
+		t.Error("rows and columns in the other order were taken")
 	}
 }

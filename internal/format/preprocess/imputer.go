@@ -14,8 +14,8 @@ type impute struct {
 	statistics []float64
 }
 
-// missingNumber reads missing_values: NaN, which no observation may hold, or a
-// number.
+// missingNumber reads missing_values: NaN, which no observation of a policy may
+// hold but rows of transform may, or a number.
 func missingNumber(o *pickle.Object) (float64, error) {
 	v, ok := o.Attr("missing_values")
 	if !ok {
@@ -61,11 +61,7 @@ func simpleImputer(o *pickle.Object) (*Preprocessor, error) {
 		p.out = len(kept)
 		p.steps = append(p.steps, &pick{kept})
 	}
-	if math.IsNaN(missing) {
-		p.notes = append(p.notes, "replaces NaN, which observations do not hold")
-	} else {
-		p.steps = append(p.steps, &impute{missing, values})
-	}
+	p.steps = append(p.steps, &impute{missing, values})
 	if !indicates {
 		return p, nil
 	}
@@ -127,18 +123,22 @@ type isMissing struct{ missing float64 }
 
 func (s *isMissing) lower(g *graph.Graph, x *graph.Value, _ int) (*graph.Value, error) {
 	b := &builder{g: g}
-	if math.IsNaN(s.missing) {
-		return b.done(b.number(graph.OpMul, x, 0))
+	return b.done(b.with(graph.OpCast, graph.Attrs{"dtype": graph.Float32}, b.missing(x, s.missing)))
+}
+
+// missing tells where x holds the number; NaN is what is not equal to itself.
+func (b *builder) missing(x *graph.Value, number float64) *graph.Value {
+	if math.IsNaN(number) {
+		return b.add(graph.OpNe, x, x)
 	}
-	return b.done(b.with(graph.OpCast, graph.Attrs{"dtype": graph.Float32}, b.number(graph.OpEq, x, s.missing)))
+	return b.number(graph.OpEq, x, number)
 }
 
 func (s *isMissing) String() string { return fmt.Sprintf("whether it is %g", s.missing) }
 
 func (s *impute) lower(g *graph.Graph, x *graph.Value, n int) (*graph.Value, error) {
 	b := &builder{g: g}
-	missing := b.number(graph.OpEq, x, s.missing)
-	return b.done(b.add(graph.OpWhere, missing, table(g, "statistics", narrow(s.statistics, n), n), x))
+	return b.done(b.add(graph.OpWhere, b.missing(x, s.missing), table(g, "statistics", narrow(s.statistics, n), n), x))
 }
 
 func (s *impute) String() string {
