@@ -26,6 +26,7 @@ const (
 func (l *lowering) inside(b *body, what string, inputs []value) []value {
 	n, in, place := l.n, l.in, l.place
 	l.deeper()
+	l.c.Cost(1 + len(inputs) + len(b.nodes) + len(b.tensors) + len(b.outputs))
 	l.scope = &scope{values: map[string]value{}, outer: l.scope}
 	for i, v := range inputs {
 		l.scope.values[b.inputs[i].Name] = v
@@ -53,6 +54,7 @@ func (l *lowering) deeper() {
 func (l *lowering) function(f *function) []torchscript.Value {
 	n, in, place, sc, opset := l.n, l.in, l.place, l.scope, l.opset
 	l.deeper()
+	l.c.Cost(1 + len(in) + len(f.body.nodes) + len(f.out))
 	l.scope = &scope{values: map[string]value{}}
 	for i, name := range f.in {
 		if i < len(in) && name != "" {
@@ -66,7 +68,7 @@ func (l *lowering) function(f *function) []torchscript.Value {
 		if !need {
 			continue
 		}
-		own := withAttributes(f.body.nodes[i], n.attrs, f.defaults)
+		own := l.withAttributes(f.body.nodes[i], n.attrs, f.defaults)
 		l.node(&own, fmt.Sprintf("%s.node[%d] (%s)", place, i, short(own.op)))
 	}
 	results := make([]torchscript.Value, len(f.out))
@@ -82,7 +84,7 @@ func (l *lowering) function(f *function) []torchscript.Value {
 
 // withAttributes is a node of a function in which references to the function's
 // attributes are replaced, in the graphs inside too.
-func withAttributes(n node, given, defaults map[string]attribute) node {
+func (l *lowering) withAttributes(n node, given, defaults map[string]attribute) node {
 	attrs := make(map[string]attribute, len(n.attrs))
 	for name, a := range n.attrs {
 		if a.ref != "" {
@@ -96,10 +98,11 @@ func withAttributes(n node, given, defaults map[string]attribute) node {
 			a = from
 		}
 		if a.g != nil {
+			l.c.Cost(len(a.g.nodes))
 			g := *a.g
 			g.nodes = make([]node, len(a.g.nodes))
 			for i, inner := range a.g.nodes {
-				g.nodes[i] = withAttributes(inner, given, defaults)
+				g.nodes[i] = l.withAttributes(inner, given, defaults)
 			}
 			a.g = &g
 		}

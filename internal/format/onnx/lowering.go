@@ -199,7 +199,11 @@ func (l *lowering) node(n *node, place string) {
 	if f, ok := l.m.functions[functionKey(n.domain, n.op)]; ok {
 		results = l.function(f)
 	} else if s, ok := l.fold(); ok {
+		l.c.Cost(len(s.nums) / 4)
 		l.scope.values[n.out[0]] = value{s: s}
+		return
+	} else if c := l.foldCast(); c != nil {
+		l.scope.values[n.out[0]] = value{c: c}
 		return
 	} else {
 		results = l.operator()(l)

@@ -70,6 +70,26 @@ func (l *lowering) fold() (*static, bool) {
 	return s, s != nil && len(s.nums) <= maxStatic
 }
 
+// foldCast makes floats of known integers, as of a length that a Range takes;
+// nil where it is another node.
+func (l *lowering) foldCast() *graph.Tensor {
+	if l.n.domain != "" || l.n.op != "Cast" || len(l.n.out) != 1 || dtypes[int64(l.attrInt("to", 0))] != graph.Float32 || !l.has(0) {
+		return nil
+	}
+	s := l.in[0].s
+	if s == nil || s.dtype == graph.Bool {
+		return nil
+	}
+	f := make([]float32, len(s.nums))
+	for i, n := range s.nums {
+		if n.rows {
+			return nil
+		}
+		f[i] = float32(n.n)
+	}
+	return graph.Float32s(f, s.shape()...)
+}
+
 func (l *lowering) foldShape() *static {
 	var shape graph.Shape
 	switch v := l.operand(0); {

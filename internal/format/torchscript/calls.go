@@ -96,6 +96,9 @@ func (c *Calls) At(what string) {
 	c.in.step(Position{})
 }
 
+// Cost counts work that the calls themselves do not show, in steps.
+func (c *Calls) Cost(n int) { c.in.cost(n) }
+
 // Unsupported ends the computation: it is sound but cannot be served.
 func (c *Calls) Unsupported(format string, args ...any) { c.in.unsupported(format, args...) }
 
