@@ -204,7 +204,10 @@ func newModelReport(d *format.Description, g *graph.Graph) *modelReport {
 	r := &modelReport{Format: d.Format, Producer: d.Producer, Methods: d.Methods, WeightsOnly: d.WeightsOnly,
 		Parameters: d.Parameters, Layers: d.Layers}
 	for _, in := range d.Inputs {
-		t := tensorReport{in.Name, in.DType.String(), "unknown"}
+		t := tensorReport{in.Name, "unknown", "unknown"}
+		if in.DType != graph.Invalid {
+			t.DType = in.DType.String()
+		}
 		if in.Shape != nil {
 			t.Shape = graph.Shape(in.Shape).String()
 		}
@@ -387,6 +390,10 @@ func (r *inspection) printModel(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "  parameters     %d\n", m.Parameters)
 	for _, t := range m.Inputs {
+		if t.DType == "unknown" && t.Shape == "unknown" {
+			fmt.Fprintf(b, "  input          %s, of unknown type and shape\n", t.Name)
+			continue
+		}
 		fmt.Fprintf(b, "  input          %s %s %s\n", t.Name, t.DType, t.Shape)
 	}
 	for _, t := range m.Outputs {
