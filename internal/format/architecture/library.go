@@ -204,16 +204,24 @@ func cleanRLValues(k layout) *Library {
 			", {argmax: , as: action}], outputs: {action: action, q_values: q_values}}")
 	}
 	k = k.under("model_weights.")
-	atoms := k.shape("atoms")
-	if q = k.mlp("network"); !k.only("network", "atoms") || len(atoms) != 1 || !sized(q, -1, -1, -1) || q[3]%atoms[0] != 0 {
+	if q = k.mlp("network"); !k.only("network", "atoms") || !sized(q, -1, -1, -1) {
 		return nil
 	}
-	return library("CleanRL (C51)", "{inputs: [obs], layers: ["+k.chain("network", "relu", 3)+k.atoms(q[3], atoms[0])+"], outputs: {action: action, q_values: q_values}}")
+	end := k.atoms(q[3])
+	if end == "" {
+		return nil
+	}
+	return library("CleanRL (C51)", "{inputs: [obs], layers: ["+k.chain("network", "relu", 3)+end+"], outputs: {action: action, q_values: q_values}}")
 }
 
-// atoms is the end of a distributional critic.
-func (k layout) atoms(outputs, atoms int) string {
-	return fmt.Sprintf(", {reshape: {shape: [%d, %d]}}, softmax, {mul: %satoms}, {sum: {axes: -1}, as: q_values}, {argmax: , as: action}", outputs/max(atoms, 1), atoms, k.prefix)
+// atoms is the end of a distributional critic with the given number of
+// outputs; empty where the tensor of atoms does not fit it.
+func (k layout) atoms(outputs int) string {
+	s := k.shape("atoms")
+	if len(s) != 1 || s[0] < 1 || outputs < s[0] || outputs%s[0] != 0 {
+		return ""
+	}
+	return fmt.Sprintf(", {reshape: {shape: [%d, %d]}}, softmax, {mul: %satoms}, {sum: {axes: -1}, as: q_values}, {argmax: , as: action}", outputs/s[0], s[0], k.prefix)
 }
 
 // cleanRLPixels is dqn_atari.py, c51_atari.py, ppo_atari.py, ppo_atari_lstm.py
@@ -253,11 +261,11 @@ func cleanRLPixels(k layout) *Library {
 	if text, ok := nature("conv", false); ok && k.only("conv", "fc1", "fc_logits") && k.has("fc1.weight", "fc_logits.weight") {
 		return library("CleanRL (SAC, pixels)", text+", relu, "+k.linear("fc1")+", relu, "+named(k.linear("fc_logits"), "as: logits")+", "+discrete+"], outputs: {action: action, logits: logits}}")
 	}
-	if k.prefix == "" {
-		k = k.under("model_weights.")
-		if text, ok := nature("network", true); ok && k.only("network", "atoms") && k.has("network.7.weight", "network.9.weight", "atoms") {
-			n, atoms := k.shape("network.9.weight")[0], k.shape("atoms")[0]
-			return library("CleanRL (C51, pixels)", text+", "+k.linear("network.7")+", relu, "+k.linear("network.9")+k.atoms(n, atoms)+"], outputs: {action: action, q_values: q_values}}")
+	k = k.under("model_weights.")
+	head := k.shape("network.9.weight")
+	if text, ok := nature("network", true); ok && k.only("network", "atoms") && k.has("network.7.weight") && len(head) == 2 {
+		if end := k.atoms(head[0]); end != "" {
+			return library("CleanRL (C51, pixels)", text+", "+k.linear("network.7")+", relu, "+k.linear("network.9")+end+"], outputs: {action: action, q_values: q_values}}")
 		}
 	}
 	return nil
