@@ -290,22 +290,7 @@ func (in *interp) checkState() {
 	if len(in.written) == 0 {
 		return
 	}
-	reached := map[*graph.Value]bool{}
-	var walk []*graph.Value
-	for _, o := range in.g.Outputs {
-		walk = append(walk, o.Value)
-	}
-	for len(walk) > 0 {
-		v := walk[len(walk)-1]
-		walk = walk[:len(walk)-1]
-		if reached[v] {
-			continue
-		}
-		reached[v] = true
-		if v.Def != nil {
-			walk = append(walk, v.Def.In...)
-		}
-	}
+	reached := in.reached(nil)
 	var names []string
 	for name := range in.written {
 		names = append(names, name)

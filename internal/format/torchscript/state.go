@@ -166,27 +166,11 @@ func (in *interp) makeStates(keys []attrKey, finals map[attrKey]snap) {
 			pairs = append(pairs, p)
 		}
 	}
-	reached := map[*graph.Value]bool{}
-	var walk []*graph.Value
-	for _, o := range in.g.Outputs {
-		walk = append(walk, o.Value)
+	carried := make(map[*graph.Value]*graph.Value, len(pairs))
+	for _, p := range pairs {
+		carried[p.in] = p.out
 	}
-	for len(walk) > 0 {
-		v := walk[len(walk)-1]
-		walk = walk[:len(walk)-1]
-		if reached[v] {
-			continue
-		}
-		reached[v] = true
-		if v.Def != nil {
-			walk = append(walk, v.Def.In...)
-		}
-		for _, p := range pairs {
-			if p.in == v {
-				walk = append(walk, p.out)
-			}
-		}
-	}
+	reached := in.reached(carried)
 	var inputs []*graph.Value
 	for _, v := range in.g.Inputs {
 		if !slices.ContainsFunc(pairs, func(p pair) bool { return p.in == v }) {
@@ -246,6 +230,7 @@ func (in *interp) changesMatter() bool {
 	if len(in.changed) == 0 && len(in.written) == 0 {
 		return false
 	}
+	reached := in.reached(nil)
 	for k := range in.changed {
 		t, isTensor := k.o.attrs[k.name].(*graph.Tensor)
 		if !isTensor {
@@ -255,7 +240,7 @@ func (in *interp) changesMatter() bool {
 			continue
 		}
 		if h := in.handles[t]; h != nil && in.attrRead[k.o][k.name] {
-			if v := in.owners[h.memory.owner]; v == nil || in.decided[v] || in.reaches(v) {
+			if v := in.owners[h.memory.owner]; v == nil || in.decided[v] || reached[v] {
 				return true
 			}
 		}
@@ -263,25 +248,30 @@ func (in *interp) changesMatter() bool {
 	return false
 }
 
-// reaches reports whether a result depends on a value.
-func (in *interp) reaches(v *graph.Value) bool {
-	seen := map[*graph.Value]bool{}
+// reached returns the values on which a result depends. carried gives what
+// enters a state from one run to the next: who reads a state depends on what
+// left it; it may be nil.
+func (in *interp) reached(carried map[*graph.Value]*graph.Value) map[*graph.Value]bool {
+	reached := map[*graph.Value]bool{}
 	var walk []*graph.Value
 	for _, o := range in.g.Outputs {
 		walk = append(walk, o.Value)
 	}
 	for len(walk) > 0 {
-		w := walk[len(walk)-1]
+		v := walk[len(walk)-1]
 		walk = walk[:len(walk)-1]
-		if w == v {
-			return true
+		if reached[v] {
+			continue
 		}
-		if !seen[w] && w.Def != nil {
-			walk = append(walk, w.Def.In...)
+		reached[v] = true
+		if v.Def != nil {
+			walk = append(walk, v.Def.In...)
 		}
-		seen[w] = true
+		if out := carried[v]; out != nil {
+			walk = append(walk, out)
+		}
 	}
-	return false
+	return reached
 }
 
 // stateNames lists what a graph keeps between runs.
