@@ -110,7 +110,8 @@ func (c *serveCmd) Run(s stdio) (err error) {
 		log.Warn("artifact root", "event_type", "startup", "note", note)
 	}
 	service := serving.New(serving.Options{Lanes: cfg.Server.Workers, MaxQueue: cfg.Server.MaxQueue})
-	metrics.Queue(service.Waiting, service.Active)
+	metrics.Queue(service.Lanes(), cfg.Server.MaxQueue, service.Waiting, service.Active)
+	metrics.Current(func() []telemetry.CurrentVersion { return current(repo) })
 
 	o, err := serverOptions(cfg, info, metrics, tracer, log)
 	if err != nil {
@@ -206,6 +207,16 @@ func loaded(v *repository.Version, metrics *telemetry.Metrics, log *slog.Logger)
 	for _, note := range v.Notes {
 		l.Info("about the version", "event_type", "model_loaded", "note", note)
 	}
+}
+
+// current lists the version of each model that answers.
+func current(repo *repository.Repository) []telemetry.CurrentVersion {
+	var list []telemetry.CurrentVersion
+	for _, m := range repo.Models() {
+		v := m.Version
+		list = append(list, telemetry.CurrentVersion{Model: m.Name, Version: v.Name, Digest: v.Digest, Ready: v.State == repository.StateReady})
+	}
+	return list
 }
 
 // announce prints where the server listens, and what it serves there, for the

@@ -81,8 +81,12 @@ type Metrics interface {
 	// Route returns the observer of one method and route template.
 	Route(method, endpoint string) func(status int, took time.Duration, traceID string)
 	// Inference returns the observer of one version: rows of a request, how
-	// it ended and how long it waited and ran.
-	Inference(model, version string) func(rows int, deterministic bool, err bool, queued, took time.Duration)
+	// it ended and how long each stage of it took.
+	Inference(model, version string) func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration)
+	// Saturation returns the observer of one version's actions, which takes
+	// whole rows. For each value of a row it is told the action's name and
+	// bounds, which may be infinite.
+	Saturation(model, version string, names []string, low, high []float64) func(actions []float32)
 	// Rejected returns the counter of requests that a limit turned away.
 	Rejected(reason string) func()
 	// Error counts an error answer by its code and route.
@@ -93,4 +97,6 @@ type Metrics interface {
 	Panicked()
 	// Connections is told how to read the number of open connections.
 	Connections(read func() int)
+	// Ready is told how to read whether the server should be sent requests.
+	Ready(read func() bool)
 }

@@ -1,9 +1,8 @@
 package server
 
 import (
+	"math"
 	"time"
-
-	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
 
 // rejections holds the counter of each reason for which a limit turns a
@@ -29,15 +28,47 @@ func (r rejections) count(f *fault) {
 // targetKey names a version in the table of observers.
 type targetKey struct{ model, version string }
 
-type inferenceObserver func(rows int, deterministic bool, err bool, queued, took time.Duration)
+// versionObserver counts the requests of one version.
+type versionObserver struct {
+	inference func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration)
+	actions   func(rows []float32)
+}
 
-// observeInference counts a request that reached the backend.
-func (s *Server) observeInference(t *Target, req *serving.Request, err error) {
-	o, ok := s.inference.get(targetKey{t.Model, t.Version})
+// observeInference counts a request that reached the backend at begun. What
+// was not spent decoding, waiting or running counts as encoding.
+func (x *exchange) observeInference(begun time.Time, err error) {
+	t, req := &x.target, &x.req
+	o, ok := x.s.inference.get(targetKey{t.Model, t.Version})
 	if !ok {
-		o = s.inference.put(targetKey{t.Model, t.Version}, s.metrics.Inference(t.Model, t.Version))
+		o = x.s.inference.put(targetKey{t.Model, t.Version}, newVersionObserver(x.s.metrics, t))
 	}
-	o(req.Rows, req.Deterministic, err != nil, req.Queue, req.Infer)
+	if err != nil {
+		o.inference(req.Rows, req.Deterministic, true, 0, 0, 0, 0)
+		return
+	}
+	encode := max(0, time.Since(begun)-req.Queue-req.Infer)
+	o.inference(req.Rows, req.Deterministic, false, begun.Sub(x.start), req.Queue, req.Infer, encode)
+	o.actions(req.Actions)
+}
+
+func newVersionObserver(m Metrics, t *Target) versionObserver {
+	var names []string
+	var low, high []float64
+	c := t.Contract
+	for i := range c.Actions {
+		a := &c.Actions[i]
+		lo, hi := a.Low, a.High
+		if a.Discrete { // The first and the last choice are choices like others.
+			lo, hi = math.Inf(-1), math.Inf(1)
+		}
+		for range a.Size {
+			names, low, high = append(names, actionName(c, i)), append(low, lo), append(high, hi)
+		}
+	}
+	return versionObserver{
+		inference: m.Inference(t.Model, t.Version),
+		actions:   m.Saturation(t.Model, t.Version, names, low, high),
+	}
 }
 
 // noMetrics counts nothing.
@@ -47,11 +78,16 @@ func (noMetrics) Route(string, string) func(int, time.Duration, string) {
 	return func(int, time.Duration, string) {}
 }
 
-func (noMetrics) Inference(string, string) func(int, bool, bool, time.Duration, time.Duration) {
-	return func(int, bool, bool, time.Duration, time.Duration) {}
+func (noMetrics) Inference(string, string) func(int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {
+	return func(int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {}
+}
+
+func (noMetrics) Saturation(string, string, []string, []float64, []float64) func([]float32) {
+	return func([]float32) {}
 }
 func (noMetrics) Rejected(string) func() { return func() {} }
 func (noMetrics) Error(string, string)   {}
 func (noMetrics) Active(int)             {}
 func (noMetrics) Panicked()              {}
 func (noMetrics) Connections(func() int) {}
+func (noMetrics) Ready(func() bool)      {}

@@ -7,7 +7,7 @@ import "time"
 // /readyz.
 func (x *exchange) healthz() error {
 	status := "ok"
-	if x.s.Draining() || x.s.backend.Readiness() != nil {
+	if !x.s.ready() {
 		status = "degraded"
 	}
 	b := append(x.out[:0], `{"status":"`...)
@@ -43,6 +43,9 @@ func (x *exchange) readyz() error {
 	x.json(200, []byte(`{"status":"ready"}`))
 	return nil
 }
+
+// ready is readyz for those who need no reason.
+func (s *Server) ready() bool { return !s.Draining() && s.backend.Readiness() == nil }
 
 // startupz says whether the first attempt to load the models has ended, well
 // or badly.

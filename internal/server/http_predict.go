@@ -25,16 +25,19 @@ func (x *exchange) predict() error {
 	if !x.req.Deterministic {
 		x.req.Seed = rand.Uint64()
 	}
+	begun := time.Now()
 	span = x.child("infer")
-	err = x.s.backend.Act(x.until(time.Now().Add(x.s.limits.RequestTimeout)), &x.target, &x.req)
+	err = x.s.backend.Act(x.until(begun.Add(x.s.limits.RequestTimeout)), &x.target, &x.req)
 	endChild(span)
-	x.s.observeInference(&x.target, &x.req, err)
+	if err == nil {
+		var finite bool
+		if x.out, finite = appendAnswer(x.out[:0], &x.target, &x.req, x.req.Infer); !finite {
+			err = faultInference
+		}
+	}
+	x.observeInference(begun, err)
 	if err != nil {
 		return err
-	}
-	var finite bool
-	if x.out, finite = appendAnswer(x.out[:0], &x.target, &x.req, x.req.Infer); !finite {
-		return faultInference
 	}
 	x.json(200, x.out)
 	return nil

@@ -205,15 +205,15 @@ func TestObserverTable(t *testing.T) {
 	if _, ok := table.get(k); ok {
 		t.Error("an empty table has an observer")
 	}
-	first := func(int, bool, bool, time.Duration, time.Duration) { calls++ }
+	first := versionObserver{actions: func([]float32) { calls++ }}
 	table.put(k, first)
-	table.put(k, func(int, bool, bool, time.Duration, time.Duration) { t.Error("a second observer replaced the first") })
+	table.put(k, versionObserver{actions: func([]float32) { t.Error("a second observer replaced the first") }})
 	table.put(targetKey{"m", "w"}, first)
 	o, ok := table.get(k)
 	if !ok {
 		t.Fatal("no observer")
 	}
-	o(1, true, false, 0, 0)
+	o.actions(nil)
 	if calls != 1 {
 		t.Errorf("%d calls", calls)
 	}

@@ -14,6 +14,7 @@ type countingMetrics struct {
 	mu             sync.Mutex // guards what follows
 	seen           map[string]int
 	open           func() int
+	ready          func() bool
 }
 
 func (m *countingMetrics) count(format string, args ...any) {
@@ -35,10 +36,18 @@ func (m *countingMetrics) Route(method, endpoint string) func(int, time.Duration
 	return func(status int, _ time.Duration, _ string) { m.count("%s %s %d", method, endpoint, status) }
 }
 
-func (m *countingMetrics) Inference(model, version string) func(int, bool, bool, time.Duration, time.Duration) {
-	return func(rows int, deterministic, err bool, _, _ time.Duration) {
+func (m *countingMetrics) Inference(model, version string) func(int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {
+	return func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration) {
 		m.count("infer %s %s rows=%d deterministic=%v err=%v", model, version, rows, deterministic, err)
+		if !err && decode > 0 && queued >= 0 && took > 0 && encode >= 0 {
+			m.count("stages of %s %s", model, version)
+		}
 	}
+}
+
+func (m *countingMetrics) Saturation(model, version string, names []string, low, high []float64) func([]float32) {
+	m.count("actions of %s %s: %v in %v to %v", model, version, names, low, high)
+	return func(actions []float32) { m.count("actions %v", actions) }
 }
 
 func (m *countingMetrics) Rejected(reason string) func() {
@@ -48,6 +57,7 @@ func (m *countingMetrics) Error(code, endpoint string) { m.count("error %s %s", 
 func (m *countingMetrics) Active(delta int)            { m.active.Add(int64(delta)) }
 func (m *countingMetrics) Panicked()                   { m.panics.Add(1) }
 func (m *countingMetrics) Connections(read func() int) { m.open = read }
+func (m *countingMetrics) Ready(read func() bool)      { m.ready = read }
 
 // emptyMetrics answers a scrape with nothing.
 var emptyMetrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -175,6 +175,7 @@ func New(b Backend, o Options) (*Server, error) {
 	s.limit.init(s.limits.MaxConns, s.limits.MaxConnsPerIP)
 	s.large.init(s.limits.MaxBufferBytes, s.limits.MaxBodyBytes)
 	s.metrics.Connections(s.limit.open)
+	s.metrics.Ready(s.ready)
 	s.routes = newRoutes(s)
 	s.pool.New = func() any { return &exchange{s: s} }
 	s.http = &fasthttp.Server{

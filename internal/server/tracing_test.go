@@ -116,6 +116,7 @@ func TestCounted(t *testing.T) {
 		"POST /predict 200": 1, "POST /v1/models/{model}/versions/{version}/predict 200": 1, "POST /v1/models/{model}/predict 404": 1,
 		"GET other 404": 2, "OTHER /predict 405": 1, "GET /metrics 200": 1, "POST /predict 422": 1,
 		"infer carla-ppo v0.1.0 rows=1 deterministic=true err=false": 2,
+		"stages of carla-ppo v0.1.0":                                 2, "actions of carla-ppo v0.1.0: [throttle brake steer] in [0 0 -1] to [1 1 1]": 1, "actions [0.255 0.001 0.008]": 2,
 		"error NOT_FOUND other": 2, "error METHOD_NOT_ALLOWED /predict": 1, "error MODEL_NOT_FOUND /v1/models/{model}/predict": 1, "error VALIDATION_ERROR /predict": 1,
 	} {
 		if got := counted.get(key); got != want {

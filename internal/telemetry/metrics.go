@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"os"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -31,10 +32,12 @@ type Metrics struct {
 	httpDuration *prometheus.HistogramVec
 
 	inferenceDuration *prometheus.HistogramVec
+	stageDuration     *prometheus.HistogramVec
 	inferenceRequests *prometheus.CounterVec
 	batchSize         *prometheus.HistogramVec
 	deterministic     *prometheus.CounterVec
 	queueDuration     prometheus.Histogram
+	saturation        saturation
 
 	active   atomic.Int64
 	rejected *prometheus.CounterVec
@@ -74,6 +77,9 @@ func NewMetrics(o MetricsOptions) *Metrics {
 
 	m.inferenceDuration = histograms("carla_rl_inference_duration_seconds", "Time that a policy took for the rows of one request.", inferenceBuckets)
 	m.inferenceRequests = counters(m, "carla_rl_inference_requests_total", "Requests that reached a policy's queue, by how they ended.", "model", "version", "status")
+	m.stageDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "carla_rl_stage_duration_seconds", Help: "Time that an answered request spent in each stage: decode, queue, policy, encode.", Buckets: inferenceBuckets,
+	}, []string{"model", "stage"})
 	m.batchSize = histograms("carla_rl_batch_size", "Observations in one request.", batchBuckets)
 	m.deterministic = counters(m, "carla_rl_deterministic_requests_total", "Requests answered deterministically.", "model", "version")
 	m.queueDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -91,7 +97,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.modelLoading = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_loading_duration_seconds", Help: "Time to read, verify and compile a version."})
 	m.modelLoadFails = counters(m, "carla_rl_model_load_failures_total", "Attempts to load a version that failed.", "model", "version")
 
-	m.registry.MustRegister(m.httpDuration, m.inferenceDuration, m.batchSize, m.queueDuration, m.panics, m.modelLoading,
+	m.registry.MustRegister(m.httpDuration, m.inferenceDuration, m.stageDuration, m.batchSize, m.queueDuration, &m.saturation, m.panics, m.modelLoading,
 		ancestorNames{requests: m.httpRequests, duration: m.httpDuration},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carla_rl_service_uptime_seconds", Help: "Time since the process started."},
@@ -100,6 +106,9 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	startup := prometheus.NewGauge(prometheus.GaugeOpts{Name: "carla_rl_service_startup_timestamp_seconds", Help: "When the process started, in seconds since 1970."})
 	startup.Set(float64(start.UnixMicro()) / 1e6)
 	m.registry.MustRegister(startup)
+	memory := prometheus.NewGauge(prometheus.GaugeOpts{Name: "carla_rl_memory_limit_bytes", Help: "Memory limit of the control group, at which the process is killed; +Inf where there is none."})
+	memory.Set(memoryLimit(os.DirFS("/")))
+	m.registry.MustRegister(memory)
 	gauges(m, "carla_rl_build_info", "1, with what was built as labels.", "version", "commit", "build_date", "go_version").
 		WithLabelValues(o.Version, o.Commit, o.BuildDate, runtime.Version()).Set(1)
 
@@ -153,14 +162,17 @@ func (m *Metrics) Route(method, endpoint string) func(status int, took time.Dura
 	}
 }
 
-// Inference returns the observer of one version.
-func (m *Metrics) Inference(model, version string) func(rows int, deterministic bool, err bool, queued, took time.Duration) {
+// Inference returns the observer of one version: the rows of a request, how it
+// ended, and the time of each stage.
+func (m *Metrics) Inference(model, version string) func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration) {
 	duration := m.inferenceDuration.WithLabelValues(model, version)
 	batch := m.batchSize.WithLabelValues(model, version)
 	success := m.inferenceRequests.WithLabelValues(model, version, "success")
 	failure := m.inferenceRequests.WithLabelValues(model, version, "error")
 	deterministically := m.deterministic.WithLabelValues(model, version)
-	return func(rows int, deterministic bool, err bool, queued, took time.Duration) {
+	stage := func(name string) prometheus.Observer { return m.stageDuration.WithLabelValues(model, name) }
+	decoding, queueing, running, encoding := stage("decode"), stage("queue"), stage("policy"), stage("encode")
+	return func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration) {
 		if err {
 			failure.Inc()
 			return
@@ -172,6 +184,10 @@ func (m *Metrics) Inference(model, version string) func(rows int, deterministic 
 			deterministically.Inc()
 		}
 		m.queueDuration.Observe(queued.Seconds())
+		decoding.Observe(decode.Seconds())
+		queueing.Observe(queued.Seconds())
+		running.Observe(took.Seconds())
+		encoding.Observe(encode.Seconds())
 	}
 }
 
@@ -192,11 +208,19 @@ func (m *Metrics) Connections(read func() int) {
 	m.gauge("carla_rl_connections_open", "Open connections.", read)
 }
 
-// Queue tells how to read the number of requests that wait for a lane, and of
-// those that are on one.
-func (m *Metrics) Queue(waiting, running func() int) {
-	m.gauge("carla_rl_request_queue_length", "Requests that wait for a lane.", waiting)
+// Queue tells how many lanes there are and how many requests may wait for
+// one, and how to read the number of those that wait and of those that are on
+// a lane.
+func (m *Metrics) Queue(lanes, capacity int, waiting, running func() int) {
+	m.gauge("carla_rl_lanes", "Lanes: requests that can run at the same time.", func() int { return lanes })
 	m.gauge("carla_rl_lanes_busy", "Lanes that run a request.", running)
+	m.gauge("carla_rl_request_queue_capacity", "Requests that may wait for a lane.", func() int { return capacity })
+	m.gauge("carla_rl_request_queue_length", "Requests that wait for a lane.", waiting)
+}
+
+// Ready tells how to read whether the server should be sent requests.
+func (m *Metrics) Ready(read func() bool) {
+	m.gauge("carla_rl_ready", "1 where /readyz answers 200.", func() int { return int(number(read())) })
 }
 
 // gauge registers a reader; a second of the same name is left out, since a
@@ -215,8 +239,11 @@ func (m *Metrics) ModelState(model, version string, ready, warm, hashed bool) {
 
 // ModelLoaded observes an attempt to load a version.
 func (m *Metrics) ModelLoaded(model, version string, took time.Duration, err error) {
+	// The counter is there from the first attempt on: what begins with 1 has
+	// never increased.
+	failures := m.modelLoadFails.WithLabelValues(model, version)
 	if err != nil {
-		m.modelLoadFails.WithLabelValues(model, version).Inc()
+		failures.Inc()
 		return
 	}
 	m.modelLoading.Observe(took.Seconds())

@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"errors"
 	"io"
+	"math"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -47,15 +48,24 @@ func filled() *telemetry.Metrics {
 	route(422, 60*time.Microsecond, "")
 	m.Route("GET", "other")(404, time.Microsecond, "")
 	infer := m.Inference("carla-ppo", "v0.1.0")
-	infer(3, true, false, 4*time.Microsecond, 1500*time.Nanosecond)
-	infer(1, false, true, 0, 0)
+	infer(3, true, false, 12*time.Microsecond, 4*time.Microsecond, 1500*time.Nanosecond, 600*time.Nanosecond)
+	infer(1, false, true, 0, 0, 0, 0)
+	act := m.Saturation("carla-ppo", "v0.1.0", []string{"throttle", "brake", "steer", "gear"}, []float64{0, 0, -1, math.Inf(-1)}, []float64{1, 1, 1, math.Inf(1)})
+	act([]float32{1, 0, 0.5, 3, 0.5, 0, -1, -7})
 	m.Rejected("queue_full")()
 	m.Error("VALIDATION_ERROR", "/predict")
 	m.Active(2)
 	m.Active(-1)
 	m.Panicked()
 	m.Connections(func() int { return 7 })
-	m.Queue(func() int { return 5 }, func() int { return 2 })
+	m.Queue(4, 256, func() int { return 5 }, func() int { return 2 })
+	m.Ready(func() bool { return true })
+	m.Current(func() []telemetry.CurrentVersion {
+		return []telemetry.CurrentVersion{
+			{Model: "carla-ppo", Version: "v0.1.0", Digest: "0123456789abcdef", Ready: true},
+			{Model: "other", Version: "v2"},
+		}
+	})
 	m.ModelState("carla-ppo", "v0.1.0", true, true, false)
 	m.ModelState("carla-ppo", "v0.0.9", false, false, true)
 	m.ModelLoaded("carla-ppo", "v0.1.0", 20*time.Millisecond, nil)
@@ -84,6 +94,25 @@ func TestMetrics(t *testing.T) {
 		`carla_rl_batch_size_bucket{model="carla-ppo",version="v0.1.0",le="4"} 1`,
 		`carla_rl_deterministic_requests_total{model="carla-ppo",version="v0.1.0"} 1`,
 		`carla_rl_queue_seconds_count 1`,
+		`carla_rl_stage_duration_seconds_bucket{model="carla-ppo",stage="decode",le="1e-05"} 0`,
+		`carla_rl_stage_duration_seconds_bucket{model="carla-ppo",stage="decode",le="2e-05"} 1`,
+		`carla_rl_stage_duration_seconds_bucket{model="carla-ppo",stage="queue",le="5e-06"} 1`,
+		`carla_rl_stage_duration_seconds_bucket{model="carla-ppo",stage="policy",le="2e-06"} 1`,
+		`carla_rl_stage_duration_seconds_bucket{model="carla-ppo",stage="encode",le="1e-06"} 1`,
+		`carla_rl_stage_duration_seconds_count{model="carla-ppo",stage="encode"} 1`,
+		`carla_rl_action_values_total{action="throttle",model="carla-ppo",version="v0.1.0"} 2`,
+		`carla_rl_action_saturated_total{action="throttle",bound="high",model="carla-ppo",version="v0.1.0"} 1`,
+		`carla_rl_action_saturated_total{action="throttle",bound="low",model="carla-ppo",version="v0.1.0"} 0`,
+		`carla_rl_action_saturated_total{action="brake",bound="low",model="carla-ppo",version="v0.1.0"} 2`,
+		`carla_rl_action_saturated_total{action="steer",bound="low",model="carla-ppo",version="v0.1.0"} 1`,
+		`carla_rl_action_bound{action="steer",bound="low",model="carla-ppo",version="v0.1.0"} -1`,
+		`carla_rl_action_bound{action="steer",bound="high",model="carla-ppo",version="v0.1.0"} 1`,
+		`carla_rl_ready 1`,
+		`carla_rl_model_current{digest="0123456789ab",model="carla-ppo",version="v0.1.0"} 1`,
+		`carla_rl_model_current{digest="",model="other",version="v2"} 0`,
+		`carla_rl_lanes 4`,
+		`carla_rl_request_queue_capacity 256`,
+		`carla_rl_model_load_failures_total{model="carla-ppo",version="v0.1.0"} 0`,
 		`carla_rl_requests_rejected_total{reason="queue_full"} 1`,
 		`carla_rl_errors_total{endpoint="/predict",error_type="VALIDATION_ERROR"} 1`,
 		`carla_rl_active_requests 1`,
@@ -152,11 +181,13 @@ func TestMetricsNativeHistograms(t *testing.T) {
 
 func TestMetricsAllocateNothing(t *testing.T) {
 	m := telemetry.NewMetrics(telemetry.MetricsOptions{})
-	route, infer := m.Route("POST", "/predict"), m.Inference("m", "v")
+	route, infer, act := m.Route("POST", "/predict"), m.Inference("m", "v"), m.Saturation("m", "v", []string{"a", "b"}, []float64{0, -1}, []float64{1, 1})
+	actions := []float32{0, 0.5}
 	route(200, time.Microsecond, "")
 	if n := testing.AllocsPerRun(1000, func() {
 		route(200, 70*time.Microsecond, "")
-		infer(1, true, false, time.Microsecond, time.Microsecond)
+		infer(1, true, false, time.Microsecond, time.Microsecond, time.Microsecond, time.Microsecond)
+		act(actions)
 		m.Active(1)
 	}); n != 0 {
 		t.Errorf("%v allocations a request", n)
@@ -165,12 +196,14 @@ func TestMetricsAllocateNothing(t *testing.T) {
 
 func BenchmarkObservers(b *testing.B) {
 	m := telemetry.NewMetrics(telemetry.MetricsOptions{})
-	route, infer := m.Route("POST", "/predict"), m.Inference("m", "v")
+	route, infer, act := m.Route("POST", "/predict"), m.Inference("m", "v"), m.Saturation("m", "v", []string{"a", "b"}, []float64{0, -1}, []float64{1, 1})
+	actions := []float32{0, 0.5}
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Active(1)
 		route(200, 70*time.Microsecond, "")
-		infer(1, true, false, time.Microsecond, time.Microsecond)
+		infer(1, true, false, time.Microsecond, time.Microsecond, time.Microsecond, time.Microsecond)
+		act(actions)
 		m.Active(-1)
 	}
 }
