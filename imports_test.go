@@ -53,9 +53,10 @@ var law = map[string][]string{
 	// The command wires everything.
 	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
 
-	"tools/bench-ort": {"internal/format", "internal/graph", "internal/ort", "internal/plan"},
-	"tools/testsum":   {},
-	"tools/noop":      {},
+	"tools/bench-ort":    {"internal/format", "internal/graph", "internal/ort", "internal/plan"},
+	"tools/testsum":      {},
+	"tools/image/rootfs": {},
+	"tools/noop":         {},
 }
 
 // engine are the packages that stand between a stranger's bytes and an action.

@@ -1,0 +1,53 @@
+# The image of carla-rl-serving.
+#
+#   docker build -t your-registry/carla-rl-serving:latest .
+#
+# Build arguments, all optional:
+#   BUILD_IMAGE            image with Go 1.26; git in it gives the version
+#   BASE                   what the program is put on; scratch needs no registry
+#   VERSION, COMMIT, DATE  default: those of the clone
+#   GOPROXY                module proxy; `off` with a vendor folder in the clone
+#
+# There is no `# syntax=` line and no --mount, so that BuildKit, buildah and the
+# classic builder all build it, with no other image than BUILD_IMAGE.
+ARG BUILD_IMAGE=golang:1.26
+ARG BASE=scratch
+
+# Builds on the processor at hand for that of the image: BuildKit and buildah
+# set BUILDPLATFORM, the classic builder does not.
+FROM --platform=${BUILDPLATFORM:-linux/amd64} ${BUILD_IMAGE} AS build
+WORKDIR /src
+ARG GOPROXY
+COPY go.mod go.sum ./
+RUN [ "$GOPROXY" = off ] || go mod download
+COPY . .
+ARG TARGETARCH
+ARG VERSION
+ARG COMMIT
+ARG DATE
+RUN go run ./tools/image/rootfs -out /image -arch "$TARGETARCH" -version "$VERSION" -commit "$COMMIT" -date "$DATE"
+
+# The static image: the program, the demo policy and nothing to run but them.
+FROM ${BASE} AS carla-rl
+COPY --from=build /image/ /
+# Only the arguments reach these labels; `carla-rl version` and the list of
+# parts in /usr/share/sbom know the clone's facts as well.
+ARG VERSION=unknown
+ARG COMMIT=unknown
+ARG DATE=unknown
+LABEL org.opencontainers.image.title="carla-rl-serving" \
+      org.opencontainers.image.description="A server for trained driving and robot policies" \
+      org.opencontainers.image.url="https://github.com/carla-rl/carla-rl-serving" \
+      org.opencontainers.image.source="https://github.com/carla-rl/carla-rl-serving" \
+      org.opencontainers.image.documentation="https://github.com/carla-rl/carla-rl-serving/tree/main/docs" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$COMMIT" \
+      org.opencontainers.image.created="$DATE"
+ENV PATH=/usr/local/bin HOST=0.0.0.0 ARTIFACT_DIR=/app/artifacts
+WORKDIR /app
+USER 1000:1000
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/carla-rl"]
+CMD ["serve"]
