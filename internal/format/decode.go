@@ -45,6 +45,12 @@ func decode(data []byte, beside func(name string) ([]byte, error)) (Network, err
 		return nil, fmt.Errorf("%w: it has no bytes", ErrFormat)
 	case torch.IsZip(data):
 		return decodeZip(data)
+	case torchmodule.IsLegacy(data):
+		m, err := torchmodule.DecodeLegacy(data)
+		if err != nil {
+			return nil, err
+		}
+		return &moduleNetwork{m}, nil
 	case torch.IsLegacy(data):
 		return decodeWeights(func() (*torch.File, error) { return torch.Decode(data) })
 	case safetensors.Is(data):
@@ -104,7 +110,7 @@ func decodeZip(data []byte) (Network, error) {
 			return nil, &torch.FormatError{Format: "torchscript", Offset: -1, Path: "constants.pkl", Err: errors.New("is missing, though the archive holds code")}
 		}
 	}
-	if torchmodule.Is(z) {
+	if torchmodule.Is(z) || torchmodule.InDict(z) {
 		m, err := torchmodule.Decode(z)
 		if err != nil {
 			return nil, err

@@ -24,11 +24,18 @@ func (n *moduleNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
 func (n *moduleNetwork) Describe() Description {
 	d := Description{
 		Format: "torch module", Producer: "torch 1.6 or later", Methods: []string{"forward"}, Layers: n.m.Layers(),
-		Inputs: []InputDescription{{Name: n.m.InputName(), DType: graph.Float32}},
-		Notes:  []string{"The module is a " + n.m.Class + "."},
+		Notes: []string{"The module is a " + n.m.Class + "."},
+	}
+	if n.m.Key != "" {
+		d.Notes = append(d.Notes, fmt.Sprintf("The module is the one that the file holds under the key %q.", n.m.Key))
+	}
+	for _, name := range n.m.InputNames() {
+		d.Inputs = append(d.Inputs, InputDescription{Name: name, DType: graph.Float32})
 	}
 	if g, err := n.Lower(LowerOptions{}); err == nil {
-		d.Inputs[0].DType, d.Inputs[0].Shape = g.Inputs[0].DType, g.Inputs[0].Shape
+		for i := range d.Inputs {
+			d.Inputs[i].DType, d.Inputs[i].Shape = g.Inputs[i].DType, g.Inputs[i].Shape
+		}
 	}
 	describeTensors(&d, n.m.Tensors())
 	return d

@@ -40,17 +40,48 @@ func legacyHead(data []byte) int {
 // legacyReader walks the consecutive parts of a legacy file: the pickles of
 // magic, protocol, system, object and keys, then the storages.
 type legacyReader struct {
-	data []byte
-	pos  int
+	data    []byte
+	pos     int
+	allow   func(pickle.Global) bool
+	modules bool // classes of modules may have persistent ids
 }
 
 func decodeLegacy(data []byte) (*File, error) {
-	r := legacyReader{data: data}
-	f, err := r.file()
+	r := legacyReader{data: data, allow: WeightGlobals.Allows}
+	v, err := r.object()
+	if err == nil {
+		var f *File
+		if f, err = newFile(KindLegacy, v); err == nil {
+			return f, nil
+		}
+	}
+	return nil, &FormatError{Format: "torch", Offset: int64(r.pos), Err: err}
+}
+
+// DecodeLegacyObject reads what a file of the container before the zip holds,
+// with the globals that allow has. The classes of modules, which that container
+// keeps with their source text, are left as globals.
+func DecodeLegacyObject(data []byte, allow func(pickle.Global) bool) (pickle.Value, error) {
+	if !IsLegacy(data) {
+		return nil, &FormatError{Format: "torch", Offset: 0, Err: errors.New("no file of torch before 1.6")}
+	}
+	r := legacyReader{data: data, allow: allow, modules: true}
+	v, err := r.object()
 	if err != nil {
 		return nil, &FormatError{Format: "torch", Offset: int64(r.pos), Err: err}
 	}
-	return f, nil
+	return v, nil
+}
+
+// moduleClass reads the persistent id of a class, ("module", class, name of the
+// source file, source text), of which the text is left out.
+func moduleClass(id pickle.Value) (pickle.Global, bool) {
+	t, ok := id.(pickle.Tuple)
+	if !ok || len(t) != 4 || t[0] != "module" {
+		return pickle.Global{}, false
+	}
+	class, ok := t[1].(pickle.Global)
+	return class, ok
 }
 
 // next decodes the next pickle.
@@ -63,7 +94,7 @@ func (r *legacyReader) next(o pickle.Options) (pickle.Value, error) {
 	return v, nil
 }
 
-func (r *legacyReader) file() (*File, error) {
+func (r *legacyReader) object() (pickle.Value, error) {
 	order, err := r.header()
 	if err != nil {
 		return nil, err
@@ -72,7 +103,10 @@ func (r *legacyReader) file() (*File, error) {
 	// is read once for its ids and its length, and again with the storages.
 	object := r.pos
 	ids := make(map[string]storageID)
-	_, err = r.next(pickle.Options{Allow: WeightGlobals.Allows, Persistent: func(id pickle.Value) (pickle.Value, error) {
+	_, err = r.next(pickle.Options{Allow: r.allow, Persistent: func(id pickle.Value) (pickle.Value, error) {
+		if class, ok := moduleClass(id); ok && r.modules {
+			return class, nil
+		}
 		sid, err := parseStorageID(id, true)
 		if err != nil {
 			return nil, err
@@ -93,11 +127,12 @@ func (r *legacyReader) file() (*File, error) {
 	s := newStorages(func(key string) ([]byte, error) { return chunks[key], nil })
 	s.order, s.legacy = order, true
 	r.pos = object
-	v, err := r.next(weightOptions(s))
-	if err != nil {
-		return nil, err
-	}
-	return newFile(KindLegacy, v)
+	return r.next(pickle.Options{Allow: r.allow, Construct: Rebuild, Persistent: func(id pickle.Value) (pickle.Value, error) {
+		if class, ok := moduleClass(id); ok && r.modules {
+			return class, nil
+		}
+		return s.Persistent(id)
+	}})
 }
 
 // header reads what is before the object and returns the byte order.

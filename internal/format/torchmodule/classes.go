@@ -1,5 +1,25 @@
 package torchmodule
 
+import "github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
+
+// several is what a class computes of several inputs.
+type several struct {
+	inputs  []string // the parameters of forward
+	forward func(l *lowering, m *Module, xs []torchscript.Value) torchscript.Value
+}
+
+// manyInputs is the table of classes whose forward takes more than one input.
+// They are served alone: no container of torch.nn calls them.
+func manyInputs() map[string]several {
+	return map[string]several{
+		"activation.MultiheadAttention":       {[]string{"query", "key", "value"}, attention},
+		"linear.Bilinear":                     {[]string{"input1", "input2"}, bilinear},
+		"transformer.TransformerDecoder":      {[]string{"tgt", "memory"}, decoderStack},
+		"transformer.TransformerDecoderLayer": {[]string{"tgt", "memory"}, decoderLayer},
+		"transformer.Transformer":             {[]string{"src", "tgt"}, transformer},
+	}
+}
+
 // classes is the table of layers.
 func classes() map[string]forward {
 	return map[string]forward{
@@ -19,12 +39,16 @@ func classes() map[string]forward {
 		"batchnorm.BatchNorm1d":       batchNorm,
 		"batchnorm.BatchNorm2d":       batchNorm,
 		"batchnorm.BatchNorm3d":       batchNorm,
+		"batchnorm.SyncBatchNorm":     batchNorm,
 		"instancenorm.InstanceNorm1d": instanceNorm,
 		"instancenorm.InstanceNorm2d": instanceNorm,
 		"instancenorm.InstanceNorm3d": instanceNorm,
 		"normalization.LayerNorm":     layerNorm,
-		"normalization.GroupNorm":     groupNorm,
-		"normalization.RMSNorm":       rmsNorm,
+
+		"normalization.LocalResponseNorm": localResponseNorm,
+
+		"normalization.GroupNorm": groupNorm,
+		"normalization.RMSNorm":   rmsNorm,
 
 		"activation.CELU":        function("celu", number("alpha")),
 		"activation.ELU":         function("elu", number("alpha")),
@@ -46,6 +70,7 @@ func classes() map[string]forward {
 		"activation.SiLU":        function("silu"),
 		"activation.Sigmoid":     function("sigmoid"),
 		"activation.Softmax":     function("softmax", integer("dim")),
+		"activation.Softmax2d":   function("softmax", always(int64(-3))),
 		"activation.Softmin":     softmin,
 		"activation.Softplus":    function("softplus", number("beta"), number("threshold")),
 		"activation.Softshrink":  function("softshrink", number("lambd")),
@@ -66,8 +91,13 @@ func classes() map[string]forward {
 
 		"padding.ReflectionPad1d":  padMode("reflect"),
 		"padding.ReflectionPad2d":  padMode("reflect"),
+		"padding.ReflectionPad3d":  padMode("reflect"),
 		"padding.ReplicationPad1d": padMode("replicate"),
 		"padding.ReplicationPad2d": padMode("replicate"),
+		"padding.ReplicationPad3d": padMode("replicate"),
+		"padding.CircularPad1d":    padMode("circular"),
+		"padding.CircularPad2d":    padMode("circular"),
+		"padding.CircularPad3d":    padMode("circular"),
 
 		"padding.ZeroPad1d":     pad,
 		"padding.ZeroPad2d":     pad,
@@ -84,7 +114,29 @@ func classes() map[string]forward {
 		"pooling.AvgPool3d":         avgPool("avg_pool3d"),
 		"pooling.AdaptiveAvgPool1d": function("adaptive_avg_pool1d", integers("output_size")),
 		"pooling.AdaptiveAvgPool2d": function("adaptive_avg_pool2d", integers("output_size")),
+		"pooling.AdaptiveMaxPool1d": adaptiveMax("adaptive_max_pool1d"),
+		"pooling.AdaptiveMaxPool2d": adaptiveMax("adaptive_max_pool2d"),
+		"pooling.LPPool1d":          powerPool("avg_pool1d"),
+		"pooling.LPPool2d":          powerPool("avg_pool2d"),
 
-		"sparse.Embedding": embedding,
+		"upsampling.Upsample":             upsample,
+		"upsampling.UpsamplingNearest2d":  upsample,
+		"upsampling.UpsamplingBilinear2d": upsample,
+		"pixelshuffle.PixelShuffle":       function("pixel_shuffle", integer("upscale_factor")),
+		"pixelshuffle.PixelUnshuffle":     function("pixel_unshuffle", integer("downscale_factor")),
+		"channelshuffle.ChannelShuffle":   channelShuffle,
+
+		"sparse.Embedding":    embedding,
+		"sparse.EmbeddingBag": embeddingBag,
+
+		"rnn.LSTM":     recurrent,
+		"rnn.GRU":      recurrent,
+		"rnn.RNN":      recurrent,
+		"rnn.LSTMCell": cell,
+		"rnn.GRUCell":  cell,
+		"rnn.RNNCell":  cell,
+
+		"transformer.TransformerEncoder":      encoder,
+		"transformer.TransformerEncoderLayer": encoderLayer,
 	}
 }

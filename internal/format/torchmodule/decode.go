@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
@@ -53,11 +54,14 @@ type Module struct {
 	// Class is the name of the class with that of its Python module.
 	Class string
 	Path  string // actor.0; empty for the root
+	// Key is where the file has the module, of which it holds a dict; empty
+	// where the file is the module.
+	Key string
 
 	state    *pickle.Dict
 	tensors  torch.StateDict // parameters and buffers of its own, by their short names
 	children []child
-	hook     *weightNorm // nil without one
+	hook     *normHook // nil without one
 }
 
 // child is a module under its name.
@@ -71,6 +75,13 @@ type child struct {
 func Is(z *torch.Zip) bool {
 	b, err := z.Record("data.pkl")
 	return err == nil && len(b) > 2 && b[0] == 0x80 && isInstance(b[2:])
+}
+
+// InDict reports whether the pickle of an archive is a dict in which some value
+// is an instance of a class, as a checkpoint with a whole module is.
+func InDict(z *torch.Zip) bool {
+	b, err := z.Record("data.pkl")
+	return err == nil && len(b) > 3 && b[0] == 0x80 && b[2] == '}' && bytes.Contains(b, []byte("X\x08\x00\x00\x00_modules"))
 }
 
 // isInstance reports whether a pickle goes on with a class and the making of
@@ -95,9 +106,9 @@ func isInstance(b []byte) bool {
 	return bytes.HasPrefix(b, []byte(")\x81"))
 }
 
-// Decode reads the module of an archive that torch.save wrote. A class that is
-// not known is refused by name, with an *UnsupportedError where it is that of
-// an instance.
+// Decode reads the module of an archive that torch.save wrote: the module
+// itself, or the only one of a dict. A class that is not known is refused by
+// name, with an *UnsupportedError where it is that of an instance.
 func Decode(z *torch.Zip) (*Module, error) {
 	s, err := torch.NewStorages(z, "data")
 	if err != nil {
@@ -111,12 +122,107 @@ func Decode(z *torch.Zip) (*Module, error) {
 	if err != nil {
 		return nil, refusal(b, &FormatError{Format: "torch module", Offset: -1, Path: "data.pkl", Err: err})
 	}
+	return root(v)
+}
+
+// DecodeLegacy is Decode for the container before the zip.
+func DecodeLegacy(data []byte) (*Module, error) {
+	v, err := torch.DecodeLegacyObject(data, globals.Allows)
+	var forbidden *pickle.ForbiddenGlobalError
+	if errors.As(err, &forbidden) && legacyClass(data, forbidden.Global) {
+		return nil, classRefusal(forbidden, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return root(v)
+}
+
+// IsLegacy reports whether a file in the container before the zip holds the
+// class of a module: it has a mark of its own there.
+func IsLegacy(data []byte) bool {
+	return torch.IsLegacy(data) && bytes.Contains(data[:min(len(data), maxHead)], []byte(legacyMark))
+}
+
+// The mark of a class in that container, and how far from the start the first
+// one is looked for.
+const (
+	legacyMark = "X\x06\x00\x00\x00module"
+	maxHead    = 1 << 20
+)
+
+// legacyClass reports whether a global is the class of a module there.
+func legacyClass(data []byte, g pickle.Global) bool {
+	name := []byte("c" + g.Module + "\n" + g.Name + "\n")
+	for {
+		at := bytes.Index(data, []byte(legacyMark))
+		if at < 0 {
+			return false
+		}
+		data = data[at+len(legacyMark):]
+		// An entry of the memo lies between the mark and the class, or none.
+		if near := data[:min(len(data), 6+len(name))]; bytes.Contains(near, name) {
+			return true
+		}
+	}
+}
+
+// root makes the module of what a file holds.
+func root(v pickle.Value) (*Module, error) {
+	key := ""
+	if d, ok := v.(*pickle.Dict); ok {
+		var err error
+		if v, key, err = only(d); err != nil {
+			return nil, err
+		}
+	}
 	d := decoder{}
 	m, err := d.module("", v, 0)
 	if err != nil {
 		return nil, &FormatError{Format: "torch module", Offset: -1, Path: d.path, Err: err}
 	}
+	m.Key = key
 	return m, nil
+}
+
+// only returns the only module of a dict, with its key.
+func only(d *pickle.Dict) (pickle.Value, string, error) {
+	var found pickle.Value
+	var keys []string
+	for _, e := range d.Entries {
+		key, ok := e.Key.(string)
+		if o, isObject := e.Value.(*pickle.Object); !ok || !isObject || !hasModules(o) || len(key) > 256 {
+			continue
+		}
+		found = e.Value
+		if len(keys) < 8 {
+			keys = append(keys, fmt.Sprintf("%.80q", key))
+		}
+	}
+	switch len(keys) {
+	case 0:
+		return nil, "", &UnsupportedError{What: "the file is a dict without a module among its entries. " + waysOut}
+	case 1:
+		key := ""
+		for _, e := range d.Entries {
+			if e.Value == found {
+				key, _ = e.Key.(string)
+			}
+		}
+		return found, key, nil
+	}
+	return nil, "", &UnsupportedError{What: "the file is a dict of several modules, " + strings.Join(keys, ", ") +
+		": which of them answers is not said. Save that one by itself, with torch.save(checkpoint[key], \"model.pt\")"}
+}
+
+// hasModules reports whether an object has the state of a module.
+func hasModules(o *pickle.Object) bool {
+	state, ok := o.State.(*pickle.Dict)
+	if !ok {
+		return false
+	}
+	_, ok = state.Get("_modules")
+	return ok
 }
 
 // refusal tells a class of a user's program from other globals that are not
@@ -130,11 +236,16 @@ func refusal(b []byte, err error) error {
 	if at.Offset < 0 || at.Offset >= int64(len(b)) || !isInstance(b[at.Offset:]) {
 		return err
 	}
+	return classRefusal(forbidden, err)
+}
+
+// classRefusal refuses a class whose forward is not known.
+func classRefusal(forbidden *pickle.ForbiddenGlobalError, err error) error {
 	class := forbidden.Global.String()
 	if len(class) > 200 {
 		class = class[:200] + "..."
 	}
-	return &UnsupportedError{Cause: err, What: fmt.Sprintf("the file is a module with the class %q, whose forward is code that no file holds and that is never loaded. %s", class, waysOut)}
+	return &UnsupportedError{Cause: err, What: fmt.Sprintf("the file holds a module of the class %q, whose forward is code that no file holds and that is never loaded. %s", class, waysOut)}
 }
 
 // decoder makes modules of objects.
@@ -224,15 +335,17 @@ func (m *Module) ownTensors(kind string) error {
 	return nil
 }
 
-// weightNorm is the hook of torch.nn.utils.weight_norm, which puts a weight
-// together of its direction and its length.
-type weightNorm struct {
-	name string
-	dim  int64
+// normHook is the hook of torch.nn.utils.weight_norm, which puts a weight
+// together of its direction and its length, or of spectral_norm, which divides
+// it by its largest singular value.
+type normHook struct {
+	name     string
+	dim      int64
+	spectral bool
 }
 
 // hooks refuses functions that are called before or after forward, but for
-// the one that is known.
+// those that are known.
 func (m *Module) hooks() error {
 	for _, name := range []string{"_forward_hooks", "_forward_pre_hooks"} {
 		v, ok := m.state.Get(name)
@@ -245,19 +358,19 @@ func (m *Module) hooks() error {
 		}
 		for _, e := range d.Entries {
 			o, ok := e.Value.(*pickle.Object)
-			if !ok || o.Class != weightNormClass || m.hook != nil {
+			if !ok || o.Class != weightNormClass && o.Class != spectralNormClass || m.hook != nil {
 				return fmt.Errorf("%w: %s has a function that is called with forward, a %s", torch.ErrUnsupported, m.Class, pickle.TypeName(e.Value))
 			}
-			h := weightNorm{}
+			h := normHook{spectral: o.Class == spectralNormClass}
 			n, _ := o.Attr("name")
 			h.name, _ = n.(string)
 			n, _ = o.Attr("dim")
 			h.dim, ok = pickle.Int(n)
-			if _, none := n.(pickle.None); none {
+			if _, none := n.(pickle.None); none && !h.spectral {
 				h.dim, ok = -1, true
 			}
 			if h.name != "weight" || !ok {
-				return fmt.Errorf("%w: a weight norm of %.40q", torch.ErrUnsupported, h.name)
+				return fmt.Errorf("%w: a norm of %.40q", torch.ErrUnsupported, h.name)
 			}
 			m.hook = &h
 		}

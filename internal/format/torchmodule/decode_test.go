@@ -96,7 +96,7 @@ func check(t *testing.T, m *torchmodule.Module, input, output any) error {
 	_, want := flat(t, output)
 	o := torchmodule.Options{}
 	if len(shape) > 2 {
-		o.InputShapes = map[string][]int{m.InputName(): append([]int{graph.Batch}, shape[1:]...)}
+		o.InputShapes = map[string][]int{m.InputNames()[0]: append([]int{graph.Batch}, shape[1:]...)}
 	}
 	g, err := m.Lower(o)
 	if err != nil {

@@ -8,12 +8,25 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/format/torch"
 )
 
-// weightNormClass is the class of the one hook that is known.
-var weightNormClass = pickle.Global{Module: "torch.nn.utils.weight_norm", Name: "WeightNorm"}
+// The classes of the hooks that are known, which make the weight before each
+// call of forward.
+var (
+	weightNormClass   = pickle.Global{Module: "torch.nn.utils.weight_norm", Name: "WeightNorm"}
+	spectralNormClass = pickle.Global{Module: "torch.nn.utils.spectral_norm", Name: "SpectralNorm"}
+)
+
+// spectralHooks are what spectral_norm leaves in a module beside its hook.
+var spectralHooks = []string{
+	"torch.nn.utils.spectral_norm.SpectralNormStateDictHook",
+	"torch.nn.utils.spectral_norm.SpectralNormLoadStateDictPreHook",
+}
 
 // layers are the classes of torch.nn, by their name below torch.nn.modules,
 // and what their forward computes.
 var layers map[string]forward
+
+// joint are the classes whose forward takes several inputs.
+var joint map[string]several
 
 // silent are classes that a module may hold and that compute nothing of their
 // own.
@@ -28,6 +41,12 @@ var wrappers = map[string]string{
 	"__main__.ExampleCarlaModel":                         "network",
 }
 
+// parallel are the classes that spread a module over devices: forward is that
+// of the module.
+var parallel = map[string]string{
+	"torch.nn.parallel.data_parallel.DataParallel": "module",
+}
+
 // inTorch is the package of the classes of torch.
 const inTorch = "torch.nn.modules."
 
@@ -36,12 +55,16 @@ const inTorch = "torch.nn.modules."
 var globals pickle.AllowList
 
 func init() {
-	layers = classes()
+	layers, joint = classes(), manyInputs()
 	globals = moduleGlobals()
 }
 
 func moduleGlobals() pickle.AllowList {
-	l := pickle.NewAllowList(weightNormClass.String())
+	l := pickle.NewAllowList(weightNormClass.String(), spectralNormClass.String())
+	l.Add(spectralHooks...)
+	for g := range activations {
+		l[g] = struct{}{}
+	}
 	for g := range torch.WeightGlobals {
 		l[g] = struct{}{}
 	}
@@ -51,8 +74,13 @@ func moduleGlobals() pickle.AllowList {
 	for _, name := range silent {
 		l.Add(inTorch + name)
 	}
-	for name := range wrappers {
-		l.Add(name)
+	for name := range joint {
+		l.Add(inTorch + name)
+	}
+	for _, names := range []map[string]string{wrappers, parallel} {
+		for name := range names {
+			l.Add(name)
+		}
 	}
 	return l
 }
@@ -68,6 +96,9 @@ func (m *Module) shortClass() string {
 // wrapped returns the submodule that a wrapper calls. It holds nothing else.
 func (m *Module) wrapped() (*Module, error) {
 	name := wrappers[m.Class]
+	if inner, ok := parallel[m.Class]; ok {
+		name = inner
+	}
 	if len(m.children) != 1 || m.children[0].name != name || len(m.tensors) != 0 {
 		return nil, fmt.Errorf("%s is known as a class with one submodule %q, which it is not here", m.Class, name)
 	}

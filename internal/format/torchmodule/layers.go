@@ -49,9 +49,6 @@ func (l *lowering) checkLast(x, w torchscript.Value, dim int) {
 
 func convolution(name string, spatial int) forward {
 	return func(l *lowering, m *Module, x torchscript.Value) torchscript.Value {
-		if mode, ok := m.state.Get("padding_mode"); ok && mode != "zeros" {
-			l.c.Unsupported("a convolution with padding_mode %v", mode)
-		}
 		if shape, ok := l.c.Shape(x); ok && len(shape) != spatial+2 {
 			l.c.Errorf("the value before is %v, [B,channels] and %d more dimensions were wanted", shape, spatial)
 		}
@@ -59,6 +56,14 @@ func convolution(name string, spatial int) forward {
 		var pad torchscript.Value = padding
 		if !ok {
 			pad = integers("padding")(l, m)
+		}
+		if mode, ok := m.state.Get("padding_mode"); ok && mode != "zeros" {
+			if mode != "reflect" && mode != "replicate" && mode != "circular" {
+				l.c.Unsupported("a convolution with padding_mode %.40v", mode)
+			}
+			// The module keeps the amounts as pad takes them.
+			x = l.fn("pad", x, integers("_reversed_padding_repeated_twice")(l, m), mode)
+			pad = []torchscript.Value{int64(0)}
 		}
 		return l.fn(name, x, l.weight(m), l.tensor(m, "bias"), integers("stride")(l, m), pad, integers("dilation")(l, m), integer("groups")(l, m))
 	}

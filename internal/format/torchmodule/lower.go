@@ -19,31 +19,49 @@ type Options struct {
 	Rows int
 }
 
-// InputName returns the name of the input: that of forward's parameter.
-func (m *Module) InputName() string {
-	if strings.HasPrefix(m.Class, inTorch) {
-		return "input"
+// InputNames returns the names of the inputs: those of forward's parameters.
+func (m *Module) InputNames() []string {
+	for parallel[m.Class] != "" && len(m.children) == 1 {
+		m = m.children[0].Module
 	}
-	return "x"
+	name, torch := strings.CutPrefix(m.Class, inTorch)
+	switch {
+	case !torch:
+		return []string{"x"}
+	case joint[name].inputs != nil:
+		return joint[name].inputs
+	case name == "transformer.TransformerEncoder", name == "transformer.TransformerEncoderLayer":
+		return []string{"src"}
+	}
+	return []string{"input"}
 }
 
 // Lower makes the graph of forward, outside training.
 func (m *Module) Lower(o Options) (*graph.Graph, error) {
 	root := m
-	if !strings.HasPrefix(m.Class, inTorch) {
-		inner, err := m.wrapped()
+	for !strings.HasPrefix(root.Class, inTorch) {
+		inner, err := root.wrapped()
 		if err != nil {
 			return nil, &UnsupportedError{What: err.Error() + ". " + waysOut}
 		}
 		root = inner
 	}
-	if layers[strings.TrimPrefix(root.Class, inTorch)] == nil {
+	name := strings.TrimPrefix(root.Class, inTorch)
+	if layers[name] == nil && joint[name].forward == nil {
 		return nil, &UnsupportedError{What: fmt.Sprintf("%s has no forward of its own: how its modules are called is code that no file holds. %s", root.Class, waysOut)}
 	}
 	return torchscript.Build(m.shortClass(), torchscript.LowerOptions{InputShapes: o.InputShapes, Rows: o.Rows}, func(c *torchscript.Calls) error {
 		l := lowering{c}
-		x := c.Input(m.InputName(), graph.Invalid, nil)
-		c.Return(l.call(root, x))
+		var xs []torchscript.Value
+		for _, name := range m.InputNames() {
+			xs = append(xs, c.Input(name, graph.Invalid, nil))
+		}
+		if j := joint[name]; j.forward != nil {
+			l.at(root)
+			c.Return(j.forward(&l, root, xs))
+			return nil
+		}
+		c.Return(l.call(root, xs[0]))
 		return nil
 	})
 }
@@ -52,12 +70,25 @@ func (m *Module) Lower(o Options) (*graph.Graph, error) {
 type lowering struct{ c *torchscript.Calls }
 
 func (l *lowering) call(m *Module, x torchscript.Value) torchscript.Value {
-	f := layers[strings.TrimPrefix(m.Class, inTorch)]
-	if f == nil || !strings.HasPrefix(m.Class, inTorch) {
-		l.at(m)
+	l.at(m)
+	if parallel[m.Class] != "" {
+		inner, err := m.wrapped()
+		if err != nil {
+			l.c.Errorf("%w", err)
+		}
+		return l.call(inner, x)
+	}
+	name := strings.TrimPrefix(m.Class, inTorch)
+	f := layers[name]
+	switch {
+	case joint[name].forward != nil:
+		l.c.Unsupported("%s, which takes several inputs", m.Class)
+	case f == nil || !strings.HasPrefix(m.Class, inTorch):
 		l.c.Unsupported("%s, which has no forward that is known", m.Class)
 	}
-	l.at(m)
+	if _, several := x.([]torchscript.Value); several {
+		l.c.Unsupported("%s of the output and the state of a recurrent layer: forward would fail here", m.shortClass())
+	}
 	return f(l, m, x)
 }
 
@@ -169,10 +200,30 @@ func (l *lowering) needed(m *Module, name string) torchscript.Value {
 
 // weight returns the weight, put together where it is normalised.
 func (l *lowering) weight(m *Module) torchscript.Value {
-	if m.hook == nil {
+	switch {
+	case m.hook == nil:
 		return l.needed(m, "weight")
+	case m.hook.spectral:
+		return l.spectral(m)
 	}
 	return l.fn("_weight_norm", l.needed(m, "weight_v"), l.needed(m, "weight_g"), m.hook.dim)
+}
+
+// spectral is the weight by its largest singular value, as the vectors of the
+// power iteration tell it: W / (u·(W·v)), with W as a matrix of which dim is
+// the first dimension.
+func (l *lowering) spectral(m *Module) torchscript.Value {
+	w := l.needed(m, "weight_orig")
+	matrix := w
+	if m.hook.dim != 0 {
+		matrix = l.fn("transpose", w, int64(0), m.hook.dim)
+		if shape, _ := l.c.Shape(w); len(shape) > 2 && m.hook.dim != 1 {
+			l.c.Unsupported("a spectral norm over dimension %d of %v", m.hook.dim, shape)
+		}
+	}
+	matrix = l.fn("flatten", matrix, int64(1))
+	sigma := l.fn("dot", l.needed(m, "weight_u"), l.fn("mv", matrix, l.needed(m, "weight_v")))
+	return l.fn("div", w, sigma)
 }
 
 func (l *lowering) fn(name string, args ...torchscript.Value) torchscript.Value {
