@@ -158,13 +158,13 @@ func manifests(t *testing.T) []string {
 
 // inBase are the files of production in the order in which they are applied.
 var inBase = []string{
-	"namespace.yaml", "serviceaccount.yaml", "rbac.yaml", "configmap.yaml", "configmap-config.yaml",
+	"namespace.yaml", "serviceaccount.yaml", "rbac.yaml", "configmap-config.yaml",
 	"production-deployment.yaml", "service.yaml", "ingress.yaml", "httproute.yaml", "pod-disruption-budget.yaml",
 	"hpa.yaml", "vpa.yaml", "network-policy.yaml", "servicemonitor.yaml",
 }
 
 // notInBase are the files that no kustomization of production names.
-var notInBase = []string{"deployment.yaml", "secrets.yaml", "pod-security.yaml", "cluster-autoscaler.yaml"}
+var notInBase = []string{"deployment.yaml", "configmap.yaml", "secrets.yaml", "pod-security.yaml", "cluster-autoscaler.yaml"}
 
 // TestCopies holds the copies that kustomize needs, which takes no file from
 // above its folder, to what they are copies of.
