@@ -54,6 +54,7 @@ var law = map[string][]string{
 	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
 
 	"tools/bench-ort":    {"internal/format", "internal/graph", "internal/ort", "internal/plan"},
+	"tools/chart-readme": {},
 	"tools/testsum":      {},
 	"tools/image/rootfs": {},
 	"tools/noop":         {},
