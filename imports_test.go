@@ -55,6 +55,7 @@ var law = map[string][]string{
 
 	"tools/bench-ort":    {"internal/format", "internal/graph", "internal/ort", "internal/plan"},
 	"tools/chart-readme": {},
+	"tools/gen-deploy":   {},
 	"tools/testsum":      {},
 	"tools/image/rootfs": {},
 	"tools/noop":         {},
