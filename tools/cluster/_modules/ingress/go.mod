@@ -1,0 +1,3 @@
+module cluster/ingress
+
+go 1.26.0
