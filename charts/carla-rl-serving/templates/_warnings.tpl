@@ -61,7 +61,7 @@ release may run, and one rollout on top. Other releases in the namespace are
 not counted.
 */}}
 {{- define "carla-rl-serving.quotaWarnings" -}}
-{{- $own := include "carla-rl-serving.suffixed" (list . "quota") }}
+{{- $own := include "carla-rl-serving.fullname" . }}
 {{- $quotas := dict }}
 {{- if .Values.resourceQuota.check }}
 {{- range (lookup "v1" "ResourceQuota" .Release.Namespace "").items | default list }}
