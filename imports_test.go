@@ -46,6 +46,7 @@ var law = map[string][]string{
 	"internal/config":    {"internal/spelling"},
 	"internal/telemetry": {},
 	"internal/demo":      {},
+	"internal/doctor":    {"internal/artifact", "internal/spelling"},
 
 	// The root package is for Go programs that embed a policy; it knows no
 	// protocol.

@@ -31,6 +31,7 @@ type cli struct {
 	Diff    diffCmd    `cmd:"" help:"Compare the weights and the actions of two policies."`
 	Convert convertCmd `cmd:"" help:"Write a policy as ONNX, or as an artifact folder with card, digests and golden vectors."`
 
+	Doctor     doctorCmd     `cmd:"" help:"Name what keeps a configuration, an artifact folder and Kubernetes manifests from working, with the mend."`
 	Check      checkCmd      `cmd:"" help:"Say everything that is wrong with a configuration or an artifact."`
 	Version    versionCmd    `cmd:"" help:"Print the version of this program."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/doctor"
+	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
+)
+
+// routes are the templates of what the server answers; a test holds them to
+// the server's own table.
+var routes = []string{
+	"/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict",
+	"/healthz", "/livez", "/readyz", "/startupz", "/metadata", "/warmup", "/versions",
+	"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css", "/", "/metrics",
+}
+
+// doctorServer tells what this program reads, answers and measures.
+func doctorServer() doctor.Server {
+	s := doctor.Server{Routes: routes, Metrics: exposed(), CheckConfig: checkConfigText}
+	for _, r := range config.Reference() {
+		s.Settings = append(s.Settings, doctor.Setting{Key: r.Key, Env: r.Env, Default: r.Default, Idle: r.Idle})
+	}
+	return s
+}
+
+// elsewhere are settings that name files of the machine that will read them.
+var elsewhere = []string{"security.api_key_file", "server.tls_cert_file", "server.tls_key_file"}
+
+// checkConfigText checks a configuration that is not a file here, and an
+// environment that is not this one.
+func checkConfigText(text string, environ []string, gpu bool) (problems, notes []string) {
+	dir, err := os.MkdirTemp("", "carla-rl-doctor-")
+	if err != nil {
+		return []string{err.Error()}, nil
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		return []string{err.Error()}, nil
+	}
+	var found []config.Problem
+	if environ == nil {
+		found, notes = config.Check(name, config.Options{ONNXRuntime: gpu})
+	} else {
+		environ = slices.DeleteFunc(slices.Clone(environ), func(s string) bool { return strings.HasPrefix(s, "CONFIG_FILE=") })
+		var err error
+		_, notes, err = config.Load(config.Options{DefaultFile: name, Environ: environ, ONNXRuntime: gpu})
+		if list := (*config.Error)(nil); errors.As(err, &list) {
+			found = list.Problems
+		}
+	}
+	for _, p := range found {
+		if slices.Contains(elsewhere, p.Key) {
+			continue
+		}
+		problems = append(problems, strings.ReplaceAll(p.String(), name, "config.yaml"))
+	}
+	return problems, notes
+}
+
+// exposed lists the metrics of a server that has done everything once, as a
+// scrape shows them.
+func exposed() []doctor.Metric {
+	m := telemetry.NewMetrics(telemetry.MetricsOptions{})
+	m.Route(http.MethodGet, "/")(http.StatusOK, 0, "")
+	m.Inference("model", "version")(1, true, false, 0, 0, 0, 0)
+	m.Saturation("model", "version", []string{"action"}, []float64{0}, []float64{1})([]float32{1})
+	m.Rejected("reason")()
+	m.Error("CODE", "/")
+	zero := func() int { return 0 }
+	m.Connections(zero)
+	m.Queue(1, 1, zero, zero)
+	m.Ready(func() bool { return true })
+	m.Current(func() []telemetry.CurrentVersion {
+		return []telemetry.CurrentVersion{{Model: "model", Version: "version"}}
+	})
+	m.ModelState("model", "version", true, true, true)
+	m.ModelLoaded("model", "version", 0, errors.New("reason"))
+	r, err := http.NewRequest(http.MethodGet, "/metrics", nil)
+	if err != nil {
+		panic(err) // The line above is wrong.
+	}
+	w := &page{header: http.Header{}}
+	m.Handler().ServeHTTP(w, r)
+
+	var out []doctor.Metric
+	index := map[string]int{}
+	for lines := bufio.NewScanner(&w.Buffer); lines.Scan(); {
+		line := lines.Text()
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		end := strings.IndexAny(line, "{ ")
+		name := line[:end]
+		i, ok := index[name]
+		if !ok {
+			i = len(out)
+			index[name] = i
+			out = append(out, doctor.Metric{Name: name})
+		}
+		labels, _, _ := strings.Cut(strings.TrimPrefix(line[end:], "{"), "}")
+		for pair := range strings.SplitSeq(labels, ",") {
+			label, value, ok := strings.Cut(pair, "=")
+			if !ok {
+				continue
+			}
+			if label == "le" {
+				if b, err := strconv.ParseFloat(strings.Trim(value, `"`), 64); err == nil {
+					out[i].Buckets = append(out[i].Buckets, b)
+				}
+			}
+			if !slices.Contains(out[i].Labels, label) {
+				out[i].Labels = append(out[i].Labels, label)
+			}
+		}
+	}
+	return out
+}
+
+// page takes the answer of a handler.
+type page struct {
+	bytes.Buffer
+	header http.Header
+}
+
+func (p *page) Header() http.Header { return p.header }
+func (p *page) WriteHeader(int)     {}
