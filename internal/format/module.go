@@ -63,7 +63,25 @@ func (n *programNetwork) Describe() Description {
 	}
 	describeTensors(&d, n.p.Tensors)
 	if n.p.Static > 0 {
-		d.Notes = append(d.Notes, fmt.Sprintf("The program was exported for %d rows; it is taken for any number of them.", n.p.Static))
+		n.describeStatic(&d)
 	}
 	return d
+}
+
+// describeStatic tells what a program for a fixed number of rows is taken for,
+// as its operators allow it.
+func (n *programNetwork) describeStatic(d *Description) {
+	g, err := n.Lower(LowerOptions{})
+	if err != nil || len(g.Inputs) < len(d.Inputs) {
+		d.Notes = append(d.Notes, fmt.Sprintf("The program was exported for %d rows.", n.p.Static))
+		return
+	}
+	for i := range d.Inputs {
+		d.Inputs[i].Shape = g.Inputs[i].Shape
+	}
+	if rows := n.p.RowsOf(g); rows > 0 {
+		d.Notes = append(d.Notes, fmt.Sprintf("The program was exported for %d rows; it is taken for any number of them.", rows))
+		return
+	}
+	d.Notes = append(d.Notes, "The program was exported for fixed shapes; its operators allow no others.")
 }

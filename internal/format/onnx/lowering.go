@@ -209,15 +209,55 @@ func (l *lowering) node(n *node, place string) {
 		results = l.operator()(l)
 	}
 	l.c.At(place)
+	known := l.operandsKnown()
 	for k, name := range n.out {
 		switch {
 		case name == "":
 		case k < len(results) && results[k] != nil:
-			l.scope.values[name] = l.wrap(results[k])
+			v := l.wrap(results[k])
+			if known {
+				v = l.computed(v)
+			}
+			l.scope.values[name] = v
 		case l.used[name]:
 			l.c.Unsupported("result %d", k+1)
 		}
 	}
+}
+
+// operandsKnown reports whether the node has operands and none of them depends
+// on the inputs.
+func (l *lowering) operandsKnown() bool {
+	for _, v := range l.in {
+		switch {
+		case v.absent(), v.c != nil:
+		case v.s != nil:
+			if slices.ContainsFunc(v.s.nums, func(n num) bool { return n.rows }) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return len(l.in) > 0
+}
+
+// maxComputed bounds the elements of a result that is computed while lowering,
+// so that operators see it that need to know an operand.
+const maxComputed = 4096
+
+// computed is a result of known operands as a constant, where it is small.
+func (l *lowering) computed(v value) value {
+	if v.t == nil {
+		return v
+	}
+	if shape, ok := l.c.Shape(v.t); !ok || !shape.Fixed() || shape.RowElements() > maxComputed {
+		return v
+	}
+	if c := l.c.Known(v.t); c != nil {
+		return value{c: c}
+	}
+	return v
 }
 
 // operator is the lowering of the node.

@@ -62,7 +62,8 @@ type Input struct {
 	// dimension is not fixed.
 	Shape graph.Shape
 
-	value string // its name in the JSON graph
+	value string      // its name in the JSON graph
+	exact graph.Shape // that of a program for a fixed number of rows, else nil
 }
 
 // Program is a decoded archive.

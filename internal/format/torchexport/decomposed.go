@@ -40,6 +40,15 @@ var decomposed = map[string]func(l *lowering, a args) torchscript.Value{
 	"native_group_norm": func(l *lowering, a args) torchscript.Value {
 		return []torchscript.Value{l.fn("group_norm", a.at(0), a.at(6), a.at(1), a.at(2), a.at(7)), nil, nil}
 	},
+	// Statistics of the values themselves, as of instance norm whose rows are
+	// among the channels.
+	"_native_batch_norm_legit": func(l *lowering, a args) torchscript.Value {
+		if len(a) != 6 || a.at(3) != true {
+			l.c.Unsupported("batch norm with statistics that are updated: export the module after eval()")
+		}
+		return []torchscript.Value{l.ownStatistics(a.at(0), a.at(1), a.at(2), a.at(5)), nil, nil}
+	},
+	"_trilinear":   trilinear,
 	"_log_softmax": func(l *lowering, a args) torchscript.Value { return l.fn("log_softmax", a.at(0), a.at(1)) },
 	"slice_scatter": func(l *lowering, a args) torchscript.Value {
 		if a.integer(l, 5, 1) != 1 {
@@ -110,4 +119,58 @@ func (l *lowering) scatter(x, part torchscript.Value, dim, start, end int64) tor
 		return part
 	}
 	return l.fn("cat", pieces, dim)
+}
+
+// ownStatistics is x by the mean and the deviation of each channel.
+func (l *lowering) ownStatistics(x, weight, bias, eps torchscript.Value) torchscript.Value {
+	shape, ok := l.c.Shape(x)
+	if !ok || len(shape) < 2 || shape[0] < 0 {
+		l.c.Unsupported("batch norm by the statistics of the rows of a batch, which would be mixed")
+	}
+	dims := []torchscript.Value{int64(0)}
+	columns := make([]int, len(shape))
+	for i := range shape {
+		columns[i] = 1
+		if i > 1 {
+			dims = append(dims, int64(i))
+		}
+	}
+	columns[1] = shape[1]
+	d := l.fn("sub", x, l.fn("mean", x, dims, true))
+	y := l.fn("mul", d, l.fn("rsqrt", l.fn("add", l.fn("mean", l.fn("mul", d, d), dims, true), eps)))
+	column := func(v torchscript.Value) torchscript.Value {
+		return l.c.Op(graph.OpReshape, graph.Attrs{"shape": columns}, v)
+	}
+	if weight != nil {
+		y = l.fn("mul", y, column(weight))
+	}
+	if bias != nil {
+		y = l.fn("add", y, column(bias))
+	}
+	return y
+}
+
+// trilinear multiplies three tensors, each with new dimensions of 1, and sums
+// over some.
+func trilinear(l *lowering, a args) torchscript.Value {
+	dims := func(i int) []torchscript.Value {
+		list, ok := a.at(i).([]torchscript.Value)
+		if !ok {
+			l.c.Errorf("argument %d of trilinear is no list", i+1)
+		}
+		return list
+	}
+	var product torchscript.Value
+	for i := range 3 {
+		x := a.at(i)
+		for _, dim := range dims(3 + i) {
+			x = l.fn("unsqueeze", x, dim)
+		}
+		if product == nil {
+			product = x
+		} else {
+			product = l.fn("mul", product, x)
+		}
+	}
+	return l.fn("sum", product, dims(6))
 }

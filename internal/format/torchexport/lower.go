@@ -3,6 +3,7 @@ package torchexport
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,11 @@ type Options struct {
 	Rows int
 }
 
-// Lower makes the graph of the program.
+// Lower makes the graph of the program. One that was exported for a fixed
+// number of rows becomes one for any number where its operators allow that:
+// the rows are the first dimension of the first input, or else its second, as
+// behind an axis of time. Where neither does, the graph has the shapes of the
+// export and no batch axis.
 func (p *Program) Lower(o Options) (*graph.Graph, error) {
 	shapes := map[string][]int{}
 	for _, in := range p.Inputs {
@@ -28,10 +33,53 @@ func (p *Program) Lower(o Options) (*graph.Graph, error) {
 			shapes[in.Name] = s
 		}
 	}
+	g, err := p.lower(p.shapes(), shapes, o.Rows)
+	if err == nil || p.Static == 0 || errors.Is(err, torchscript.ErrLimit) {
+		return g, err
+	}
+	if rows, second := p.batched(1); rows > 0 && len(p.Inputs[0].exact) > 2 {
+		if g, again := p.lower(second, shapes, o.Rows); again == nil {
+			return g, nil
+		}
+	}
+	if !errors.Is(err, graph.ErrMixesRows) {
+		exact := make([]graph.Shape, len(p.Inputs))
+		for i, in := range p.Inputs {
+			exact[i] = in.exact
+		}
+		if g, again := p.lower(exact, shapes, max(o.Rows, 1)); again == nil {
+			return g, nil
+		}
+	}
+	return nil, err
+}
+
+// RowsOf returns how many rows a program was exported for that the graph takes
+// any number of: 0 where the graph has no batch axis, or the program does not
+// fix the number.
+func (p *Program) RowsOf(g *graph.Graph) int {
+	for i, in := range p.Inputs {
+		if axis := g.Inputs[i].Shape.BatchAxis(); axis >= 0 && axis < len(in.exact) {
+			return in.exact[axis]
+		}
+	}
+	return 0
+}
+
+// shapes are those of the inputs.
+func (p *Program) shapes() []graph.Shape {
+	shapes := make([]graph.Shape, len(p.Inputs))
+	for i, in := range p.Inputs {
+		shapes[i] = in.Shape
+	}
+	return shapes
+}
+
+func (p *Program) lower(inputs []graph.Shape, shapes map[string][]int, rows int) (*graph.Graph, error) {
 	kept := p.kept()
-	g, err := torchscript.Build("program", torchscript.LowerOptions{InputShapes: shapes, Rows: o.Rows}, func(c *torchscript.Calls) error {
-		l := lowering{c: c, p: p, values: map[string]torchscript.Value{}}
-		return l.run(kept, o.Rows)
+	g, err := torchscript.Build("program", torchscript.LowerOptions{InputShapes: shapes, Rows: rows}, func(c *torchscript.Calls) error {
+		l := lowering{c: c, p: p, inputs: inputs, values: map[string]torchscript.Value{}}
+		return l.run(kept, rows)
 	})
 	if err == nil {
 		err = p.states(g, kept)
@@ -49,13 +97,14 @@ func (p *Program) Lower(o Options) (*graph.Graph, error) {
 type lowering struct {
 	c      *torchscript.Calls
 	p      *Program
+	inputs []graph.Shape // as they are taken
 	values map[string]torchscript.Value
 	depth  int // of graphs within graphs
 }
 
 func (l *lowering) run(kept []string, rows int) error {
-	for _, in := range l.p.Inputs {
-		l.values[in.value] = l.c.Input(in.Name, in.DType, in.Shape)
+	for i, in := range l.p.Inputs {
+		l.values[in.value] = l.c.Input(in.Name, in.DType, slices.Clone(l.inputs[i]))
 	}
 	if err := l.keep(kept, rows); err != nil {
 		return err
@@ -122,7 +171,8 @@ var checks = map[string]bool{
 // renamed are operators under another name of the same function.
 var renamed = map[string]string{
 	"lift_fresh_copy": "clone", "lift_fresh": "alias", "detach_": "detach", "_unsafe_index": "index", "special_expit": "sigmoid",
-	"_safe_softmax": "softmax", "_adaptive_avg_pool2d": "adaptive_avg_pool2d",
+	"_safe_softmax": "softmax", "_adaptive_avg_pool2d": "adaptive_avg_pool2d", "_is_all_true": "all", "_is_any_true": "any", "sym_numel": "numel",
+	"_embedding_bag": "embedding_bag", "_embedding_bag_forward_only": "embedding_bag",
 }
 
 // python are Python's operators on numbers.

@@ -73,28 +73,45 @@ func symbolic(dims []dimension) (graph.Shape, error) {
 }
 
 // staticRows makes a dimension of the inputs the batch, where the program was
-// exported for a fixed number of rows: the leading one, or, in inputs after the
-// first, the one that has as many, as the state of a recurrent layer does.
+// exported for a fixed number of rows.
 func (p *Program) staticRows() {
 	for _, in := range p.Inputs {
 		if in.Shape == nil || !in.Shape.Fixed() {
 			return
 		}
 	}
-	rows := 0
 	for i := range p.Inputs {
-		in := &p.Inputs[i]
-		if len(in.Shape) == 0 {
-			continue
-		}
-		if len(in.Shape) == 1 && in.DType.IsFloat() && rows == 0 { // a single row without the axis
-			in.Shape = graph.Shape{1, in.Shape[0]}
-		}
-		if rows == 0 {
-			rows = in.Shape[0]
-		}
-		at := max(slices.Index(in.Shape, rows), 0)
-		in.Shape[at] = graph.Batch
+		p.Inputs[i].exact = p.Inputs[i].Shape
+	}
+	rows, shapes := p.batched(0)
+	for i := range p.Inputs {
+		p.Inputs[i].Shape = shapes[i]
 	}
 	p.Static = int64(rows)
+}
+
+// batched puts the batch axis into fixed shapes: it is that dimension of the
+// first input, and, of inputs after it, the one that has as many, as the state
+// of a recurrent layer does. It returns the number of rows, 0 where no input
+// has that dimension.
+func (p *Program) batched(axis int) (rows int, shapes []graph.Shape) {
+	for _, in := range p.Inputs {
+		s := slices.Clone(in.exact)
+		shapes = append(shapes, s)
+		if len(s) == 0 || rows == 0 && len(s) <= axis && axis > 0 {
+			continue
+		}
+		if len(s) == 1 && in.DType.IsFloat() && rows == 0 { // a single row without the axis
+			s = graph.Shape{1, s[0]}
+			shapes[len(shapes)-1] = s
+		}
+		at := axis
+		if rows == 0 {
+			rows = s[axis]
+		} else {
+			at = max(slices.Index(s, rows), 0)
+		}
+		s[at] = graph.Batch
+	}
+	return rows, shapes
 }

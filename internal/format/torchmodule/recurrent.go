@@ -43,7 +43,7 @@ func recurrent(l *lowering, m *Module, x torchscript.Value) torchscript.Value {
 	if projected > 0 {
 		out = projected
 	}
-	var first torchscript.Value = state(out)
+	first := state(out)
 	if name == "lstm" {
 		first = []torchscript.Value{first, state(hidden)}
 	}
@@ -104,14 +104,12 @@ func (l *lowering) zeros(like *graph.Tensor, shape ...int) torchscript.Value {
 // cell state of an LSTM.
 func cell(l *lowering, m *Module, x torchscript.Value) torchscript.Value {
 	w := l.needed(m, "weight_ih")
-	rows := 1
+	rows := graph.Batch
 	if shape, ok := l.c.Shape(x); ok {
 		if len(shape) != 2 {
 			l.c.Errorf("an input of %v, two dimensions were wanted", shape)
 		}
 		rows = shape[0]
-	} else {
-		rows = graph.Batch
 	}
 	state := l.zeros(m.tensors.Get("weight_ih"), rows, int(l.count(m, "hidden_size", 1)))
 	args := []torchscript.Value{w, l.needed(m, "weight_hh"), l.tensor(m, "bias_ih"), l.tensor(m, "bias_hh")}
