@@ -33,6 +33,8 @@ FUZZ_COUNT ?= 2000
 
 # A test binary is killed when it takes longer than this.
 TEST_TIMEOUT ?= 10m
+# The same for the tests on a cluster; the first run on a machine builds one.
+E2E_TIMEOUT ?= 60m
 
 GOTEST := go run ./tools/testsum --
 
@@ -118,9 +120,28 @@ fuzz: ## Run every fuzz target for a fixed count (FUZZ_COUNT).
 	FUZZ_COUNT=$(FUZZ_COUNT) tools/fuzz
 
 .PHONY: e2e
-e2e: ## End-to-end tests: the built binary over the wire.
-	@echo "e2e: there is no cluster part yet; this runs the tests of the process"
+e2e: e2e-process e2e-cluster ## End-to-end tests: the built binary over the wire, the image and the manifests on a real cluster.
+
+.PHONY: e2e-process
+e2e-process:
 	$(GOTEST) -count=1 -vet=off -timeout $(TEST_TIMEOUT) ./cmd/carla-rl/apptest/...
+
+.PHONY: e2e-cluster
+e2e-cluster: ## The cluster part of e2e alone; E2E_RUN takes the names of tests, as -run does (root, Linux).
+	go vet -tags e2e ./e2e/...
+	$(GOTEST) -tags e2e -count=1 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') ./e2e/...
+
+.PHONY: cluster
+cluster: ## Build what the test cluster is made of, into the cache.
+	tools/cluster/build
+
+.PHONY: cluster-up
+cluster-up: ## Start a cluster to try things on; tools/cluster/{kubectl,exec,push} use it.
+	tools/cluster/up
+
+.PHONY: cluster-down
+cluster-down: ## End the cluster of cluster-up.
+	tools/cluster/down
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the house configuration.

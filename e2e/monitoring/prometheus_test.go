@@ -1,6 +1,8 @@
 //go:build e2e
 
-package e2e_test
+// Package monitoring_test has a real Prometheus scrape the built binary, and asks
+// it all that the dashboard and the rules ask. It needs no cluster.
+package monitoring_test
 
 import (
 	"bytes"
@@ -34,7 +36,7 @@ func needPrometheus(t *testing.T) (prometheus, promtool string) {
 	t.Helper()
 	prometheus, promtool = os.Getenv("PROMETHEUS"), os.Getenv("PROMTOOL")
 	if prometheus == "" || promtool == "" {
-		if out, err := exec.Command("../tools/need", "prometheus", "promtool").CombinedOutput(); err != nil {
+		if out, err := exec.Command("../../tools/need", "prometheus", "promtool").CombinedOutput(); err != nil {
 			t.Fatalf("tools/need prometheus: %v\n%s", err, out)
 		}
 	}
