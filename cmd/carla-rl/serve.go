@@ -82,12 +82,19 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	}
 	defer shutdown("traces", log, tracer.Shutdown)
 
-	ln, err := listen(cfg.Server.Host, cfg.Server.Port, "--port N or PORT")
+	in, err := inheritListeners()
 	if err != nil {
 		return err
 	}
+	adopt(cfg, in, log)
+	ln := in.http
+	if ln == nil {
+		if ln, err = listen(cfg.Server.Host, cfg.Server.Port, "--port N or PORT"); err != nil {
+			return err
+		}
+	}
 	defer ln.Close()
-	scrapes, err := serveMetrics(cfg, metrics, log)
+	scrapes, err := serveMetrics(cfg, in.metrics, metrics, log)
 	if err != nil {
 		return err
 	}
@@ -125,7 +132,17 @@ func (c *serveCmd) Run(s stdio) (err error) {
 		return usage(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() {
+		if in.http != nil {
+			// Requests wait in the socket's queue, as they did while there
+			// was no process: they are answered late and not with 503.
+			_ = repo.Wait(ctx)
+		}
+		served <- srv.Serve(ln)
+	}()
+	told := make(chan struct{})
+	go func() { defer close(told); ready(ctx, repo, log) }()
+	defer func() { cancel(); <-told }()
 	c.announce(s, cfg, ln.Addr(), repo, signals)
 
 	select {
@@ -134,6 +151,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	case sig := <-signals:
 		log.Info("told to stop", "event_type", "shutdown", "signal", sig.String())
 	}
+	tellManager(log, "STOPPING=1")
 	return drain(srv, signals, cfg.Server.DrainTimeout, log)
 }
 
@@ -207,6 +225,20 @@ func loaded(v *repository.Version, metrics *telemetry.Metrics, log *slog.Logger)
 	for _, note := range v.Notes {
 		l.Info("about the version", "event_type", "model_loaded", "note", note)
 	}
+}
+
+// ready tells the service manager when the first load has ended, well or
+// badly: a policy that is refused is told in the status, as in /readyz, and
+// does not keep the service from being up.
+func ready(ctx context.Context, repo *repository.Repository, log *slog.Logger) {
+	if repo.Wait(ctx) != nil {
+		return
+	}
+	status := "ready"
+	if err := repo.Readiness(); err != nil {
+		status = "NOT READY: " + oneLine(err.Error())
+	}
+	tellManager(log, "READY=1", "STATUS="+status)
 }
 
 // current lists the version of each model that answers.

@@ -130,9 +130,10 @@ func ownMetricsPort(cfg *config.Config) int {
 	return 0
 }
 
-// serveMetrics answers /metrics on a port of its own where the configuration
-// has one. The server that it returns answers nothing otherwise.
-func serveMetrics(cfg *config.Config, metrics *telemetry.Metrics, log *slog.Logger) (*http.Server, error) {
+// serveMetrics answers /metrics on a socket that was handed over for it, or on a
+// port of its own where the configuration has one. The server that it returns
+// answers nothing otherwise.
+func serveMetrics(cfg *config.Config, ln net.Listener, metrics *telemetry.Metrics, log *slog.Logger) (*http.Server, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics.Handler())
 	srv := &http.Server{
@@ -145,13 +146,15 @@ func serveMetrics(cfg *config.Config, metrics *telemetry.Metrics, log *slog.Logg
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return context.Background() },
 	}
-	port := ownMetricsPort(cfg)
-	if port == 0 {
-		return srv, nil
-	}
-	ln, err := listen(cfg.Server.Host, port, "monitoring.metrics_port or METRICS_PORT")
-	if err != nil {
-		return nil, err
+	if ln == nil {
+		port := ownMetricsPort(cfg)
+		if port == 0 {
+			return srv, nil
+		}
+		var err error
+		if ln, err = listen(cfg.Server.Host, port, "monitoring.metrics_port or METRICS_PORT"); err != nil {
+			return nil, err
+		}
 	}
 	log.Info("metrics have a port of their own", "event_type", "startup", "address", ln.Addr().String())
 	go func() {

@@ -113,7 +113,13 @@ func start(t *testing.T, env []string, args ...string) *process {
 // runs.
 func launch(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, args...), exited: make(chan struct{})}
+	return launchCommand(t, exec.Command(binary, args...), env)
+}
+
+// launchCommand is launch of a command that was made.
+func launchCommand(t *testing.T, cmd *exec.Cmd, env []string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, exited: make(chan struct{})}
 	p.cmd.Env = environment(env...)
 	p.cmd.Dir = t.TempDir()
 	stdout, err := p.cmd.StdoutPipe()
