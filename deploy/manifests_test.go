@@ -160,7 +160,7 @@ func manifests(t *testing.T) []string {
 var inBase = []string{
 	"namespace.yaml", "serviceaccount.yaml", "rbac.yaml", "configmap-config.yaml",
 	"production-deployment.yaml", "service.yaml", "ingress.yaml", "httproute.yaml", "pod-disruption-budget.yaml",
-	"hpa.yaml", "vpa.yaml", "network-policy.yaml", "servicemonitor.yaml",
+	"hpa.yaml", "vpa.yaml", "network-policy.yaml", "servicemonitor.yaml", "alerting-rules.yaml", "grafana-dashboard.yaml",
 }
 
 // notInBase are the files that no kustomization of production names.
