@@ -25,6 +25,7 @@ type options struct {
 	facts  facts  // What the caller said of the commit; empty fields are asked of git.
 	arch   string // GOARCH of the image.
 	ort    string // Empty for the static program; else where ONNX Runtime's library comes from.
+	libc   bool   // With ort: put the C library into the tree, for an image that has none.
 }
 
 func main() {
@@ -36,6 +37,7 @@ func main() {
 	flag.StringVar(&o.facts.date, "date", "", "time of the commit, RFC 3339 in UTC (default: from git)")
 	flag.StringVar(&o.arch, "arch", "", "processor of the image, as GOARCH (default: this one)")
 	flag.StringVar(&o.ort, "onnxruntime", "", "build with ONNX Runtime; its wheel, library or folder, or `pypi`")
+	flag.BoolVar(&o.libc, "libc", false, "with -onnxruntime: add the C library and what else is linked")
 	flag.Parse()
 	if o.arch == "" {
 		o.arch = runtime.GOARCH
@@ -64,15 +66,16 @@ func run(o options) error {
 	if err := compile(o, f, program); err != nil {
 		return err
 	}
+	var parts []component
 	if o.ort != "" {
-		if err := addOnnxRuntime(o, program); err != nil {
+		if parts, err = addOnnxRuntime(o, program); err != nil {
 			return err
 		}
 	}
 	if err := layOut(o.source, o.out); err != nil {
 		return err
 	}
-	if err := writeSBOM(program, filepath.Join(o.out, sbomPath), f); err != nil {
+	if err := writeSBOM(program, filepath.Join(o.out, sbomPath), f, parts...); err != nil {
 		return err
 	}
 	return freeze(o.out, f.time())
