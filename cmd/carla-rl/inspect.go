@@ -16,7 +16,7 @@ import (
 type inspectCmd struct {
 	Path  string `arg:"" help:"A folder, or one file: model, preprocessor, VecNormalize, model card."`
 	Stage string `placeholder:"STAGE" enum:"decode,graph,optimized,plan," default:"" help:"Dump one stage instead: decode, graph, optimized or plan."`
-	JSON  bool   `help:"Print JSON."`
+	JSON  bool   `help:"Print JSON; of one stage: {\"stage\": ..., \"text\": ...}."`
 }
 
 // Help tells the stages and the exit codes.
@@ -47,7 +47,7 @@ func (c *inspectCmd) Run(s stdio) error {
 	}
 	switch {
 	case c.Stage != "":
-		return st.dump(s.out, c.Stage)
+		return st.dump(s.out, c.Stage, c.JSON)
 	case c.JSON:
 		return writeJSON(s.out, newReport(o, st))
 	}
@@ -142,8 +142,14 @@ func (st *stages) compile(g *graph.Graph) error {
 	return err
 }
 
+// stageDump is one stage as JSON.
+type stageDump struct {
+	Stage string `json:"stage"`
+	Text  string `json:"text"`
+}
+
 // dump prints one stage.
-func (st *stages) dump(w io.Writer, stage string) error {
+func (st *stages) dump(w io.Writer, stage string, asJSON bool) error {
 	var text string
 	switch {
 	case stage == "decode":
@@ -159,7 +165,11 @@ func (st *stages) dump(w io.Writer, stage string) error {
 	default:
 		text = st.plan.Steps()
 	}
-	_, err := io.WriteString(w, printable(strings.TrimRight(text, "\n")+"\n"))
+	text = strings.TrimRight(text, "\n") + "\n"
+	if asJSON {
+		return writeJSON(w, stageDump{stage, text})
+	}
+	_, err := io.WriteString(w, printable(text))
 	return err
 }
 

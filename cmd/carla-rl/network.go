@@ -18,13 +18,14 @@ type bareNetwork struct {
 	description   format.Description
 	engine        policy.Engine
 	deterministic bool
+	narrow        bool // the engine computes float64 in float32
 
 	key      string // of the shapes that the graph was lowered for
 	*episode        // has no graph before the first step
 }
 
 func newBareNetwork(n format.Network, engine policy.Engine, deterministic bool, seed uint64) *bareNetwork {
-	return &bareNetwork{network: n, description: n.Describe(), engine: engine, deterministic: deterministic,
+	return &bareNetwork{network: n, description: n.Describe(), engine: engine, deterministic: deterministic, narrow: engine != policy.Reference,
 		episode: &episode{noise: graph.Noise{Seed: seed}}}
 }
 
@@ -91,6 +92,11 @@ func (b *bareNetwork) gather(given map[string]*tensor) ([]*tensor, error) {
 		in[i] = given[v.Name]
 		if in[i] == nil && !slices.ContainsFunc(b.graph.States, func(s graph.State) bool { return s.Input == i }) {
 			return nil, fmt.Errorf("input %s: expected %v, got nothing (the network takes %s)", v.Name, v.Shape, inputNames(b.graph))
+		}
+		if in[i] != nil && v.DType.IsFloat() && (v.DType != graph.Float64 || b.narrow) {
+			if err := in[i].withinFloat32(); err != nil {
+				return nil, fmt.Errorf("input %s: %w", v.Name, err)
+			}
 		}
 	}
 	for name := range given {

@@ -91,6 +91,17 @@ func (t *tensor) fill(dec *jsontext.Decoder, depth int) error {
 	return nil
 }
 
+// withinFloat32 refuses a number that would become infinite as a float32. An
+// infinity that is given as one stays.
+func (t *tensor) withinFloat32() error {
+	for i, f := range t.data {
+		if math.IsInf(float64(float32(f)), 0) && !math.IsInf(f, 0) {
+			return fmt.Errorf("element %d is %v, beyond float32, whose largest number is %v", i, f, math.MaxFloat32)
+		}
+	}
+	return nil
+}
+
 func number(t jsontext.Token) (float64, error) {
 	got := ""
 	switch t.Kind() {

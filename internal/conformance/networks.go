@@ -41,6 +41,7 @@ type networkRun struct {
 // the case, by the key in cases.json.
 var forms = map[string]string{
 	"trace": "torchscript", "script": "torchscript", "frozen": "torchscript", "pt2": "torch.export", "pickle": "torch module",
+	"pickle_legacy": "torch module", "pickle_entry": "torch module",
 	"onnx": "onnx", "onnx_old": "onnx",
 	"state": "torch weights", "state_legacy": "torch weights", "ckpt": "torch weights", "safetensors": "safetensors",
 }

@@ -217,7 +217,7 @@ func (c *corpusCase) shapes(t *testing.T) map[string][]int {
 }
 
 // needShapes are the cases whose flat rows are not told by the file either.
-var needShapes = map[string]bool{"torch/lstm_state_io": true}
+var needShapes = map[string]bool{"torch/lstm_state_io": true, "embedding": true, "embedding_bag": true}
 
 // tensorData is a tensor of a cases.json.
 type tensorData struct {

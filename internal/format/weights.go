@@ -15,6 +15,7 @@ import (
 type weightsNetwork struct {
 	format, producer string
 	dict             torch.StateDict
+	hint             string // what a card must say, of a layout that is nearly known
 }
 
 // torchWeights are those of a file of torch.save. One in the layout of a
@@ -32,6 +33,7 @@ func torchWeights(f *torch.File) (Network, error) {
 	all := f.Tensors()
 	library := architecture.Recognize(all)
 	if library == nil {
+		w.hint = architecture.Hint(all)
 		return w, nil
 	}
 	known := *w
@@ -49,9 +51,13 @@ func safetensorsWeights(data []byte) (Network, error) {
 
 // Lower refuses: nothing in the file says how the tensors are used.
 func (n *weightsNetwork) Lower(LowerOptions) (*graph.Graph, error) {
+	hint := ""
+	if n.hint != "" {
+		hint = ". " + n.hint
+	}
 	return nil, &unsupportedError{"unsupported: weights only: the file holds tensors and no computation. " +
 		"Either say in the model card how they are used (architecture: ..., `carla-rl inspect` prints one to edit), " +
-		"or export the whole network: torch.jit.trace(model, example).save(\"model.pt\"), or ONNX"}
+		"or export the whole network: torch.jit.trace(model, example).save(\"model.pt\"), or ONNX" + hint}
 }
 
 // Describe lists the tensors and, where they make a chain of layers, an
@@ -59,6 +65,9 @@ func (n *weightsNetwork) Lower(LowerOptions) (*graph.Graph, error) {
 func (n *weightsNetwork) Describe() Description {
 	d := Description{Format: n.format, Producer: n.producer, WeightsOnly: true}
 	describeTensors(&d, n.dict)
+	if n.hint != "" {
+		d.Notes = append(d.Notes, n.hint)
+	}
 	if s, notes := architecture.Suggest(n.dict); s != nil {
 		d.Architecture = s.String()
 		d.Notes = append(d.Notes, notes...)

@@ -12,6 +12,7 @@ import json
 import pathlib
 import sys
 import warnings
+from unittest import mock
 
 import numpy as np
 import torch
@@ -158,6 +159,36 @@ def shared():
     return nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), nn.Linear(4, 2, bias=False))
 
 
+def recurrent(kind, **more):
+    return lambda: kind(4, 5, num_layers=2, batch_first=True, **more)
+
+
+def transformer():
+    """A transformer over six steps, as a policy with a window of observations has it."""
+    first = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    second = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, activation="gelu", norm_first=True)
+    return nn.Sequential(nn.Linear(5, 8), nn.TransformerEncoder(first, 2, norm=nn.LayerNorm(8), **NOT_NESTED), second, nn.Flatten(), nn.Linear(48, 2))
+
+
+NOT_NESTED = {"enable_nested_tensor": False}
+
+
+def spectral():
+    return nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 5)), nn.Tanh(), nn.utils.weight_norm(nn.Linear(5, 4)), nn.ELU(), nn.utils.spectral_norm(nn.Linear(4, 3)))
+
+
+def pools():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.LocalResponseNorm(3), nn.LPPool2d(2, 2), nn.ChannelShuffle(2),
+        nn.Conv2d(4, 4, 3, padding=(1, 0), padding_mode="reflect"), nn.AdaptiveMaxPool2d((2, None)), nn.Softmax2d(), nn.BatchNorm2d(4),
+        nn.Conv2d(4, 2, 2, padding="same", padding_mode="replicate"), nn.Flatten(2), nn.AdaptiveMaxPool1d(2), nn.Flatten(),
+    )
+
+
+def classes_of_numbers():
+    return nn.Sequential(nn.Embedding(7, 4, padding_idx=0), nn.Flatten(), nn.Linear(12, 3))
+
+
 # name: module, input names and shapes, architecture (None where the weights alone make no such network)
 CASES = {
     "seq_mlp": (lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), {"obs": (5,)},
@@ -182,6 +213,20 @@ CASES = {
     "seq_transposed": (transposed, {"obs": (2, 3, 3)}, None),
     "seq_decoder": (decoder, {"obs": (2, 3, 3)},
                     "{inputs: {obs: [2, 3, 3]}, layers: [{conv_transpose: 0, stride: 2, padding: 1, output_padding: 1, groups: 2}, relu, {conv_transpose: 2}, flatten]}"),
+    "lstm": (recurrent(nn.LSTM), {"obs": (3, 4)}, None),
+    "lstm_projected": (recurrent(nn.LSTM, proj_size=3, bias=False), {"obs": (3, 4)}, None),
+    "gru": (recurrent(nn.GRU, bidirectional=True), {"obs": (3, 4)}, None),
+    "rnn": (recurrent(nn.RNN, nonlinearity="relu"), {"obs": (3, 4)}, None),
+    "lstm_cell": (lambda: nn.LSTMCell(4, 5), {"obs": (4,)}, None),
+    "gru_cell": (lambda: nn.GRUCell(4, 5), {"obs": (4,)}, None),
+    "attention": (lambda: nn.MultiheadAttention(8, 2, kdim=5, vdim=6, batch_first=True), {"query": (3, 8), "key": (4, 5), "value": (4, 6)}, None),
+    "decoder_layer": (lambda: nn.TransformerDecoderLayer(8, 2, 12, batch_first=True), {"tgt": (3, 8), "memory": (4, 8)}, None),
+    "bilinear": (lambda: nn.Bilinear(4, 3, 2), {"input1": (4,), "input2": (3,)}, None),
+    "seq_transformer": (transformer, {"obs": (6, 5)}, None),
+    "seq_spectral": (spectral, {"obs": (4,)}, None),
+    "seq_pools": (pools, {"obs": (3, 8, 8)}, None),
+    "embedding": (classes_of_numbers, {"obs": (3,)}, None),
+    "embedding_bag": (lambda: nn.EmbeddingBag(7, 4, mode="mean"), {"obs": (3,)}, None),
 }
 
 
@@ -195,6 +240,15 @@ def fill(module, seed):
             if name.endswith("var"):
                 value.abs_().add_(0.3)
     return module.eval()
+
+
+INTEGERS = {"embedding": 7, "embedding_bag": 7}  # the classes of an input
+ROWS_AS_BAGS = ("embedding_bag",)  # where torch 2.5 exports the number of rows as data
+CHECKPOINTS = {"seq_mlp": "model", "lstm": "actor"}  # also saved as one entry of a dict, and in the older container
+
+
+def flatten(value):
+    return [t for v in value for t in flatten(v)] if isinstance(value, tuple) else [value]
 
 
 def numbers(tensor):
@@ -214,7 +268,10 @@ def write(out, name, seed):
     directory.mkdir(parents=True, exist_ok=True)
     dtype = next(module.parameters()).dtype
     random = np.random.RandomState(seed)
-    batches = [{k: torch.from_numpy(random.normal(0, 1.2, (rows,) + s)).to(dtype) for k, s in inputs.items()} for rows in BATCHES]
+    if name in INTEGERS:
+        batches = [{k: torch.from_numpy(random.randint(0, INTEGERS[name], (rows,) + s)) for k, s in inputs.items()} for rows in BATCHES]
+    else:
+        batches = [{k: torch.from_numpy(random.normal(0, 1.2, (rows,) + s)).to(dtype) for k, s in inputs.items()} for rows in BATCHES]
     files = {"state": "state_dict.pth"}
     with torch.no_grad():
         module(*batches[0].values())
@@ -222,6 +279,12 @@ def write(out, name, seed):
     try:
         torch.save(module, str(directory / "module.pth"))
         files["pickle"] = "module.pth"
+        if name in CHECKPOINTS:
+            with mock.patch("inspect.getsourcelines", side_effect=OSError):  # that container has the text of the classes, too
+                torch.save(module, str(directory / "module_legacy.pth"), _use_new_zipfile_serialization=False)
+            files["pickle_legacy"] = "module_legacy.pth"
+            torch.save({"epoch": 3, CHECKPOINTS[name]: module, "losses": [0.5, 0.25]}, str(directory / "checkpoint.pth"))
+            files["pickle_entry"] = "checkpoint.pth"
     except RuntimeError:  # parametrizations are not pickled
         (directory / "module.pth").unlink(missing_ok=True)
     if save_file is not None:
@@ -232,7 +295,7 @@ def write(out, name, seed):
                 seen.add(value.data_ptr())
                 tensors[key] = value.contiguous()
         save_file(tensors, str(directory / files["safetensors"]))
-    if [int(v) for v in torch.__version__.split("+")[0].split(".")[:2]] >= [2, 5]:
+    if [int(v) for v in torch.__version__.split("+")[0].split(".")[:2]] >= [2, 5] and name not in ROWS_AS_BAGS:
         batch = torch.export.Dim("batch", min=1, max=1024)
         program = torch.export.export(module, tuple(batches[0].values()), dynamic_shapes=tuple({0: batch} for _ in inputs))
         torch.export.save(program, str(directory / "model.pt2"))
@@ -242,7 +305,7 @@ def write(out, name, seed):
         for rows, batch in zip(BATCHES, batches):
             outputs = module(*batch.values())
             if isinstance(outputs, tuple):
-                named = {f"out{i}": numbers(v) for i, v in enumerate(outputs)}
+                named = {f"out{i}": numbers(v) for i, v in enumerate(flatten(outputs))}
             else:
                 named = {k: numbers(v) for k, v in outputs.items()} if isinstance(outputs, dict) else {"out": numbers(outputs)}
             recorded.append({"batch": rows, "inputs": {k: numbers(v) for k, v in batch.items()}, "outputs": named})

@@ -177,11 +177,16 @@ func from(chain, origin, as string) string {
 // cleanRLActorCritic is ppo.py.
 func cleanRLActorCritic(k layout) *Library {
 	actor, critic := k.mlp("actor"), k.mlp("critic")
-	if !k.only("actor", "critic") || !sized(actor, 64, 64, -1) || !sized(critic, 64, 64, 1) {
+	if !k.only("actor", "critic") || !sized(actor, -1, -1, -1) || !sized(critic, -1, -1, 1) || !slices.Equal(actor[:3], critic[:3]) {
 		return nil
 	}
+	var notes []string
+	if !sized(actor, 64, 64, -1) {
+		notes = append(notes, fmt.Sprintf("CleanRL's own layers are 64 wide, these are %d and %d: the activation, which is not in the file, is taken to be CleanRL's tanh. "+
+			"Another one must be said by an `architecture:` in the card.", actor[1], actor[2]))
+	}
 	return library("CleanRL (PPO, discrete actions)", "{inputs: [obs], layers: ["+named(k.chain("actor", "tanh", 3), "as: logits")+
-		", {argmax: , as: action}, "+from(k.chain("critic", "tanh", 3), "obs", "value")+"], outputs: {action: action, logits: logits, value: value}}")
+		", {argmax: , as: action}, "+from(k.chain("critic", "tanh", 3), "obs", "value")+"], outputs: {action: action, logits: logits, value: value}}", notes...)
 }
 
 // cleanRLGaussian is ppo_continuous_action.py and those made of it.
@@ -191,8 +196,8 @@ func cleanRLGaussian(k layout) *Library {
 	if !k.only("actor_mean", "critic", "actor_logstd") || !sized(actor, -1, -1, -1) || !sized(critic, -1, -1, 1) || len(s) != 2 || s[1] != actor[3] {
 		return nil
 	}
-	return library("CleanRL (PPO, continuous actions)", fmt.Sprintf("{inputs: [obs], layers: [%s, {mul: 0.0}, {add: actor_logstd, as: log_std}, %s], "+
-		"outputs: {action: action, log_std: log_std, value: value}}", named(k.chain("actor_mean", "tanh", 3), "as: action"), from(k.chain("critic", "tanh", 3), "obs", "value")),
+	return library("CleanRL (PPO, continuous actions)", fmt.Sprintf("{inputs: [obs], layers: [%s, {mul: 0.0}, {add: actor_logstd, as: log_std}, {exp: , as: std}, %s], "+
+		"outputs: {action: action, mean: action, std: std, log_std: log_std, value: value}}", named(k.chain("actor_mean", "tanh", 3), "as: action"), from(k.chain("critic", "tanh", 3), "obs", "value")),
 		"CleanRL normalises observations and clips actions in wrappers of the environment, whose statistics are not in the file.")
 }
 
@@ -287,7 +292,7 @@ func cleanRLActors(k layout) *Library {
 			return library("CleanRL (TD3, DDPG)", "{inputs: [obs], layers: ["+body+k.linear("fc_mu")+unscale+"], outputs: [action]}")
 		case k.only("action_scale", "action_bias", "fc1", "fc2", "fc_mean", "fc_logstd") && k.has("fc_mean.weight", "fc_logstd.weight"):
 			return library("CleanRL (SAC)", "{inputs: [obs], layers: ["+body+named(k.linear("fc_mean"), "as: mean")+unscale+", "+named(k.linear("fc_logstd"), "from: hidden")+
-				", tanh, {add: 1.0}, {mul: 3.5}, {sub: 5.0, as: log_std}], outputs: {action: action, mean: mean, log_std: log_std}}")
+				", tanh, {add: 1.0}, {mul: 3.5}, {sub: 5.0, as: log_std}, {exp: , as: std}], outputs: {action: action, mean: mean, std: std, log_std: log_std}}")
 		}
 	}
 	return nil
@@ -306,7 +311,11 @@ func rslRL(k layout) *Library {
 	if len(sizes) < 3 || !gaussian || !k.only("obs_normalizer", "mlp", "distribution", "rnn") {
 		return nil
 	}
-	return rslRLSpec(k, "rsl_rl 5", "obs_normalizer", "rnn.rnn", "mlp", len(sizes)-1)
+	std := "distribution.std_param"
+	if !k.has(std) {
+		std = "distribution.log_std_param"
+	}
+	return rslRLSpec(k, "rsl_rl 5", "obs_normalizer", "rnn.rnn", "mlp", std, len(sizes)-1)
 }
 
 // rslRLBefore5 is the runner of rsl_rl 1 to 4: model_state_dict with actor,
@@ -319,15 +328,42 @@ func rslRLBefore5(k layout) *Library {
 		!k.only("actor", "critic", "std", "log_std", "memory_a", "memory_c", "actor_obs_normalizer", "critic_obs_normalizer") {
 		return nil
 	}
+	std := "std"
+	if !k.has(std) {
+		std = "log_std"
+	}
 	if whole.has("obs_norm_state_dict._mean") {
-		l := rslRLSpec(k, "rsl_rl 2", "", "memory_a.rnn", "actor", len(sizes)-1)
+		l := rslRLSpec(k, "rsl_rl 2", "", "memory_a.rnn", "actor", std, len(sizes)-1)
 		l.Spec.Layers = slices.Insert(l.Spec.Layers, 0, normalizer("obs_norm_state_dict"))
 		return l
 	}
-	return rslRLSpec(k, "rsl_rl", "actor_obs_normalizer", "memory_a.rnn", "actor", len(sizes)-1)
+	return rslRLSpec(k, "rsl_rl", "actor_obs_normalizer", "memory_a.rnn", "actor", std, len(sizes)-1)
 }
 
-func rslRLSpec(k layout, name, statistics, memory, mlp string, layers int) *Library {
+// Hint says what a card must say about a file that is in the layout of a
+// training library but for a part that the file does not tell; empty where
+// there is nothing to say.
+func Hint(all torch.StateDict) string {
+	shapes := make(map[string]graph.Shape, len(all))
+	for _, t := range all {
+		shapes[t.Name] = t.Tensor.Shape
+	}
+	k := layout{shapes: shapes, prefix: "actor_state_dict."}
+	sizes := k.mlp("mlp")
+	if len(sizes) < 3 || k.has("distribution.std_param") || k.has("distribution.log_std_param") || !k.only("obs_normalizer", "mlp", "distribution", "rnn") {
+		return ""
+	}
+	last := sizes[len(sizes)-1]
+	hint := "The names are those of a checkpoint of rsl_rl 5 whose distribution leaves no parameter: which one it was is not in the file."
+	if last%2 == 0 {
+		hint += fmt.Sprintf(" Of one that gives two numbers for each action, such as a Gaussian whose width depends on the observation, the mean is the first half: "+
+			"architecture: [%s, {slice: {axis: -1, start: 0, end: %d}}].", k.chain("mlp", "elu", len(sizes)-1), last/2)
+	}
+	return hint + " Of any other, such as a Beta distribution, write into the card's architecture what makes an action of these numbers, " +
+		"or serve what rsl_rl exports itself: policy.pt or policy.onnx."
+}
+
+func rslRLSpec(k layout, name, statistics, memory, mlp, std string, layers int) *Library {
 	text := ""
 	if w := k.shape(memory + ".weight_ih_l0"); len(w) == 2 {
 		kind := "gru"
@@ -336,7 +372,12 @@ func rslRLSpec(k layout, name, statistics, memory, mlp string, layers int) *Libr
 		}
 		text = fmt.Sprintf("{%s: %s}, ", kind, quoteKey(k.prefix+memory))
 	}
-	l := library(name, "{inputs: [obs], layers: ["+text+named(k.chain(mlp, "elu", layers), "as: action")+"], outputs: [action]}", eluNote)
+	// The width of the distribution is one for all observations.
+	width := ", {mul: 0.0}, {add: " + quoteKey(k.prefix+std) + ", as: std}"
+	if strings.Contains(std, "log_std") {
+		width = ", {mul: 0.0}, {add: " + quoteKey(k.prefix+std) + ", as: log_std}, {exp: , as: std}"
+	}
+	l := library(name, "{inputs: [obs], layers: ["+text+named(k.chain(mlp, "elu", layers), "as: action")+width+"], outputs: {action: action, mean: action, std: std}}", eluNote)
 	if statistics != "" && k.has(statistics+"._mean") {
 		l.Spec.Layers = slices.Insert(l.Spec.Layers, 0, normalizer(k.prefix+statistics))
 	}

@@ -17,6 +17,9 @@ func weightGlobals() pickle.AllowList {
 		"torch._utils._rebuild_tensor_v2",
 		"torch._utils._rebuild_parameter",
 		"torch._utils._rebuild_parameter_with_state",
+		"torch._tensor._rebuild_from_type_v2",
+		"torch.Tensor",
+		"torch.nn.parameter.Parameter",
 		"torch.Size",
 		"torch.device",
 	)

@@ -218,7 +218,12 @@ func finite(t *graph.Tensor) bool {
 // Rebuild is a pickle.Options.Construct that makes tensors of the calls by
 // which torch writes them.
 func Rebuild(class pickle.Global, args pickle.Tuple) (pickle.Value, bool, error) {
-	if class.Module != "torch._utils" {
+	switch class.Module {
+	case "torch._tensor":
+		t, err := rebuildWithState(class, args)
+		return t, true, err
+	case "torch._utils":
+	default:
 		return nil, false, nil
 	}
 	switch class.Name {
@@ -234,6 +239,20 @@ func Rebuild(class pickle.Global, args pickle.Tuple) (pickle.Value, bool, error)
 		return nil, true, errors.New("a parameter without a tensor")
 	}
 	return nil, false, nil
+}
+
+// rebuildWithState reads (function, type, arguments, attributes): a tensor that
+// has attributes of its own, which are left out.
+func rebuildWithState(class pickle.Global, args pickle.Tuple) (*graph.Tensor, error) {
+	if class.Name != "_rebuild_from_type_v2" || len(args) != 4 {
+		return nil, fmt.Errorf("%s with %d arguments", class, len(args))
+	}
+	inner, ok := args[0].(pickle.Global)
+	given, isTuple := args[2].(pickle.Tuple)
+	if !ok || !isTuple || inner.Module != "torch._utils" || inner.Name != "_rebuild_tensor_v2" {
+		return nil, fmt.Errorf("%w: a tensor that is made by %s", ErrUnsupported, pickle.TypeName(args[0]))
+	}
+	return rebuildTensor(given)
 }
 
 // rebuildTensor reads (storage, offset, size, stride, ...); what follows

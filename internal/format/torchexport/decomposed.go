@@ -2,6 +2,7 @@ package torchexport
 
 import (
 	"math"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -48,7 +49,17 @@ var decomposed = map[string]func(l *lowering, a args) torchscript.Value{
 		}
 		return []torchscript.Value{l.ownStatistics(a.at(0), a.at(1), a.at(2), a.at(5)), nil, nil}
 	},
-	"_trilinear":   trilinear,
+	"_trilinear": trilinear,
+	"channel_shuffle": func(l *lowering, a args) torchscript.Value {
+		shape, ok := l.c.Shape(a.at(0))
+		groups := int(a.integer(l, 1, 0))
+		if !ok || len(shape) < 3 || groups < 1 || shape[1] < 1 || shape[1]%groups != 0 {
+			l.c.Errorf("channel_shuffle of %v in %d groups", shape, groups)
+		}
+		apart := slices.Concat(graph.Shape{shape[0], groups, shape[1] / groups}, shape[2:])
+		y := l.c.Op(graph.OpReshape, graph.Attrs{"shape": []int(apart)}, a.at(0))
+		return l.c.Op(graph.OpReshape, graph.Attrs{"shape": []int(shape)}, l.fn("transpose", y, int64(1), int64(2)))
+	},
 	"_log_softmax": func(l *lowering, a args) torchscript.Value { return l.fn("log_softmax", a.at(0), a.at(1)) },
 	"slice_scatter": func(l *lowering, a args) torchscript.Value {
 		if a.integer(l, 5, 1) != 1 {

@@ -190,6 +190,16 @@ func bilinear(l *lowering, m *Module, xs []torchscript.Value) torchscript.Value 
 	return l.fn("bilinear", xs[0], xs[1], l.needed(m, "weight"), l.tensor(m, "bias"))
 }
 
+// bilinearShapes are the inputs of a bilinear layer, by its weight
+// [out, in1, in2].
+func bilinearShapes(m *Module) []graph.Shape {
+	w := m.tensors.Get("weight")
+	if w == nil || len(w.Shape) != 3 {
+		return nil
+	}
+	return []graph.Shape{{graph.Batch, w.Shape[1]}, {graph.Batch, w.Shape[2]}}
+}
+
 // embeddingBag is the sum, mean or greatest of the embeddings of each row.
 func embeddingBag(l *lowering, m *Module, x torchscript.Value) torchscript.Value {
 	for _, name := range []string{"max_norm", "padding_idx"} {

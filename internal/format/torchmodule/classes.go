@@ -1,22 +1,26 @@
 package torchmodule
 
-import "github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
+import (
+	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
 
 // several is what a class computes of several inputs.
 type several struct {
 	inputs  []string // the parameters of forward
 	forward func(l *lowering, m *Module, xs []torchscript.Value) torchscript.Value
+	shapes  func(m *Module) []graph.Shape // of the inputs, where the tensors tell them; may be nil
 }
 
 // manyInputs is the table of classes whose forward takes more than one input.
 // They are served alone: no container of torch.nn calls them.
 func manyInputs() map[string]several {
 	return map[string]several{
-		"activation.MultiheadAttention":       {[]string{"query", "key", "value"}, attention},
-		"linear.Bilinear":                     {[]string{"input1", "input2"}, bilinear},
-		"transformer.TransformerDecoder":      {[]string{"tgt", "memory"}, decoderStack},
-		"transformer.TransformerDecoderLayer": {[]string{"tgt", "memory"}, decoderLayer},
-		"transformer.Transformer":             {[]string{"src", "tgt"}, transformer},
+		"activation.MultiheadAttention":       {inputs: []string{"query", "key", "value"}, forward: attention},
+		"linear.Bilinear":                     {inputs: []string{"input1", "input2"}, forward: bilinear, shapes: bilinearShapes},
+		"transformer.TransformerDecoder":      {inputs: []string{"tgt", "memory"}, forward: decoderStack},
+		"transformer.TransformerDecoderLayer": {inputs: []string{"tgt", "memory"}, forward: decoderLayer},
+		"transformer.Transformer":             {inputs: []string{"src", "tgt"}, forward: transformer},
 	}
 }
 

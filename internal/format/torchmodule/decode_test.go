@@ -92,39 +92,70 @@ func flat(t *testing.T, v any) (shape []int, data []float64) {
 // need their shape, as a card would give it.
 func check(t *testing.T, m *torchmodule.Module, input, output any) error {
 	t.Helper()
-	shape, data := flat(t, input)
-	_, want := flat(t, output)
-	o := torchmodule.Options{}
-	if len(shape) > 2 {
-		o.InputShapes = map[string][]int{m.InputNames()[0]: append([]int{graph.Batch}, shape[1:]...)}
+	return checkAll(t, m, map[string]any{"obs": input}, map[string]any{"out": output})
+}
+
+// checkAll is check for any number of inputs and outputs. A only input may have
+// another name.
+func checkAll(t *testing.T, m *torchmodule.Module, inputs, outputs map[string]any) error {
+	t.Helper()
+	o := torchmodule.Options{InputShapes: map[string][]int{}}
+	shapes, numbers, rows := map[string][]int{}, map[string][]float64{}, 0
+	for _, name := range m.InputNames() {
+		v, ok := inputs[name]
+		if !ok && len(inputs) == 1 {
+			for _, v = range inputs {
+			}
+		}
+		shape, data := flat(t, v)
+		shapes[name], numbers[name], rows = shape, data, shape[0]
+		if len(shape) > 2 || strings.HasSuffix(m.Layers()[0], "Embedding [7,4]") || strings.HasSuffix(m.Class, "EmbeddingBag") {
+			o.InputShapes[name] = append([]int{graph.Batch}, shape[1:]...)
+		}
 	}
 	g, err := m.Lower(o)
 	if err != nil {
 		return err
 	}
-	in := &graph.Tensor{DType: g.Inputs[0].DType, Shape: shape}
-	if in.DType == graph.Float64 {
-		in.F64 = data
-	} else {
-		in.F32 = make([]float32, len(data))
-		for i, v := range data {
-			in.F32[i] = float32(v)
+	var args []*graph.Tensor
+	for _, v := range g.Inputs {
+		in := &graph.Tensor{DType: v.DType, Shape: shapes[v.Name]}
+		for _, f := range numbers[v.Name] {
+			switch {
+			case v.DType == graph.Float64:
+				in.F64 = append(in.F64, f)
+			case v.DType.IsFloat():
+				in.F32 = append(in.F32, float32(f))
+			default:
+				in.I64 = append(in.I64, int64(f))
+			}
 		}
+		args = append(args, in)
 	}
-	outs, err := graph.Evaluate(g, shape[0], []*graph.Tensor{in}, graph.Noise{})
+	outs, err := graph.Evaluate(g, rows, args, graph.Noise{})
 	if err != nil {
 		return err
 	}
-	if len(outs) != 1 || outs[0].Len() != len(want) || g.Outputs[0].Name != "out" {
-		return fmt.Errorf("%d outputs with %d elements, want %d", len(outs), outs[0].Len(), len(want))
+	if len(outs) != len(outputs) {
+		return fmt.Errorf("%d outputs, %d were recorded", len(outs), len(outputs))
 	}
-	for i, w := range want {
-		if got := outs[0].At(i); !(math.Abs(got-w) <= 1e-5+1e-5*math.Abs(w)) {
-			return fmt.Errorf("element %d is %v, want %v", i, got, w)
+	for k, out := range g.Outputs {
+		recorded, ok := outputs[out.Name]
+		_, want := flat(t, recorded)
+		if !ok || outs[k].Len() != len(want) {
+			return fmt.Errorf("output %s has %d elements, want %d", out.Name, outs[k].Len(), len(want))
+		}
+		for i, w := range want {
+			if got := outs[k].At(i); !(math.Abs(got-w) <= 1e-5+1e-5*math.Abs(w)) {
+				return fmt.Errorf("element %d of %s is %v, want %v", i, out.Name, got, w)
+			}
 		}
 	}
 	return nil
 }
+
+// ownClasses are those of the program that made the modules.
+var ownClasses = []string{"Driver", "TwoInputs", "Dueling", "Normed", "Program"}
 
 // TestModules holds the modules that five versions of PyTorch wrote against
 // their answers: those of torch.nn give them, those of a user's class are
@@ -148,7 +179,7 @@ func TestModules(t *testing.T) {
 				t.Error("Is says that the state_dict is a module")
 			}
 			m, err := torchmodule.Decode(z)
-			if r.Class != "Sequential" {
+			if slices.Contains(ownClasses, r.Class) {
 				checkRefused(t, err, "make_modules."+r.Class)
 				return
 			}
@@ -173,12 +204,82 @@ func TestModules(t *testing.T) {
 				}
 			}
 			for i, b := range r.Batches {
-				if err := check(t, m, b.Inputs["obs"], b.Outputs["out"]); err != nil {
+				if err := checkAll(t, m, b.Inputs, b.Outputs); err != nil {
 					t.Errorf("batch %d: %v", i, err)
 				}
 			}
 		})
 	}
+}
+
+// TestOtherContainers holds modules in the container before the zip, and those
+// that are an entry of a checkpoint, against their answers.
+func TestOtherContainers(t *testing.T) {
+	paths, err := filepath.Glob("../../../testdata/modules/*/*/cases.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, path := range paths {
+		r := read(t, path)
+		if r.Files["pickle_legacy"] == "" {
+			continue
+		}
+		t.Run(filepath.Base(filepath.Dir(r.dir))+"/"+filepath.Base(r.dir), func(t *testing.T) {
+			tried++
+			data, err := os.ReadFile(filepath.Join(r.dir, r.Files["pickle_legacy"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !torchmodule.IsLegacy(data) {
+				t.Error("IsLegacy says no")
+			}
+			legacy, err := torchmodule.DecodeLegacy(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			z := open(t, filepath.Join(r.dir, r.Files["pickle_entry"]))
+			if torchmodule.Is(z) || !torchmodule.InDict(z) {
+				t.Error("a checkpoint with a module is taken for the module")
+			}
+			entry, err := torchmodule.Decode(z)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if entry.Key == "" || legacy.Key != "" {
+				t.Errorf("keys %q and %q", entry.Key, legacy.Key)
+			}
+			for _, m := range []*torchmodule.Module{legacy, entry} {
+				for i, b := range r.Batches {
+					if err := checkAll(t, m, b.Inputs, b.Outputs); err != nil {
+						t.Errorf("batch %d: %v", i, err)
+					}
+				}
+			}
+		})
+	}
+	if tried < 5 {
+		t.Errorf("%d cases", tried)
+	}
+}
+
+// TestSeveralModules refuses a dict in which two modules could be meant, and
+// one that has none.
+func TestSeveralModules(t *testing.T) {
+	f := func(v raw, want ...string) {
+		t.Helper()
+		_, err := decodeModule(t, v)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Fatalf("%v", err)
+		}
+		for _, w := range want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%v, want %q", err, w)
+			}
+		}
+	}
+	f(raw(literal([]any{"actor", linearOf(2, 3), "critic", linearOf(1, 3)})), `"actor"`, `"critic"`)
+	f(raw(literal([]any{"epoch", 3})), "without a module")
 }
 
 // checkRefused wants a refusal that names the class and both ways out.

@@ -17,6 +17,7 @@ var (
 
 // spectralHooks are what spectral_norm leaves in a module beside its hook.
 var spectralHooks = []string{
+	"torch.nn.modules.module._WrappedHook",
 	"torch.nn.utils.spectral_norm.SpectralNormStateDictHook",
 	"torch.nn.utils.spectral_norm.SpectralNormLoadStateDictPreHook",
 }

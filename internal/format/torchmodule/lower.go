@@ -53,8 +53,16 @@ func (m *Module) Lower(o Options) (*graph.Graph, error) {
 	return torchscript.Build(m.shortClass(), torchscript.LowerOptions{InputShapes: o.InputShapes, Rows: o.Rows}, func(c *torchscript.Calls) error {
 		l := lowering{c}
 		var xs []torchscript.Value
-		for _, name := range m.InputNames() {
-			xs = append(xs, c.Input(name, graph.Invalid, nil))
+		var shapes []graph.Shape
+		if f := joint[name].shapes; f != nil {
+			shapes = f(root)
+		}
+		for i, input := range m.InputNames() {
+			var shape graph.Shape
+			if i < len(shapes) {
+				shape = shapes[i]
+			}
+			xs = append(xs, c.Input(input, graph.Invalid, shape))
 		}
 		if j := joint[name]; j.forward != nil {
 			l.at(root)
