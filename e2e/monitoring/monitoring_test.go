@@ -32,7 +32,7 @@ const (
 // TestMonitoringRules runs the unit tests of the rules, which show when each
 // alert fires and when it does not.
 func TestMonitoringRules(t *testing.T) {
-	_, promtool := needPrometheus(t)
+	promtool := needPromtool(t)
 	f := func(args ...string) {
 		t.Helper()
 		cmd := exec.Command(promtool, args...)
@@ -49,7 +49,7 @@ func TestMonitoringRules(t *testing.T) {
 // TestMonitoringRulesMutated holds the unit tests of the rules to their worth:
 // a rule that is changed in what matters does not pass them.
 func TestMonitoringRulesMutated(t *testing.T) {
-	_, promtool := needPrometheus(t)
+	promtool := needPromtool(t)
 	rules, tests := readFile(t, monitoringDir+"/rules.yaml"), readFile(t, monitoringDir+"/rules_test.yaml")
 	f := func(old, replacement string) {
 		t.Run(old+" to "+replacement, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestMonitoringRulesMutated(t *testing.T) {
 // shortened.
 func monitored(t *testing.T) (p *prometheusServer, server *exec.Cmd, address string) {
 	t.Helper()
-	prometheus, promtool := needPrometheus(t)
+	prometheus, promtool := needPrometheus(t), needPromtool(t)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "carla-rl")
 	build := exec.Command("go", "build", "-trimpath", "-o", program, "../../cmd/carla-rl")
@@ -197,6 +197,7 @@ func TestMonitoring(t *testing.T) {
 	t.Run("dashboard", func(t *testing.T) { askDashboard(t, p) })
 	t.Run("variables", func(t *testing.T) { askVariables(t, p) })
 	t.Run("rules", func(t *testing.T) { askRules(t, p) })
+	t.Run("page", func(t *testing.T) { askPage(t, p) })
 	t.Run("alerts", func(t *testing.T) {
 		for name := range p.firing() {
 			// A busy machine may be slow, and then it is right to say so.
@@ -345,9 +346,55 @@ func askRules(t *testing.T, p *prometheusServer) {
 	}
 }
 
+// setupPage is the page about all this.
+const setupPage = "../../docs/monitoring/monitoring-setup.md"
+
+// blocks returns the fenced blocks of the page in a language.
+func blocks(t *testing.T, language string) []string {
+	t.Helper()
+	var out []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```").FindAllStringSubmatch(readFile(t, setupPage), -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// askPage executes every query of the page, with a shorter window.
+func askPage(t *testing.T, p *prometheusServer) {
+	queries := blocks(t, "promql")
+	if len(queries) < 5 {
+		t.Errorf("the page has %d queries", len(queries))
+	}
+	for _, q := range queries {
+		if series, err := p.numbers(strings.ReplaceAll(q, "[5m]", "[10s]")); err != nil || len(series) == 0 {
+			t.Errorf("%s: no data, %v", q, err)
+		}
+	}
+}
+
+// TestMonitoringPageConfigurations has promtool read the page's configurations
+// of Prometheus.
+func TestMonitoringPageConfigurations(t *testing.T) {
+	promtool := needPromtool(t)
+	configs := blocks(t, "yaml")
+	if len(configs) != 2 {
+		t.Errorf("the page has %d configurations", len(configs))
+	}
+	for _, c := range configs {
+		dir := t.TempDir()
+		writeFile(t, dir+"/rules.yaml", readFile(t, monitoringDir+"/rules.yaml"))
+		writeFile(t, dir+"/prometheus.yml", c)
+		cmd := exec.Command(promtool, "check", "config", "prometheus.yml")
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s\n%s", err, out, c)
+		}
+	}
+}
+
 // lintMetrics holds /metrics to promtool's rules.
 func lintMetrics(t *testing.T, address string) {
-	_, promtool := needPrometheus(t)
+	promtool := needPromtool(t)
 	_, text, err := fetch(http.MethodGet, address+"/metrics", "", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -31,23 +31,32 @@ type prometheusServer struct {
 	url string
 }
 
-// needPrometheus returns the programs prometheus and promtool, which are those
-// of the environment, of PATH, or of the distribution.
-func needPrometheus(t *testing.T) (prometheus, promtool string) {
+// needPrometheus returns Prometheus: PROMETHEUS, or the distribution's.
+func needPrometheus(t *testing.T) string {
 	t.Helper()
-	prometheus, promtool = os.Getenv("PROMETHEUS"), os.Getenv("PROMTOOL")
-	if prometheus == "" || promtool == "" {
-		if out, err := exec.Command("../../tools/need", "prometheus", "promtool").CombinedOutput(); err != nil {
-			t.Fatalf("tools/need prometheus: %v\n%s", err, out)
-		}
+	if program := os.Getenv("PROMETHEUS"); program != "" {
+		return program
 	}
-	if prometheus == "" {
-		prometheus = "prometheus"
+	if out, err := exec.Command("../../tools/need", "prometheus").CombinedOutput(); err != nil {
+		t.Fatalf("tools/need prometheus: %v\n%s", err, out)
 	}
-	if promtool == "" {
-		promtool = "promtool"
+	return "prometheus"
+}
+
+// needPromtool returns promtool: PROMTOOL, or one that tools/cluster/build
+// makes. Debian's knows no service discovery of Kubernetes.
+func needPromtool(t *testing.T) string {
+	t.Helper()
+	if program := os.Getenv("PROMTOOL"); program != "" {
+		return program
 	}
-	return prometheus, promtool
+	cmd := exec.Command("../../tools/cluster/build", "promtool")
+	cmd.Stderr = os.Stderr
+	bin, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("tools/cluster/build promtool: %v", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(bin)), "promtool")
 }
 
 // startPrometheus starts a Prometheus with a configuration, and waits until it

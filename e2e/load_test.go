@@ -1,0 +1,166 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// loadConfig is a constant load.
+type loadConfig struct {
+	url     string
+	headers []string // name and value in turn
+	rate    int      // requests a second, over all clients
+	clients int      // half of them keep their connection, half open one for each request
+}
+
+// load is a load that goes on until it is stopped.
+type load struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu sync.Mutex // guards result
+	r  result
+}
+
+// result counts the answers of a load. A request is sent once: nothing is sent
+// again where it failed.
+type result struct {
+	requests, failed int
+	reasons          map[string]int // of the failed ones
+	latencies        []time.Duration
+}
+
+func (r result) String() string {
+	slices.Sort(r.latencies)
+	at := func(q float64) time.Duration {
+		if len(r.latencies) == 0 {
+			return 0
+		}
+		return r.latencies[int(q*float64(len(r.latencies)-1))].Round(10 * time.Microsecond)
+	}
+	s := fmt.Sprintf("%d requests, %d failed, p50 %v, p99 %v, max %v", r.requests, r.failed, at(0.5), at(0.99), at(1))
+	for reason, n := range r.reasons {
+		s += fmt.Sprintf("\n  %d × %s", n, reason)
+	}
+	return s
+}
+
+// startLoad sends the guide's request at a constant rate until stop is called.
+func startLoad(t *testing.T, c loadConfig) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{cancel: cancel, r: result{reasons: map[string]int{}}}
+	interval := time.Duration(float64(time.Second) * float64(c.clients) / float64(c.rate))
+	for i := range c.clients {
+		l.done.Go(func() { l.client(ctx, c, i%2 == 0, interval) })
+	}
+	t.Cleanup(func() { l.stop() })
+	return l
+}
+
+// client is one client of a load.
+func (l *load) client(ctx context.Context, c loadConfig, keep bool, interval time.Duration) {
+	transport := &http.Transport{DisableKeepAlives: !keep, MaxIdleConnsPerHost: 1}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	for tick := time.NewTicker(interval); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		began := time.Now()
+		reason := once(client, c)
+		took := time.Since(began)
+		l.mu.Lock()
+		l.r.requests++
+		l.r.latencies = append(l.r.latencies, took)
+		if reason != "" {
+			l.r.failed++
+			l.r.reasons[reason]++
+		}
+		l.mu.Unlock()
+	}
+}
+
+// once sends one request and says why it failed, if it did.
+func once(client *http.Client, c loadConfig) string {
+	// A body of an unknown kind cannot be sent twice, so that the HTTP client of
+	// Go does not hide a failure by a second try.
+	req, err := http.NewRequest(http.MethodPost, c.url, struct{ io.Reader }{strings.NewReader(guideRequest)})
+	if err != nil {
+		return err.Error()
+	}
+	req.ContentLength = int64(len(guideRequest))
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(c.headers); i += 2 {
+		if c.headers[i] == "Host" {
+			req.Host = c.headers[i+1]
+			continue
+		}
+		req.Header.Set(c.headers[i], c.headers[i+1])
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		// The text differs by the number of the client's port only.
+		text := err.Error()
+		if i := strings.LastIndex(text, "->"); i >= 0 {
+			text = "connection" + text[i:]
+		}
+		return text
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	switch {
+	case err != nil:
+		return "body: " + err.Error()
+	case res.StatusCode != http.StatusOK:
+		return fmt.Sprintf("%s: %.100s", res.Status, body)
+	case !strings.Contains(string(body), `"throttle"`):
+		return "200 without an action"
+	}
+	return ""
+}
+
+// stop ends the load and returns what it counted; a second call returns the same.
+func (l *load) stop() result {
+	l.cancel()
+	l.done.Wait()
+	return l.so()
+}
+
+// so returns what the load has counted until now.
+func (l *load) so() result {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.r
+	r.latencies = slices.Clone(r.latencies)
+	r.reasons = map[string]int{}
+	for k, v := range l.r.reasons {
+		r.reasons[k] = v
+	}
+	return r
+}
+
+// lossless stops a load and fails the test when one request was lost, or when
+// too few were sent to say so.
+func (l *load) lossless(t *testing.T, least int) {
+	t.Helper()
+	r := l.stop()
+	t.Log(r)
+	if r.failed > 0 {
+		t.Errorf("%d of %d requests failed", r.failed, r.requests)
+	}
+	if r.requests < least {
+		t.Errorf("%d requests were sent, want %d at least", r.requests, least)
+	}
+}
