@@ -83,6 +83,32 @@ release: ## Write archives of every platform and their SHA256SUMS to dist/.
 	@$(MAKE) --no-print-directory cross
 	VERSION=$(VERSION) PLATFORMS="$(PLATFORMS)" tools/release
 
+##@ Images
+
+# The name that the deployment guide has.
+IMAGE ?= your-registry/carla-rl-serving:latest
+IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE)
+
+.PHONY: image
+image: ## Build the image IMAGE with docker, or with buildah and no registry where no daemon answers.
+	@if docker info >/dev/null 2>&1; then docker build $(IMAGE_ARGS) -t $(IMAGE) .; else tools/image/build -t $(IMAGE); fi
+
+.PHONY: image-ort
+image-ort: ## The same with ONNX Runtime, as IMAGE with the tag ort.
+	@if docker info >/dev/null 2>&1; then docker build --target ort --build-arg TARGETARCH=$$(go env GOHOSTARCH) $(IMAGE_ARGS) -t $(IMAGE:%:latest=%:ort) .; \
+	else tools/image/build --target ort -t $(IMAGE:%:latest=%:ort); fi
+
+.PHONY: image-test
+image-test: ## Build the images on a Docker engine of its own, run them, and check what is in them (root, Linux).
+	go vet -tags e2e ./e2e/image
+	$(GOTEST) -tags e2e -count=1 -vet=off -timeout $(E2E_TIMEOUT) ./e2e/image
+
+.PHONY: sbom
+sbom: build ## Write dist/carla-rl.cdx.json, what is linked into bin/carla-rl, as CycloneDX.
+	@mkdir -p dist
+	@go run ./tools/image/rootfs -sbom bin/carla-rl -out dist/carla-rl.cdx.json -version $(VERSION) -commit $(COMMIT) -date $(DATE)
+	@echo dist/carla-rl.cdx.json
+
 ##@ Checking
 
 .PHONY: check
@@ -130,6 +156,19 @@ e2e-process:
 e2e-cluster: ## The cluster part of e2e alone; E2E_RUN takes the names of tests, as -run does (root, Linux).
 	go vet -tags e2e ./e2e/...
 	$(GOTEST) -tags e2e -count=1 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') ./e2e/...
+
+.PHONY: chart-lint
+e2e: chart-lint
+chart-lint: ## Helm 3 and 4 and the schemas of the oldest and the newest Kubernetes over the chart and the manifests.
+	tools/chart-lint
+
+.PHONY: chart-package
+chart-package: ## Write dist/charts: the chart as a package, and the index of a chart repository.
+	@mkdir -p dist/charts
+	@helm=$$(tools/cluster/build helm)/helm; \
+	$$helm package charts/carla-rl-serving -d dist/charts; \
+	cp charts/artifacthub-repo.yml dist/charts/; \
+	$$helm repo index dist/charts $(if $(CHART_URL),--url $(CHART_URL))
 
 .PHONY: cluster
 cluster: ## Build what the test cluster is made of, into the cache.

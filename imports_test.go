@@ -56,6 +56,7 @@ var law = map[string][]string{
 
 	"tools/bench-ort":    {"internal/format", "internal/graph", "internal/ort", "internal/plan"},
 	"tools/chart-readme": {},
+	"tools/schemas":      {},
 	"tools/gen-deploy":   {},
 	"tools/testsum":      {},
 	"tools/image/rootfs": {},
