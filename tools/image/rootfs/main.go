@@ -25,6 +25,7 @@ type options struct {
 	facts  facts  // What the caller said of the commit; empty fields are asked of git.
 	arch   string // GOARCH of the image.
 	ort    string // Empty for the static program; else where ONNX Runtime's library comes from.
+	sbom   string // A program whose bill of materials is all that is written, to out.
 	libc   bool   // With ort: put the C library into the tree, for an image that has none.
 }
 
@@ -37,6 +38,7 @@ func main() {
 	flag.StringVar(&o.facts.date, "date", "", "time of the commit, RFC 3339 in UTC (default: from git)")
 	flag.StringVar(&o.arch, "arch", "", "processor of the image, as GOARCH (default: this one)")
 	flag.StringVar(&o.ort, "onnxruntime", "", "build with ONNX Runtime; its wheel, library or folder, or `pypi`")
+	flag.StringVar(&o.sbom, "sbom", "", "only write the bill of materials of this `program`, to the file -out")
 	flag.BoolVar(&o.libc, "libc", false, "with -onnxruntime: add the C library and what else is linked")
 	flag.Parse()
 	if o.arch == "" {
@@ -53,12 +55,15 @@ func run(o options) error {
 	if o.out == "" {
 		return errors.New("-out is missing")
 	}
-	if _, err := os.Lstat(o.out); err == nil {
-		return fmt.Errorf("%s is there already", o.out)
-	}
 	f, err := o.facts.complete(o.source)
 	if err != nil {
 		return err
+	}
+	if o.sbom != "" {
+		return writeSBOM(o.sbom, o.out, f)
+	}
+	if _, err := os.Lstat(o.out); err == nil {
+		return fmt.Errorf("%s is there already", o.out)
 	}
 	fmt.Printf("carla-rl %s, commit %s, %s, linux/%s\n", f.version, f.commit, f.date, o.arch)
 
