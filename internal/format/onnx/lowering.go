@@ -181,7 +181,7 @@ type lowerFunc func(l *lowering) []torchscript.Value
 var operators = map[string]lowerFunc{}
 
 func init() {
-	for _, group := range []map[string]lowerFunc{mathOps, activationOps, linearOps, shapeOps, reduceOps, normOps, convOps, recurrentOps, indexOps, padOps, quantizeOps, sequenceOps, attentionOps} {
+	for _, group := range []map[string]lowerFunc{mathOps, activationOps, linearOps, shapeOps, reduceOps, normOps, convOps, recurrentOps, indexOps, padOps, quantizeOps, quantizedOps, sequenceOps, attentionOps} {
 		maps.Copy(operators, group)
 	}
 }
@@ -267,6 +267,8 @@ func (l *lowering) operator() lowerFunc {
 	case "":
 	case "ai.onnx.ml":
 		table = learningOps
+	case "com.microsoft":
+		table = microsoftOps
 	default:
 		l.c.Unsupported("operator %s of domain %s", short(l.n.op), short(l.n.domain))
 	}

@@ -14,7 +14,7 @@ var normOps = map[string]lowerFunc{
 	"RMSNormalization":      rmsNorm,
 	"GroupNormalization":    groupNorm,
 	"InstanceNormalization": instanceNorm,
-	"LpNormalization":       lpNorm, "MeanVarianceNormalization": meanVarianceNorm, "LRN": responseNorm,
+	"LpNormalization":       lpNorm, "SimplifiedLayerNormalization": rmsNorm, "MeanVarianceNormalization": meanVarianceNorm, "LRN": responseNorm,
 }
 
 // batchNorm uses the statistics of training. Before operator set 9 an
@@ -66,6 +66,8 @@ func layerNorm(l *lowering) []torchscript.Value {
 	return []torchscript.Value{y, mean, inverse}
 }
 
+// rmsNorm is also SimplifiedLayerNormalization, as ONNX Runtime had it before
+// RMSNormalization was an operator of ONNX.
 func rmsNorm(l *lowering) []torchscript.Value {
 	x := l.x(0)
 	last := l.lastShape(x)
