@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,6 +25,14 @@ func TestMonitoringInTheCluster(t *testing.T) {
 	kubectl(t, "apply", "-n", ns, "-f", "../deploy/k8s/deployment.yaml")
 	kubectl(t, "apply", "-f", "../deploy/k8s/service.yaml") // adds the headless one
 	readyPods(t, ns, "app=model-serving", 2)
+
+	// The kinds of the Prometheus Operator, which lie beside the cluster's programs.
+	program, err := exec.LookPath("kubectl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, "apply", "--server-side", "-f", filepath.Join(filepath.Dir(program), "..", "crds", "prometheus-operator"))
+	kubectl(t, "wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com", "crd/prometheusrules.monitoring.coreos.com", "--timeout=30s")
 
 	page, err := os.ReadFile("../docs/monitoring/monitoring-setup.md")
 	if err != nil {
