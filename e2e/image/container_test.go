@@ -1,0 +1,213 @@
+//go:build e2e
+
+package image_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// guideRequest is the body of the guide's curl.
+const guideRequest = `{
+    "observations": [{
+      "speed": 25.5,
+      "steering": 0.1,
+      "sensors": [0.8, 0.2, 0.5, 0.9, 0.1]
+    }],
+    "deterministic": true
+  }`
+
+// firstAnswerMax is the promise: the time from the start of a container to its
+// first answer.
+const firstAnswerMax = 300 * time.Millisecond
+
+// client speaks HTTP in the network of the engine.
+var client = &http.Client{
+	Timeout: 5 * time.Second,
+	Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			type dialed struct {
+				conn net.Conn
+				err  error
+			}
+			done := make(chan dialed, 1)
+			go func() {
+				// The thread changes its network for good, so it ends with the
+				// goroutine: it is never unlocked.
+				runtime.LockOSThread()
+				conn, err := func() (net.Conn, error) {
+					ns, err := os.Open("/proc/" + engine + "/ns/net")
+					if err != nil {
+						return nil, err
+					}
+					defer ns.Close()
+					if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+						return nil, fmt.Errorf("enter the engine's network: %w", err)
+					}
+					return (&net.Dialer{}).DialContext(ctx, network, address)
+				}()
+				done <- dialed{conn, err}
+			}()
+			d := <-done
+			return d.conn, d.err
+		},
+	},
+}
+
+// predict sends the guide's request and returns the status and the body.
+func predict(port string) (int, string, error) {
+	answer, err := client.Post("http://127.0.0.1:"+port+"/predict", "application/json", strings.NewReader(guideRequest))
+	if err != nil {
+		return 0, "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	return answer.StatusCode, string(body), err
+}
+
+// container is a container that was started, and the port it answers at.
+type container struct {
+	id   string
+	port string
+}
+
+// start runs an image in the background; the test removes it.
+func start(t *testing.T, name, port string, args ...string) container {
+	t.Helper()
+	run := append([]string{"run", "-d", "--network", "host", "-e", "PORT=" + port}, args...)
+	c := container{strings.TrimSpace(must(t, "docker", append(run, name)...)), port}
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := output("docker", "logs", c.id)
+			t.Logf("log of the container:\n%s", logs)
+		}
+		_, _ = output("docker", "rm", "-f", "-v", c.id)
+	})
+	return c
+}
+
+// answer waits for the first answer to the guide's request, which must be a 200
+// with an action, and returns its body and when it came.
+func (c container) answer(t *testing.T) (string, time.Time) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		status, body, err := predict(c.port)
+		if err == nil && status == http.StatusOK {
+			at := time.Now()
+			var answer struct {
+				Actions []struct{ Throttle, Brake, Steer *float64 }
+			}
+			if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Actions) != 1 || answer.Actions[0].Throttle == nil || answer.Actions[0].Steer == nil {
+				t.Fatalf("the answer is %s (%v)", body, err)
+			}
+			return body, at
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no answer: status %d, %s, %v", status, body, err)
+		}
+	}
+}
+
+// hardened is how a container is run where nothing is trusted.
+var hardened = []string{"--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"}
+
+// The image runs as its own user and as any other, with or without the group 0
+// that some clusters give, on a root that cannot be written to.
+func TestImageRunsAsAnyUser(t *testing.T) {
+	guide(t)
+	for i, user := range []string{"", "1000", "4321:0", "1000650000:0", "31337:31337"} {
+		t.Run("user "+user, func(t *testing.T) {
+			args := slices.Clone(hardened)
+			if user != "" {
+				args = append(args, "--user", user)
+			}
+			c := start(t, image, fmt.Sprint(18100+i), args...)
+			c.answer(t)
+			answer, err := client.Get("http://127.0.0.1:" + c.port + "/readyz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusOK {
+				t.Errorf("/readyz answers %s", answer.Status)
+			}
+		})
+	}
+}
+
+// A volume at /app/logs takes the mode of the image's folder, so that a log file
+// is written there by whatever user.
+func TestImageWritesItsLogs(t *testing.T) {
+	guide(t)
+	args := append(slices.Clone(hardened), "--user", "4321:4321", "-v", "/app/logs", "-e", "LOG_FILE=/app/logs/server.log")
+	c := start(t, image, "18110", args...)
+	c.answer(t)
+	copied := must(t, "docker", "cp", c.id+":/app/logs/server.log", "-")
+	files, err := archiveFiles([]byte(copied))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := files["server.log"]; e.header == nil || e.header.Uid != 4321 || !strings.Contains(string(e.data), "startup") {
+		t.Errorf("/app/logs/server.log is %+v with\n%s", e.header, e.data)
+	}
+}
+
+// SIGTERM, which `docker stop` sends to the first process, ends it in order.
+func TestImageStopsInOrder(t *testing.T) {
+	guide(t)
+	c := start(t, image, "18120", hardened...)
+	c.answer(t)
+	began := time.Now()
+	must(t, "docker", "stop", "-t", "20", c.id)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if code := strings.TrimSpace(must(t, "docker", "inspect", "-f", "{{.State.ExitCode}}", c.id)); code != "0" {
+		t.Errorf("exit code %s", code)
+	}
+}
+
+// The time is counted from the moment that the engine writes down as the start.
+// It is a promise about the image and not about what else runs on the machine,
+// so the best of several starts counts.
+func TestImageAnswersSoonAfterItsStart(t *testing.T) {
+	guide(t)
+	best := time.Hour
+	for i := range 8 {
+		id := strings.TrimSpace(must(t, "docker", append(append([]string{"create", "--network", "host", "-e", "PORT=18130"}, hardened...), image)...))
+		c := container{id, "18130"}
+		started := make(chan error, 1)
+		go func() {
+			_, err := output("docker", "start", id)
+			started <- err
+		}()
+		_, at := c.answer(t)
+		if err := <-started; err != nil {
+			t.Fatal(err)
+		}
+		since, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(must(t, "docker", "inspect", "-f", "{{.State.StartedAt}}", id)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, "docker", "rm", "-f", id)
+		took := at.Sub(since)
+		t.Logf("start %d: first answer after %v", i+1, took.Round(time.Millisecond))
+		best = min(best, took)
+	}
+	if best > firstAnswerMax {
+		t.Errorf("the best is %v, more than %v", best, firstAnswerMax)
+	}
+}
