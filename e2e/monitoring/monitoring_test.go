@@ -373,14 +373,14 @@ func askPage(t *testing.T, p *prometheusServer) {
 }
 
 // TestMonitoringPageConfigurations has promtool read the page's configurations
-// of Prometheus.
+// of Prometheus, and that of the compose stack.
 func TestMonitoringPageConfigurations(t *testing.T) {
 	promtool := needPromtool(t)
 	configs := blocks(t, "yaml")
 	if len(configs) != 2 {
 		t.Errorf("the page has %d configurations", len(configs))
 	}
-	for _, c := range configs {
+	for _, c := range append(configs, readFile(t, "../../deploy/compose/prometheus.yaml")) {
 		dir := t.TempDir()
 		writeFile(t, dir+"/rules.yaml", readFile(t, monitoringDir+"/rules.yaml"))
 		writeFile(t, dir+"/prometheus.yml", c)
@@ -392,12 +392,19 @@ func TestMonitoringPageConfigurations(t *testing.T) {
 	}
 }
 
-// lintMetrics holds /metrics to promtool's rules.
+// lintMetrics holds /metrics to promtool's rules, and to the documentation,
+// which lists every metric of ours.
 func lintMetrics(t *testing.T, address string) {
 	promtool := needPromtool(t)
 	_, text, err := fetch(http.MethodGet, address+"/metrics", "", nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	pages := readFile(t, "../../docs/operations.md") + readFile(t, setupPage)
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE ((?:http|carla_rl)_\w+) `).FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(pages, "`"+m[1]+"`") {
+			t.Errorf("%s is not documented", m[1])
+		}
 	}
 	cmd := exec.Command(promtool, "check", "metrics")
 	cmd.Stdin = strings.NewReader(text)
