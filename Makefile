@@ -15,6 +15,8 @@ GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := $(CACHE)/tools-golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 GOVULNCHECK_VERSION := v1.9.0
 GOVULNCHECK := $(CACHE)/tools-govulncheck-$(GOVULNCHECK_VERSION)/govulncheck
+NFPM_VERSION := v2.45.0
+NFPM := $(CACHE)/tools-nfpm-$(NFPM_VERSION)/nfpm
 
 # What is written into the binary. Only the commit's own facts, so that two
 # builds of one commit are the same bytes.
@@ -108,6 +110,13 @@ sbom: build ## Write dist/carla-rl.cdx.json, what is linked into bin/carla-rl, a
 	@mkdir -p dist
 	@go run ./tools/image/rootfs -sbom bin/carla-rl -out dist/carla-rl.cdx.json -version $(VERSION) -commit $(COMMIT) -date $(DATE)
 	@echo dist/carla-rl.cdx.json
+
+.PHONY: packages
+packages: build $(NFPM) ## Write the .deb and .rpm of both Linux architectures to dist/packages/.
+	@for arch in amd64 arm64; do \
+	  GOOS=linux GOARCH=$$arch $(GOBUILD) -o dist/bin/linux-$$arch/carla-rl ./cmd/carla-rl; \
+	done
+	NFPM=$(NFPM) VERSION=$(VERSION) HOST_BINARY=bin/carla-rl deploy/packages/build
 
 ##@ Checking
 
@@ -233,6 +242,9 @@ tools: $(GOLANGCI_LINT) ## Install the pinned tools into the cache.
 
 $(GOLANGCI_LINT):
 	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+$(NFPM):
+	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 
 $(GOVULNCHECK):
 	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
