@@ -64,19 +64,6 @@ func outside() (code int, err error) {
 		fmt.Fprintln(os.Stderr, "e2e: logs of the cluster and what failed:", state)
 	}()
 
-	// One cluster with a kubelet at a time: its control groups are the machine's.
-	lock, err := locked(filepath.Join(os.TempDir(), "node-cluster.lock"), signals)
-	if err != nil {
-		return 1, err
-	}
-	defer func() { _ = lock.Close() }()
-	// The cluster ends by itself when this process is gone.
-	owner, err := locked(filepath.Join(state, "owner"), signals)
-	if err != nil {
-		return 1, err
-	}
-	defer func() { _ = owner.Close() }()
-
 	tool := func(env []string, name string, args ...string) (string, error) {
 		cmd := exec.Command("../tools/"+name, args...)
 		cmd.Env = append(append(os.Environ(), stateEnv+"="+state, "OWNED=1"), env...)
@@ -99,6 +86,19 @@ func outside() (code int, err error) {
 	if _, err := tool(nil, "cluster/build"); err != nil {
 		return 1, err
 	}
+	// One at a time: two clusters at once make each other slow, and times are tested.
+	lock, err := locked(filepath.Join(os.TempDir(), "node-cluster.lock"), signals)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = lock.Close() }()
+	// The cluster ends by itself when this process is gone.
+	owner, err := locked(filepath.Join(state, "owner"), signals)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = owner.Close() }()
+
 	defer func() {
 		if _, downErr := tool(nil, "cluster/down"); downErr != nil {
 			err = errors.Join(err, downErr)

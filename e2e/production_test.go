@@ -42,6 +42,15 @@ func deployProduction(t *testing.T, n int) {
 	apply(t, "", manifest(t, "namespace.yaml"))
 	apply(t, "", manifest(t, "secrets.yaml"))
 	demoPolicy(t)
+	resetProduction(t, n)
+}
+
+// resetProduction makes the Deployment anew, with n pods and no autoscaler.
+func resetProduction(t *testing.T, n int) {
+	t.Helper()
+	kubectl(t, "-n", production, "delete", "deployment,hpa", "--all", "--ignore-not-found", "--cascade=foreground", "--wait=false")
+	kubectl(t, "-n", production, "delete", "pods", "--all", "--grace-period=1")
+	kubectl(t, "-n", production, "wait", "--for=delete", "deployment/model-serving", "--timeout=60s")
 	apply(t, "", kubectl(t, "kustomize", small))
 	kubectl(t, "-n", production, "delete", "hpa", "model-serving-hpa")
 	kubectl(t, "-n", production, "scale", "deployment/model-serving", fmt.Sprint("--replicas=", n))
@@ -185,6 +194,29 @@ func TestProduction(t *testing.T) {
 		}
 	})
 	t.Run("quota and autoscaler agree", quotaAgrees)
+}
+
+// TestProductionInUse deploys production once, in the size of the tests, and does
+// to it what its users and its cluster do.
+func TestProductionInUse(t *testing.T) {
+	deployProduction(t, 3)
+	for _, part := range []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"Ingress with TLS", ingressWithTLS},
+		{"HTTPRoute", throughHTTPRoute},
+		{"zero loss", zeroLoss},
+		{"order of stopping", orderOfStopping},
+		{"troubleshooting", troubleshooting},
+		{"killed pods", killedPods},
+		{"autoscaler", autoscaler},
+	} {
+		if !t.Run(part.name, part.test) {
+			// A part that failed must not fail the next.
+			resetProduction(t, 3)
+		}
+	}
 }
 
 // restrictedPod is a pod that the level restricted admits, with these resources

@@ -1,0 +1,49 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// troubleshooting runs every command of the guide's chapter of this name, as it
+// stands there but for what is in angle brackets.
+func troubleshooting(t *testing.T) {
+	found := readyPods(t, production, "app=model-serving", 3)
+	name := found[0].Metadata.Name
+	service := clusterIP(t, production, "model-serving-service")
+	ingress := clusterIP(t, "ingress-nginx", "ingress-nginx-controller")
+	waitFor(t, 90*time.Second, "metrics of the pods", func() error {
+		_, err := run("", "kubectl", "top", "pod", name, "-n", production)
+		return err
+	})
+	for _, c := range []struct {
+		line string
+		want []string // what the output must hold
+	}{
+		{"kubectl get pods -n carla-rl-serving", []string{name, "1/1", "Running"}},
+		// -f follows until it is told to stop.
+		{"timeout 3 kubectl logs -f deployment/model-serving -n carla-rl-serving || [ $? = 124 ]", []string{`"level"`}},
+		{"kubectl describe pod " + name + " -n carla-rl-serving", []string{"Readiness:", "Events:", image}},
+		{"kubectl top pods -n carla-rl-serving", []string{name, "CPU(cores)"}},
+		{"kubectl get endpoints -n carla-rl-serving", []string{"model-serving-service", found[0].Status.PodIP + ":8080"}},
+		{"kubectl run test-pod --image=busybox --rm -it -- nslookup model-serving-service.carla-rl-serving.svc.cluster.local", []string{service}},
+		{"kubectl get svc -n carla-rl-serving -o yaml", []string{"name: model-serving-service", "name: model-serving-headless"}},
+		{"kubectl get ingress -n carla-rl-serving", []string{publicHost}},
+		{"kubectl logs -n ingress-nginx deployment/ingress-nginx-controller", []string{"POST /predict"}},
+		// The Ingress sends plain HTTP to HTTPS, so this prints where to.
+		{`curl -sS -i -H "Host: api.yourdomain.com" http://` + ingress + "/healthz", []string{"308", "https://api.yourdomain.com/healthz"}},
+		{"kubectl describe quota -n carla-rl-serving", []string{"requests.cpu", "limits.memory", "150m"}},
+		{"kubectl top nodes", []string{"node1"}},
+		{"kubectl top pods -n carla-rl-serving --containers", []string{name, "model-serving"}},
+	} {
+		out := shell(t, c.line)
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q in\n%s", c.line, want, out)
+			}
+		}
+	}
+}
