@@ -12,6 +12,10 @@ var microsoftOps = map[string]lowerFunc{
 	"FusedMatMul": fusedMatMul, "FusedGemm": fusedGemm, "FusedConv": fusedConv,
 	"SkipLayerNormalization": skipLayerNorm, "SkipSimplifiedLayerNormalization": skipSimpleNorm,
 	"DynamicQuantizeMatMul": dynamicQuantizeMatMul, "MatMulIntegerToFloat": matMulIntegerToFloat,
+	"QGemm": quantizedGemm, "QLinearConcat": quantizedConcat,
+	"QLinearSigmoid": quantizedOne(sigmoidOf), "QLinearLeakyRelu": quantizedOne(leakyReluOf), "QLinearSoftmax": quantizedOne(softmaxOf),
+	"QLinearGlobalAveragePool": quantizedOne(meanOf),
+
 	"QLinearAdd": quantizedPair(graph.OpAdd), "QLinearMul": quantizedPair(graph.OpMul),
 }
 
@@ -76,6 +80,12 @@ func (l *lowering) activated(y torchscript.Value, alpha, beta float64) torchscri
 		return y
 	case "Relu":
 		return l.op(graph.OpRelu, nil, y)
+	case "Elu":
+		return l.op(graph.OpElu, graph.Attrs{"alpha": alpha}, y)
+	case "Softplus":
+		return l.op(graph.OpSoftplus, nil, y)
+	case "Softsign":
+		return l.op(graph.OpSoftsign, nil, y)
 	case "Tanh":
 		return l.op(graph.OpTanh, nil, y)
 	case "Sigmoid":

@@ -61,7 +61,7 @@ make("gelus", [(MS + "Gelu", ["x"], ["a"], {}), (MS + "FastGelu", ["x", "b"], ["
                (MS + "BiasGelu", ["x", "b"], ["e"], {}), (MS + "QuickGelu", ["x"], ["g"], {"alpha": 1.5})], {"x": x}, {"b": f(4)}, "acdeg")
 make("fused_matmul", [(MS + "FusedMatMul", ["x", "w"], ["y"], {"alpha": 0.5, "transB": 1})], {"x": x}, {"w": f(3, 4)})
 make("fused_matmul_left", [(MS + "FusedMatMul", ["w", "x"], ["y"], {"transA": 1})], {"x": x}, {"w": f(3, 2)})
-for activation, more in {"Relu": {}, "Tanh": {}, "Sigmoid": {}, "LeakyRelu": {"activation_alpha": 0.1}}.items():
+for activation, more in {"Relu": {}, "Tanh": {}, "Sigmoid": {}, "LeakyRelu": {"activation_alpha": 0.1}, "Elu": {"activation_alpha": 0.7}, "Softplus": {}, "Softsign": {}}.items():
     make("fused_gemm_" + activation, [(MS + "FusedGemm", ["x", "w", "b"], ["y"], {"transB": 1, "activation": activation, **more})], {"x": x}, {"w": f(3, 4), "b": f(3)})
 for activation, params in {"Relu": [], "Clip": [-0.5, 0.75], "HardSigmoid": [0.2, 0.5]}.items():
     more = {"activation_params": params} if params else {}
@@ -91,6 +91,19 @@ make("quantized_pairs", [("QuantizeLinear", ["x", "s", "z"], ["q"], {}), (MS + "
                          (MS + "QLinearMul", ["q", "s", "z", "w", "ws", "wz", "ys", "z"], ["m"], {}),
                          ("DequantizeLinear", ["a", "ys", "z"], ["y"], {}), ("DequantizeLinear", ["m", "ys", "z"], ["u"], {})],
      {"x": x}, {"s": scale, "z": zero, "w": whole(np.uint8, 4), "ws": np.float32(0.013), "wz": np.uint8(100), "ys": np.float32(0.037)}, "yu")
+make("quantized_gemm", [("QuantizeLinear", ["x", "s", "z"], ["q"], {}), (MS + "QGemm", ["q", "s", "z", "w", "ws", "wz", "c", "ys", "z"], ["g"], {"transB": 1}),
+                        ("DequantizeLinear", ["g", "ys", "z"], ["y"], {}), (MS + "QGemm", ["q", "s", "z", "v", "vs", "vz", "", "", ""], ["u"], {"alpha": 0.5})],
+     {"x": x}, {"s": scale, "z": zero, "w": whole(np.int8, 3, 4), "ws": np.array([0.011, 0.007, 0.019], np.float32), "wz": np.zeros(3, np.int8),
+                "c": np.array([50, -300, 1000], np.int32), "ys": np.float32(0.05), "v": whole(np.uint8, 4, 3), "vs": np.float32(0.01), "vz": np.uint8(130)}, "yu")
+make("quantized_functions", [("QuantizeLinear", ["x", "s", "z"], ["q"], {}), (MS + "QLinearSigmoid", ["q", "s", "z", "u", "n"], ["a"], {}),
+                             (MS + "QLinearLeakyRelu", ["q", "s", "z", "ys", "z"], ["b"], {"alpha": 0.2}),
+                             (MS + "QLinearSoftmax", ["q", "s", "z", "u", "n"], ["c"], {"axis": 1, "opset": 13}),
+                             (MS + "QLinearConcat", ["ys", "z", "a", "u", "n", "b", "ys", "z"], ["d"], {"axis": 1}),
+                             ("DequantizeLinear", ["a", "u", "n"], ["e"], {}), ("DequantizeLinear", ["b", "ys", "z"], ["f"], {}),
+                             ("DequantizeLinear", ["c", "u", "n"], ["g"], {}), ("DequantizeLinear", ["d", "ys", "z"], ["h"], {})],
+     {"x": x}, {"s": scale, "z": zero, "u": np.float32(1 / 256), "n": np.uint8(0), "ys": np.float32(0.037)}, "efgh")
+make("quantized_pool", [("QuantizeLinear", ["x", "s", "z"], ["q"], {}), (MS + "QLinearGlobalAveragePool", ["q", "s", "z", "ys", "z"], ["a"], {}),
+                        ("DequantizeLinear", ["a", "ys", "z"], ["y"], {})], {"x": f(1, 2, 3, 3)}, {"s": scale, "z": zero, "ys": np.float32(0.01)})
 make("pairs_of_linear", [("QuantizeLinear", ["x", "s", "z"], ["q"], {}), ("DequantizeLinear", ["q", "s", "z"], ["d"], {}), ("DequantizeLinear", ["w", "ws", "wz"], ["v"], {"axis": 0}),
                          ("Gemm", ["d", "v", "b"], ["h"], {"transB": 1}), ("QuantizeLinear", ["h", "hs", "z"], ["hq"], {}), ("DequantizeLinear", ["hq", "hs", "z"], ["y"], {})],
      {"x": x}, {"s": scale, "z": zero, "w": whole(np.int8, 3, 4), "ws": np.array([0.011, 0.007, 0.019], np.float32), "wz": np.zeros(3, np.int8), "b": f(3), "hs": np.float32(0.05)})
