@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // What follows is the part of Grafana's dashboard model that is used here, in
@@ -137,7 +138,9 @@ func (p *panel) object(id, x, y int) object {
 	for i, q := range p.queries {
 		t := object{
 			"refId": string(rune('A' + i)), "datasource": datasource, "editorMode": "code",
-			"expr": q.expr, "legendFormat": q.legend, "range": !q.table, "instant": q.table, "exemplar": kind == "timeseries",
+			"expr": q.expr, "legendFormat": q.legend, "range": !q.table, "instant": q.table,
+			// The only metric that carries them: a trace, where requests are traced.
+			"exemplar": strings.Contains(q.expr, "http_request_duration_seconds_bucket"),
 		}
 		if q.table {
 			t["format"] = "table"
