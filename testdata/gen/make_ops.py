@@ -2,13 +2,15 @@
 
     python make_ops.py OUT
 
-makes OUT/<version of PyTorch>/: ops_script.pt, ops_trace.pt and cases.json with one case a method. Operations that this
-version of PyTorch does not have are left out.
+makes OUT/<version of PyTorch>/: ops_script.pt, ops_trace.pt and cases.json with one case a method, and the same in the
+folder rare/ below it. Operations that this version of PyTorch does not have are left out.
 """
 
 import importlib.util
+import inspect
 import json
 import pathlib
+import re
 import shutil
 import sys
 import warnings
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 
 import ops_more
+import ops_rare
 
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
@@ -320,7 +323,7 @@ def method(name, export):
 
 
 def load(names, directory, export=True, counter=[0]):
-    """Import a module with the class of these methods; TorchScript wants a source file."""
+    """Import a module with the class of these methods, which is the last one of the head; TorchScript wants a source file."""
     counter[0] += 1
     path = pathlib.Path(directory) / f"ops{counter[0]}" / "ops_module.py"
     path.parent.mkdir()
@@ -329,7 +332,7 @@ def load(names, directory, export=True, counter=[0]):
     module = importlib.util.module_from_spec(spec)
     sys.modules["ops_module"] = module
     spec.loader.exec_module(module)
-    return module.Ops().eval()
+    return (module.Rare if hasattr(module, "Rare") else module.Ops)().eval()
 
 
 def draw(random, rows):
@@ -359,30 +362,36 @@ def numbers(tensor):
 
 
 def known(names, directory, sample):
-    """Those of the operations that this version runs and has as code: halves are tried, since each trial takes seconds."""
-    try:
+    """Those of the operations that this version runs and has as code. What torch does not compile, its error tells by the line of the source."""
+    names = list(names)
+    while names:
         module = load(names, directory)
+        failed = {}
         for name in names:
-            getattr(module, name)(*[sample[one].clone() for one in OPS[name][0].split()])
-        torch.jit.script(module)
-        return names
-    except Exception as error:
-        if len(names) == 1:
-            print(f"{torch.__version__}: {names[0]}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
-            return []
-        half = len(names) // 2
-        return known(names[:half], directory, sample) + known(names[half:], directory, sample)
+            try:
+                getattr(module, name)(*[sample[one].clone() for one in OPS[name][0].split()])
+            except Exception as error:
+                failed[name] = error
+        if not failed:
+            try:
+                torch.jit.script(module)
+                return names
+            except Exception as error:
+                source = inspect.getsource(sys.modules["ops_module"]).splitlines()
+                lines = [int(n) for n in re.findall(r'ops_module.py", line (\d+)', str(error))]
+                at = [next((m for m in names if f"def {m}(" in text), None) for n in lines for text in [next((t for t in reversed(source[:n]) if "    def " in t), "")]]
+                failed = {name: error for name in at if name}
+                if not failed:
+                    raise
+        for name, error in failed.items():
+            print(f"{torch.__version__}: {name}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+            names.remove(name)
+    return names
 
 
-def main():
-    out = pathlib.Path(sys.argv[-1]) / torch.__version__.split("+")[0]
+def write(out, sample, directory, new):
     out.mkdir(parents=True, exist_ok=True)
-    # TorchScript files name the source files of the network: a folder that is the same everywhere.
-    directory = pathlib.Path("/tmp/carla-rl-testdata/ops")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    sample = draw(np.random.RandomState(1), 3)
-    absent = set(NEW) - set(known(NEW, directory, sample))
+    absent = set(new) - set(known(new, directory, sample))
     scripted = [name for name in OPS if name not in absent]
     module = load(scripted, directory)
     torch.jit.script(module).save(str(out / "ops_script.pt"))
@@ -400,8 +409,22 @@ def main():
                 "outputs": [numbers(getattr(module, name)(*[batch[one].clone() for one in names])) for batch in batches],
             }
     inputs = [{name: numbers(value) for name, value in batch.items()} for batch in batches]
-    text = json.dumps({"schema": 1, "torch": out.name, "shapes": {k: list(v) for k, v in INPUTS.items()}, "batches": inputs, "methods": cases})
+    version = torch.__version__.split("+")[0]
+    text = json.dumps({"schema": 1, "torch": version, "shapes": {k: list(v) for k, v in INPUTS.items()}, "batches": inputs, "methods": cases})
     (out / "cases.json").write_text(text + "\n")
+
+
+def main():
+    global OPS, HEAD
+    out = pathlib.Path(sys.argv[-1]) / torch.__version__.split("+")[0]
+    # TorchScript files name the source files of the network: a folder that is the same everywhere.
+    directory = pathlib.Path("/tmp/carla-rl-testdata/ops")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    sample = draw(np.random.RandomState(1), 3)
+    write(out, sample, directory, NEW)
+    OPS, HEAD = ops_rare.OPS, HEAD + ops_rare.HEAD
+    write(out / "rare", sample, directory, list(OPS))
 
 
 if __name__ == "__main__":

@@ -68,16 +68,23 @@ func (m *machine) global(module, name string) (Global, error) {
 }
 
 func (m *machine) opReduce() error {
-	args, err := m.popTuple()
+	v, err := m.pop()
 	if err != nil {
 		return err
+	}
+	args, ok := v.(Tuple)
+	switch {
+	case ok:
+	case m.o.BareArgument:
+		args = Tuple{v}
+	default:
+		return fmt.Errorf("arguments are a %s, a tuple was wanted", TypeName(v))
 	}
 	class, err := m.popGlobal()
 	if err != nil {
 		return err
 	}
-	v, err := m.call(class, args)
-	if err != nil {
+	if v, err = m.call(class, args); err != nil {
 		return err
 	}
 	m.push(v)

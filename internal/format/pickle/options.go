@@ -50,6 +50,9 @@ type Options struct {
 	// input after that opcode. It may change the object, and returns the number
 	// of bytes that it took: how a container puts raw data between opcodes.
 	Built func(o *Object, rest []byte) (int, error)
+	// BareArgument lets a call have one argument in place of a tuple: so
+	// TorchScript writes the members of an enumeration.
+	BareArgument bool
 	// Persistent is asked for the value of a persistent id. Without it
 	// persistent ids are refused.
 	Persistent func(id Value) (Value, error)

@@ -75,6 +75,12 @@ type (
 		cond expr
 		body []stmt
 	}
+	withStmt struct {
+		pos  Position
+		x    expr
+		as   string // empty without a name
+		body []stmt
+	}
 	forStmt struct {
 		pos     Position
 		targets []expr
@@ -104,6 +110,7 @@ func (s *augAssignStmt) stmtPos() Position { return s.pos }
 func (s *exprStmt) stmtPos() Position      { return s.pos }
 func (s *ifStmt) stmtPos() Position        { return s.pos }
 func (s *whileStmt) stmtPos() Position     { return s.pos }
+func (s *withStmt) stmtPos() Position      { return s.pos }
 func (s *forStmt) stmtPos() Position       { return s.pos }
 func (s *returnStmt) stmtPos() Position    { return s.pos }
 func (s *raiseStmt) stmtPos() Position     { return s.pos }

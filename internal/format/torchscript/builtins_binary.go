@@ -36,10 +36,6 @@ var binaryBuiltins = map[string]builtin{
 	"logical_and":   {"x y", binary(graph.OpAnd)},
 	"logical_or":    {"x y", binary(graph.OpOr)},
 	"logical_xor":   {"x y", logicalXor},
-	"__and__":       {"x y", onBools(graph.OpAnd)},
-	"__or__":        {"x y", onBools(graph.OpOr)},
-	"bitwise_and":   {"x y", onBools(graph.OpAnd)},
-	"bitwise_or":    {"x y", onBools(graph.OpOr)},
 
 	"where":       {"cond x y", where},
 	"masked_fill": {"x mask v", maskedFill},
@@ -214,18 +210,6 @@ func logicalXor(c *call) value {
 	return c.elementwise(0, 1, func(x, y *graph.Value) *graph.Value {
 		return c.in.add(graph.OpNe, nil, c.in.cast(x, graph.Bool), c.in.cast(y, graph.Bool))
 	})
-}
-
-// onBools is a bitwise operation, which on booleans is the logical one.
-func onBools(op graph.Op) func(c *call) value {
-	return func(c *call) value {
-		return c.elementwise(0, 1, func(x, y *graph.Value) *graph.Value {
-			if x.DType != graph.Bool || y.DType != graph.Bool {
-				c.in.unsupported("torch.%s of integers", c.name)
-			}
-			return c.in.add(op, nil, x, y)
-		})
-	}
 }
 
 func where(c *call) value {

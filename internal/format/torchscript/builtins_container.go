@@ -430,6 +430,9 @@ func (in *interp) item(x, i value) value {
 		}
 		return v
 	case *tensor:
+		if s, data := i.(*scalar); data {
+			return in.selectBy(x, 0, s)
+		}
 		n, ok := i.(int64)
 		if !ok {
 			in.unsupported("a subscript of a tensor that is a %s", kindName(i))

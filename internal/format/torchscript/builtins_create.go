@@ -12,6 +12,11 @@ var createBuiltins = map[string]builtin{
 	"ones":          {"size dtype", func(c *call) value { return c.full(c.dims(0), int64(1), c.dtype(1, graph.Float32)) }},
 	"empty":         {"size dtype", func(c *call) value { return c.full(c.dims(0), int64(0), c.dtype(1, graph.Float32)) }},
 	"full":          {"size v dtype", func(c *call) value { return c.full(c.dims(0), c.fillValue(1), c.dtype(2, c.typeOfNumber(1))) }},
+	"new_empty":     {"x size dtype", func(c *call) value { return c.full(c.dims(1), int64(0), c.dtype(2, c.value(0).DType)) }},
+	"logspace":      {"start end steps base dtype", logspace},
+	"hann_window":   {"n periodic dtype", hannWindow},
+	"triu_indices":  {"rows cols offset dtype", func(c *call) value { return triangleIndices(c, func(row, col, k int) bool { return col-row >= k }) }},
+	"tril_indices":  {"rows cols offset dtype", func(c *call) value { return triangleIndices(c, func(row, col, k int) bool { return col-row <= k }) }},
 	"zeros_like":    {"x dtype", func(c *call) value { return c.fullLike(int64(0)) }},
 	"ones_like":     {"x dtype", func(c *call) value { return c.fullLike(int64(1)) }},
 	"empty_like":    {"x dtype", func(c *call) value { return c.fullLike(int64(0)) }},
@@ -32,7 +37,10 @@ var createBuiltins = map[string]builtin{
 func (c *call) fillValue(i int) value {
 	v := c.args[i]
 	if t, ok := v.(*tensor); ok {
-		v = c.in.numberNeeded(t)
+		v = c.in.numberIn(t)
+	}
+	if _, data := v.(*scalar); data {
+		return v
 	}
 	if _, ok := toFloat(v); !ok {
 		c.wrong(i, "a number")
@@ -42,17 +50,24 @@ func (c *call) fillValue(i int) value {
 
 // typeOfNumber is the element type that torch gives a number.
 func (c *call) typeOfNumber(i int) graph.DType {
-	switch c.fillValue(i).(type) {
+	switch v := c.fillValue(i).(type) {
 	case bool:
 		return graph.Bool
 	case int64:
 		return graph.Int64
+	case *scalar:
+		if !v.v.DType.IsFloat() {
+			return v.v.DType
+		}
 	}
 	return graph.Float32
 }
 
-// scalarTensor is a constant of one number in a type.
+// scalarTensor is one number in a type: a constant, unless the data decides.
 func (in *interp) scalarTensor(v value, dt graph.DType) *graph.Value {
+	if s, data := v.(*scalar); data {
+		return in.cast(s.v, dt)
+	}
 	f, _ := toFloat(v)
 	t := &graph.Tensor{DType: dt, Shape: graph.Shape{}}
 	switch {
@@ -104,8 +119,12 @@ func makeTensor(c *call) value {
 	var shape graph.Shape
 	var flat []value
 	c.nested(c.args[0], 0, &shape, &flat)
-	dt := graph.Float32
+	dt, data := graph.Float32, false
 	for i, v := range flat {
+		if s, ok := v.(*scalar); ok { // of the kind of the number
+			data = true
+			v = map[string]value{"bool": false, "int": int64(0), "float": 0.0}[s.kind()]
+		}
 		switch v.(type) {
 		case int64:
 			if i == 0 || dt == graph.Bool {
@@ -120,6 +139,17 @@ func makeTensor(c *call) value {
 		}
 	}
 	dt = c.dtype(1, dt)
+	if data {
+		parts := make([]*graph.Value, len(flat))
+		for i, v := range flat {
+			parts[i] = c.in.reshape(c.in.scalarTensor(v, dt), graph.Shape{1})
+		}
+		v := parts[0]
+		if len(parts) > 1 {
+			v = c.in.add(graph.OpConcat, graph.Attrs{"axis": 0}, parts...)
+		}
+		return newTensor(c.in.reshape(v, shape))
+	}
 	t := &graph.Tensor{DType: graph.Float64, Shape: append(graph.Shape{}, shape...)}
 	if dt.IsFloat() {
 		t.F64 = make([]float64, len(flat))
@@ -149,11 +179,12 @@ func makeTensor(c *call) value {
 // nested flattens nested lists of numbers and checks that they are regular.
 func (c *call) nested(v value, depth int, shape *graph.Shape, flat *[]value) {
 	if t, ok := v.(*tensor); ok {
-		v = c.in.numberNeeded(t)
+		v = c.in.numberIn(t)
 	}
 	l, ok := v.(*list)
 	if !ok {
-		if _, ok := toFloat(v); !ok || depth != len(*shape) {
+		_, number := toFloat(v)
+		if _, data := v.(*scalar); !number && !data || depth != len(*shape) {
 			c.in.errorf("%s of something that is no regular list of numbers", c.name)
 		}
 		c.in.listLen(len(*flat))
@@ -219,21 +250,6 @@ func arange(c *call) value {
 		}
 	}
 	return newTensor(c.in.cast(c.in.constant(t), dt))
-}
-
-func linspace(c *call) value {
-	lo, hi, n := c.float(0, 0), c.float(1, 0), c.int(2, 100)
-	if n < 0 || n > maxMadeElements {
-		c.in.limit("linspace of %d elements", n)
-	}
-	t := &graph.Tensor{DType: graph.Float64, Shape: graph.Shape{n}, F64: make([]float64, n)}
-	for i := range t.F64 {
-		t.F64[i] = lo
-		if n > 1 {
-			t.F64[i] = lo + (hi-lo)*float64(i)/float64(n-1)
-		}
-	}
-	return newTensor(c.in.cast(c.in.constant(t), c.dtype(3, graph.Float32)))
 }
 
 func eye(c *call) value {

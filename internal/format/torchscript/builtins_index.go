@@ -6,7 +6,7 @@ import (
 
 // indexBuiltins take parts of a tensor.
 var indexBuiltins = map[string]builtin{
-	"select":                  {"x dim index", func(c *call) value { return c.in.selectAt(c.handle(0), c.int(1, 0), c.int(2, 0)) }},
+	"select":                  {"x dim index", selected},
 	"slice":                   {"x dim start end step", slice},
 	"narrow":                  {"x dim start length", narrow},
 	"unbind":                  {"x dim", func(c *call) value { return &list{elems: c.in.unbind(c.handle(0), c.int(1, 0))} }},
@@ -17,6 +17,10 @@ var indexBuiltins = map[string]builtin{
 	"split":                   {"x size dim", split},
 	"split_with_sizes":        {"x sizes dim", split},
 	"tensor_split":            {"x sections dim", tensorSplit},
+	"hsplit":                  {"x sections", splitAlong(1)},
+	"vsplit":                  {"x sections", splitAlong(0)},
+	"dsplit":                  {"x sections", splitAlong(2)},
+	"narrow_copy":             {"x dim start length", func(c *call) value { return newTensor(c.in.read(narrow(c).(*tensor))) }},
 	"one_hot":                 {"x num_classes", oneHot},
 }
 
@@ -124,6 +128,37 @@ func (in *interp) selectAt(t *tensor, dim, i int) *tensor {
 		}, false)
 }
 
+// selected is one element of a dimension, whose position the data may give.
+func selected(c *call) value {
+	i := c.args[2]
+	if t, ok := i.(*tensor); ok {
+		i = c.in.numberIn(t)
+	}
+	if s, data := i.(*scalar); data {
+		return c.in.selectBy(c.handle(0), c.int(1, 0), s)
+	}
+	c.args[2] = i
+	return c.in.selectAt(c.handle(0), c.int(1, 0), c.int(2, 0))
+}
+
+// selectBy is selectAt with a position that the data gives.
+func (in *interp) selectBy(t *tensor, dim int, s *scalar) *tensor {
+	x := in.read(t)
+	axis := in.axisOf(x, dim)
+	if x.Shape[axis] < 0 {
+		in.mixes("one row of a batch by itself")
+	}
+	at := in.reshape(s.v, graph.Shape{1})
+	rest := append(append(graph.Shape{}, x.Shape[:axis]...), x.Shape[axis+1:]...)
+	one := append(graph.Shape{}, x.Shape...)
+	one[axis] = 1
+	return in.view(t,
+		func(parent *graph.Value) *graph.Value { return in.reshape(in.take(parent, axis, in.use(at)), rest) },
+		func(parent, own *graph.Value) *graph.Value {
+			return in.putAt(parent, axis, in.use(at), in.reshape(own, one), false)
+		}, false)
+}
+
 // unbind returns the elements of a dimension.
 func (in *interp) unbind(t *tensor, dim int) []value {
 	x := in.read(t)
@@ -206,6 +241,18 @@ func split(c *call) value {
 	return c.parts(t, axis, sizes)
 }
 
+// splitAlong is tensor_split along a dimension; a row has only one.
+func splitAlong(dim int) func(c *call) value {
+	return func(c *call) value {
+		d := dim
+		if len(c.value(0).Shape) == 1 {
+			d = 0
+		}
+		c.args = append(c.args, int64(d))
+		return tensorSplit(c)
+	}
+}
+
 func tensorSplit(c *call) value {
 	t := c.handle(0)
 	x := c.in.read(t)
@@ -270,10 +317,36 @@ func (c *call) integers(i int) *graph.Value {
 	t := c.handle(i)
 	x := c.in.read(t)
 	if x.DType.IsFloat() {
-		if t.slot == nil || t.slot.dtype != graph.Invalid {
-			c.in.errorf("%s of %v, integers are needed", c.name, x.DType)
-		}
-		panic(&restart{t.slot.name, slotHint{shape: t.slot.shape, dtype: graph.Int64}})
+		c.in.wantIntegers(x)
+		c.in.errorf("%s of %v, integers are needed", c.name, x.DType)
 	}
 	return x
+}
+
+// wantIntegers ends this attempt where a value of floating point numbers comes
+// of an input of a type that is not known: it must have been one of integers.
+func (in *interp) wantIntegers(v *graph.Value) {
+	seen := map[*graph.Value]bool{}
+	for walk := []*graph.Value{v}; len(walk) > 0; {
+		v, walk = walk[len(walk)-1], walk[:len(walk)-1]
+		if seen[v] {
+			continue
+		}
+		seen[v] = true
+		in.cost(1)
+		for _, s := range in.slots {
+			if s.v == v && s.dtype == graph.Invalid {
+				panic(&restart{s.name, slotHint{shape: s.batch, dtype: graph.Int64, ranked: s.ranked}})
+			}
+		}
+		if v.Def == nil {
+			continue
+		}
+		switch v.Def.Op {
+		case graph.OpReshape, graph.OpTranspose, graph.OpExpand, graph.OpSlice, graph.OpConcat, graph.OpTake, graph.OpGather, graph.OpWhere,
+			graph.OpAdd, graph.OpSub, graph.OpMul, graph.OpNeg, graph.OpAbs, graph.OpSign, graph.OpMinimum, graph.OpMaximum, graph.OpClamp,
+			graph.OpRemainder, graph.OpFloorDiv, graph.OpAmax, graph.OpAmin, graph.OpSum:
+			walk = append(walk, v.Def.In...)
+		}
+	}
 }

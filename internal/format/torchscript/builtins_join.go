@@ -13,6 +13,8 @@ var joinBuiltins = map[string]builtin{
 	"hstack":            {"tensors", hstack},
 	"column_stack":      {"tensors", hstack},
 	"vstack":            {"tensors", vstack},
+	"dstack":            {"tensors", dstack},
+	"row_stack":         {"tensors", vstack},
 	"broadcast_tensors": {"tensors", broadcastTensors},
 }
 
@@ -86,6 +88,15 @@ func vstack(c *call) value {
 		}
 	}
 	return c.joined(vs, 0)
+}
+
+// dstack joins along the third dimension, which is made where there is none.
+func dstack(c *call) value {
+	vs := c.values(0)
+	for i, v := range vs {
+		vs[i] = c.in.read(atLeast3(&call{in: c.in, name: c.name, args: []value{newTensor(v)}}).(*tensor))
+	}
+	return c.joined(vs, 2)
 }
 
 func broadcastTensors(c *call) value {

@@ -25,9 +25,6 @@ var mathBuiltins = map[string]builtin{
 	"fmin":        {"x y", pairwise(func(in *interp, x, y *graph.Value) *graph.Value { return in.ignoringNaN(graph.OpMinimum, x, y) })},
 	"float_power": {"x y", floatPower},
 	"isclose":     {"x y rtol atol equal_nan", isClose},
-	"__xor__":     {"x y", bitwiseXor}, "bitwise_xor": {"x y", bitwiseXor},
-	"bitwise_left_shift": {"x y", shift(graph.OpMul)}, "__lshift__": {"x y", shift(graph.OpMul)},
-	"bitwise_right_shift": {"x y", shift(graph.OpFloorDiv)}, "__rshift__": {"x y", shift(graph.OpFloorDiv)},
 
 	"erfc":    {"x", composed(func(in *interp, x *graph.Value) *graph.Value { return in.fromOne(in.add(graph.OpErf, nil, x)) })},
 	"erfinv":  {"x", inDouble(erfInv)},
@@ -168,31 +165,6 @@ func isClose(c *call) value {
 		}
 		return near
 	})
-}
-
-func bitwiseXor(c *call) value {
-	return c.elementwise(0, 1, func(x, y *graph.Value) *graph.Value {
-		if x.DType != graph.Bool || y.DType != graph.Bool {
-			c.in.unsupported("torch.%s of integers", c.name)
-		}
-		return c.in.add(graph.OpNe, nil, x, y)
-	})
-}
-
-// shift is a product with a power of two, or a quotient rounded down.
-func shift(op graph.Op) func(c *call) value {
-	return func(c *call) value {
-		n := c.int(1, 0)
-		if n < 0 || n > 62 {
-			c.in.unsupported("torch.%s by %d", c.name, n)
-		}
-		return c.mapped(func(x *graph.Value) *graph.Value {
-			if !x.DType.IsInt() {
-				c.in.unsupported("torch.%s of %v", c.name, x.DType)
-			}
-			return c.in.cast(c.in.add(op, nil, x, c.in.number(int64(1)<<n, x)), x.DType)
-		})
-	}
 }
 
 // logit is log(x/(1-x)) of x kept within eps of both ends.

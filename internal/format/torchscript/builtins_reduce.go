@@ -209,20 +209,5 @@ func norm(c *call) value {
 		c.in.unsupported("the norm of a matrix")
 	}
 	axes, keep := c.axes(2, x), c.bool(3, false)
-	abs := c.in.add(graph.OpAbs, nil, x)
-	switch {
-	case p == 2:
-		return newTensor(c.in.add(graph.OpSqrt, nil, c.in.reduce(graph.OpSum, c.in.add(graph.OpMul, nil, x, x), axes, keep)))
-	case p == 1:
-		return newTensor(c.in.reduce(graph.OpSum, abs, axes, keep))
-	case math.IsInf(p, 1):
-		return newTensor(c.in.reduce(graph.OpAmax, abs, axes, keep))
-	case math.IsInf(p, -1):
-		return newTensor(c.in.reduce(graph.OpAmin, abs, axes, keep))
-	case p > 0:
-		s := c.in.reduce(graph.OpSum, c.in.add(graph.OpPow, nil, abs, c.in.number(p, abs)), axes, keep)
-		return newTensor(c.in.add(graph.OpPow, nil, s, c.in.number(1/p, s)))
-	}
-	c.in.unsupported("torch.norm of order %v", p)
-	return nil
+	return newTensor(c.in.length(x, axes, p, keep))
 }

@@ -40,7 +40,7 @@ var scalarMath = map[string]builtin{
 	"bool":              {"a", toBool},
 	"Bool":              {"a", toBool},
 	"__range_length":    {"lo hi step", func(c *call) value { return int64(rangeLength(c)) }},
-	"__derive_index":    {"i start step", func(c *call) value { return int64(c.int(0, 0) + c.int(1, 0)*c.int(2, 1)) }},
+	"__derive_index":    {"i start step", func(c *call) value { return int64(c.int(1, 0) + c.int(0, 0)*c.int(2, 1)) }},
 	"range":             {"start end step", scalarRange},
 	"NumToTensor":       {"a", func(c *call) value { return newNumber(c.number(0)) }},
 	"__round_to_zero__": {"a", func(c *call) value { return roundToInt(c, math.Trunc) }},

@@ -22,6 +22,7 @@ var scatterBuiltins = map[string]builtin{
 	"scatter":        {"x dim index src reduce value", func(c *call) value { return scatter(c, c.str(4, "")) }},
 	"scatter_add":    {"x dim index src", func(c *call) value { return scatter(c, "add") }},
 	"scatter_reduce": {"x dim index src reduce include_self", scatterReduce},
+	"put":            {"x index source accumulate", put},
 	"select_scatter": {"x src dim index", selectScatter},
 	"slice_scatter":  {"x src dim start end step", sliceScatter},
 	"masked_scatter": {"x mask source", func(c *call) value { c.in.unsupported("torch.masked_scatter"); return nil }},
@@ -56,7 +57,7 @@ func (c *call) indexWrite(v *graph.Value, add bool) value {
 func scatter(c *call, reduce string) value {
 	in := c.in
 	x, idx := c.value(0), c.indexOf(2)
-	if reduce != "" && reduce != "add" && reduce != "sum" && reduce != "multiply" {
+	if reduce != "" && reduce != "add" && reduce != "sum" && reduce != "multiply" && reduce != "amax" && reduce != "amin" {
 		in.unsupported("torch.%s with reduction %q", c.name, reduce)
 	}
 	axis := in.axisOf(x, c.int(1, 0))
@@ -99,6 +100,10 @@ func scatter(c *call, reduce string) value {
 			part = in.add(graph.OpAdd, nil, x, part)
 		case "multiply":
 			part = in.add(graph.OpMul, nil, x, part)
+		case "amax":
+			part = in.add(graph.OpMaximum, nil, x, part)
+		case "amin":
+			part = in.add(graph.OpMinimum, nil, x, part)
 		}
 		x = in.cast(in.add(graph.OpWhere, nil, here, part, x), x.DType)
 	}
@@ -106,12 +111,27 @@ func scatter(c *call, reduce string) value {
 }
 
 func scatterReduce(c *call) value {
-	if !c.bool(5, true) {
-		c.in.unsupported("torch.scatter_reduce without the tensor itself")
-	}
 	reduce := c.str(4, "")
+	if !c.bool(5, true) || reduce == "mean" {
+		c.in.unsupported("torch.scatter_reduce with reduction %q or without the tensor itself", reduce)
+	}
+	if reduce == "prod" {
+		reduce = "multiply"
+	}
 	c.args = []value{c.args[0], c.args[1], c.args[2], c.args[3], absent{}, absent{}}
 	return scatter(c, reduce)
+}
+
+// put writes elements of a tensor as if it were one row.
+func put(c *call) value {
+	in := c.in
+	x, at, v := c.value(0), c.indexOf(1), c.value(2)
+	if !x.Shape.Fixed() || !at.Shape.Fixed() || at.Shape.RowElements() != v.Shape.RowElements() {
+		in.mixes("torch.put into the rows of a batch")
+	}
+	n := graph.Shape{at.Shape.RowElements()}
+	flat := in.reshape(x, graph.Shape{x.Shape.RowElements()})
+	return newTensor(in.reshape(in.putAt(flat, 0, in.reshape(at, n), in.cast(in.reshape(v, n), x.DType), c.bool(3, false)), x.Shape))
 }
 
 func selectScatter(c *call) value {

@@ -9,6 +9,7 @@ var selectBuiltins = map[string]builtin{
 	"gather":            {"x dim index sparse_grad", gather},
 	"take_along_dim":    {"x indices dim", takeAlong},
 	"index_select":      {"x dim index", indexSelect},
+	"take":              {"x index", takeFlat},
 	"index":             {"x indices", index},
 	"sort":              {"x a b c dim descending stable", sortTensor},
 	"msort":             {"x", func(c *call) value { c.args = append(c.args, int64(0), absent{}); return firstOf(sorted(c, 1, 2)) }},
@@ -128,6 +129,15 @@ func takeAlong(c *call) value {
 		xs[a], is[a] = d[0], d[0]
 	}
 	return newTensor(c.in.gatherAt(c.in.expandTo(x, xs), axis, c.in.expandTo(idx, is)))
+}
+
+// takeFlat takes elements of a tensor as if it were one row.
+func takeFlat(c *call) value {
+	x := c.value(0)
+	if !x.Shape.Fixed() {
+		c.in.mixes("torch.take of the rows of a batch")
+	}
+	return newTensor(c.in.take(c.in.reshape(x, graph.Shape{x.Shape.RowElements()}), 0, c.indexOf(1)))
 }
 
 func indexSelect(c *call) value {

@@ -23,6 +23,7 @@ var shapeBuiltins = map[string]builtin{
 	"swapaxes":     {"x dim0 dim1", func(c *call) value { return c.swapped(c.int(1, 0), c.int(2, 1)) }},
 	"swapdims":     {"x dim0 dim1", func(c *call) value { return c.swapped(c.int(1, 0), c.int(2, 1)) }},
 	"movedim":      {"x source destination", movedim},
+	"moveaxis":     {"x source destination", movedim},
 	"t":            {"x", func(c *call) value { return c.swapped(0, -1) }},
 	"numpy_T":      {"x", func(c *call) value { return c.swapped(0, -1) }},
 	"adjoint":      {"x", func(c *call) value { return c.swapped(-2, -1) }},
@@ -33,6 +34,8 @@ var shapeBuiltins = map[string]builtin{
 	"tile":         {"x dims", func(c *call) value { return repeat(c, c.ints(1)) }},
 	"atleast_1d":   {"x", func(c *call) value { return atLeast(c, 1) }},
 	"atleast_2d":   {"x", func(c *call) value { return atLeast(c, 2) }},
+	"atleast_3d":   {"x", atLeast3},
+	"meshgrid":     {"tensors indexing", meshgrid},
 
 	"contiguous": {"x memory_format", contiguous},
 	"clone":      {"x memory_format", clone},
@@ -258,21 +261,36 @@ func (c *call) swapped(a, b int) value {
 	return c.permuted(perm)
 }
 
-// movedim moves one dimension.
+// movedim moves dimensions; the others keep their order.
 func movedim(c *call) value {
 	from, to := c.ints(1), c.ints(2)
 	x := c.value(0)
-	if len(from) != 1 || len(to) != 1 {
-		c.in.unsupported("torch.movedim of several dimensions")
+	if len(from) != len(to) {
+		c.in.errorf("movedim of %v to %v", from, to)
 	}
-	f, t := c.in.axisOf(x, from[0]), c.in.axisOf(x, to[0])
-	var perm []int
-	for i := range x.Shape {
-		if i != f {
-			perm = append(perm, i)
+	perm := make([]int, len(x.Shape))
+	moved := map[int]bool{}
+	for i := range perm {
+		perm[i] = -1
+	}
+	for i := range from {
+		f, t := c.in.axisOf(x, from[i]), c.in.axisOf(x, to[i])
+		if moved[f] || perm[t] >= 0 {
+			c.in.errorf("movedim of %v to %v", from, to)
 		}
+		moved[f], perm[t] = true, f
 	}
-	perm = append(perm[:t:t], append([]int{f}, perm[t:]...)...)
+	next := 0
+	for i := range perm {
+		if perm[i] >= 0 {
+			continue
+		}
+		for moved[next] {
+			next++
+		}
+		perm[i] = next
+		next++
+	}
 	return c.permuted(perm)
 }
 
@@ -349,6 +367,52 @@ func atLeast(c *call, n int) value {
 		shape = append(shape, 1)
 	}
 	return c.in.viewAs(t, append(shape, x.Shape...), false)
+}
+
+// atLeast3 adds dimensions of 1 before and behind a row, behind a matrix.
+func atLeast3(c *call) value {
+	t := c.handle(0)
+	shape := append(graph.Shape{}, c.in.read(t).Shape...)
+	switch len(shape) {
+	case 0:
+		shape = graph.Shape{1, 1, 1}
+	case 1:
+		shape = graph.Shape{1, shape[0], 1}
+	case 2:
+		shape = append(shape, 1)
+	}
+	return c.in.viewAs(t, shape, false)
+}
+
+// meshgrid stretches vectors to the grid that they span. As xy, the first two
+// have changed places.
+func meshgrid(c *call) value {
+	vs := c.values(0)
+	xy := c.str(1, "ij") == "xy" && len(vs) > 1
+	if xy {
+		vs[0], vs[1] = vs[1], vs[0]
+	}
+	shape := graph.Shape{}
+	for _, v := range vs {
+		if len(v.Shape) > 1 || !v.Shape.Fixed() {
+			c.in.errorf("meshgrid of %v", v.Shape)
+		}
+		shape = append(shape, v.Shape.RowElements())
+	}
+	c.in.cost(shape.RowElements() / 16)
+	out := &list{}
+	for i, v := range vs {
+		own := make(graph.Shape, len(vs))
+		for k := range own {
+			own[k] = 1
+		}
+		own[i] = shape[i]
+		out.elems = append(out.elems, newTensor(c.in.expandTo(c.in.reshape(v, own), shape)))
+	}
+	if xy {
+		out.elems[0], out.elems[1] = out.elems[1], out.elems[0]
+	}
+	return out
 }
 
 // contiguous is x itself, or a copy, which depends on strides.

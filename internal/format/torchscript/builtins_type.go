@@ -7,29 +7,32 @@ import (
 // primBuiltins are what the compiler adds to the code, and questions about
 // the world outside, which have one answer here.
 var primBuiltins = map[string]builtin{
-	"RaiseException":              {"msg class", raise},
-	"warn":                        {"msg stacklevel category", func(*call) value { return nil }},
-	"is_grad_enabled":             {"", func(*call) value { return false }},
-	"set_grad_enabled":            {"mode", func(*call) value { return nil }},
-	"is_autocast_enabled":         {"device", func(*call) value { return false }},
-	"is_autocast_cpu_enabled":     {"", func(*call) value { return false }},
-	"is_scripting":                {"", func(*call) value { return true }},
-	"is_tracing":                  {"", func(*call) value { return false }},
-	"get_autocast_dtype":          {"device", func(*call) value { return int64(15) }},
-	"has_torch_function":          {"a", func(*call) value { return false }},
-	"device":                      {"name index", func(c *call) value { return device(format(c.args[0])) }},
-	"get_default_dtype":           {"", func(*call) value { return int64(6) }},
-	"_unwrap_optional":            {"a", unwrapped},
-	"unwrap_optional":             {"a", unwrapped},
-	"unchecked_unwrap_optional":   {"a", unwrapped},
-	"unchecked_cast":              {"a", unwrapped},
-	"type":                        {"a index", func(c *call) value { return "cpu" }},
-	"_get_tracing_state":          {"", func(*call) value { return false }},
-	"is_available":                {"", func(*call) value { return false }},
-	"manual_seed":                 {"seed", func(*call) value { return nil }},
-	"_assert":                     {"cond msg", assertTrue},
-	"IfThenElse":                  {"cond a b", ifThenElse},
-	"backends.cudnn.is_available": {"", func(*call) value { return false }},
+	"RaiseException":                      {"msg class", raise},
+	"warn":                                {"msg stacklevel category", func(*call) value { return nil }},
+	"is_grad_enabled":                     {"", func(*call) value { return false }},
+	"set_grad_enabled":                    {"mode", func(*call) value { return nil }},
+	"is_autocast_enabled":                 {"device", func(*call) value { return false }},
+	"is_autocast_cpu_enabled":             {"", func(*call) value { return false }},
+	"is_scripting":                        {"", func(*call) value { return true }},
+	"is_tracing":                          {"", func(*call) value { return false }},
+	"get_autocast_dtype":                  {"device", func(*call) value { return int64(15) }},
+	"has_torch_function":                  {"a", func(*call) value { return false }},
+	"device":                              {"name index", func(c *call) value { return device(format(c.args[0])) }},
+	"get_default_dtype":                   {"", func(*call) value { return int64(6) }},
+	"_unwrap_optional":                    {"a", unwrapped},
+	"unwrap_optional":                     {"a", unwrapped},
+	"unchecked_unwrap_optional":           {"a", unwrapped},
+	"unchecked_cast":                      {"a", unwrapped},
+	"type":                                {"a index", func(c *call) value { return "cpu" }},
+	"_get_tracing_state":                  {"", func(*call) value { return false }},
+	"is_available":                        {"", func(*call) value { return false }},
+	"ops.profiler._record_function_enter": {"name args", func(*call) value { return nil }},
+	"ops.profiler._record_function_enter_new": {"name args", func(*call) value { return nil }},
+	"ops.profiler._record_function_exit":      {"handle", func(*call) value { return nil }},
+	"manual_seed":                             {"seed", func(*call) value { return nil }},
+	"_assert":                                 {"cond msg", assertTrue},
+	"IfThenElse":                              {"cond a b", ifThenElse},
+	"backends.cudnn.is_available":             {"", func(*call) value { return false }},
 }
 
 // typeBuiltins are questions about a tensor, and conversions of its type.
@@ -39,6 +42,7 @@ var typeBuiltins = map[string]builtin{
 	"size":              {"x dim", size},
 	"sym_size":          {"x dim", size},
 	"numel":             {"x", numel},
+	"to_mkldnn":         {"x dtype", packedForProcessor},
 	"dtype":             {"x", func(c *call) value { return dtypeCode(c.in.dtypeOf(c.handle(0))) }},
 	"is_nested":         {"x", func(*call) value { return false }},
 	"is_sparse":         {"x", func(*call) value { return false }},
@@ -330,5 +334,12 @@ func (in *interp) tensorAttr(t *tensor, name string) value {
 		return in.builtin("ops.prim."+name, []value{t}, nil)
 	}
 	in.unsupported("attribute %s of a tensor", name)
+	return nil
+}
+
+// packedForProcessor refuses what torch.jit.optimize_for_inference writes of
+// convolutions: their weights are left out of the file.
+func packedForProcessor(c *call) value {
+	c.in.unsupported("a module that torch.jit.optimize_for_inference has packed for one processor: the file does not hold the weights (save the module before that, or after torch.jit.freeze)")
 	return nil
 }

@@ -36,9 +36,7 @@ var unaryBuiltins = map[string]builtin{
 	"deg2rad":  {"x", scaledOutput("", math.Pi/180)},
 	"rad2deg":  {"x", scaledOutput("", 180/math.Pi)},
 
-	"logical_not": {"x", unary(graph.OpNot)},
-	"bitwise_not": {"x", bitwiseNot},
-	"isnan":       {"x", composed(func(in *interp, x *graph.Value) *graph.Value { return in.add(graph.OpNe, nil, x, x) })},
+	"isnan": {"x", composed(func(in *interp, x *graph.Value) *graph.Value { return in.add(graph.OpNe, nil, x, x) })},
 	"isinf": {"x", composed(func(in *interp, x *graph.Value) *graph.Value {
 		return in.add(graph.OpEq, nil, in.add(graph.OpAbs, nil, x), in.number(math.Inf(1), x))
 	})},
@@ -89,13 +87,6 @@ func scaledOutput(op graph.Op, k float64) func(c *call) value {
 		}
 		return in.add(graph.OpMul, nil, x, in.number(k, x))
 	})
-}
-
-func bitwiseNot(c *call) value {
-	if c.in.dtypeOf(c.handle(0)) != graph.Bool {
-		c.in.unsupported("torch.bitwise_not of numbers")
-	}
-	return unary(graph.OpNot)(c)
 }
 
 // clampTo clamps a floating point tensor between two numbers.

@@ -197,9 +197,10 @@ func (d *decoder) member(z *torch.Zip, name, folder string) (value, error) {
 		return nil, err
 	}
 	v, err := pickle.Decode(data, pickle.Options{
-		Allow:      d.allow,
-		Construct:  torch.Rebuild,
-		Persistent: storages.Persistent,
+		Allow:        d.allow,
+		Construct:    torch.Rebuild,
+		Persistent:   storages.Persistent,
+		BareArgument: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("torchscript: %s: %w", name, err)
@@ -297,6 +298,9 @@ func (d *decoder) object(p *pickle.Object) (value, error) {
 		return nil, fmt.Errorf("an object of class %s", name)
 	}
 	o := &object{class: class, attrs: map[string]value{}}
+	if class.base == "Enum" && len(p.Args) == 1 { // a member is its value
+		return d.value(p.Args[0])
+	}
 	if class.base == "NamedTuple" {
 		return d.namedTuple(class, p)
 	}

@@ -154,6 +154,12 @@ func (in *interp) attribute(x value, name string, pos Position) value {
 			return x
 		}
 	}
+	if name == "value" { // of the member of an enumeration, which is its value
+		switch x.(type) {
+		case int64, float64, string:
+			return x
+		}
+	}
 	in.pos = pos
 	in.errorf("%s has no attribute %s", kindName(x), name)
 	return nil

@@ -211,6 +211,8 @@ func (in *interp) exec(fr *frame, s stmt) signal {
 		return in.block(fr, s.alts)
 	case *whileStmt:
 		return in.whileLoop(fr, s)
+	case *withStmt:
+		return in.withBlock(fr, s)
 	case *forStmt:
 		return in.forLoop(fr, s)
 	case *returnStmt:
@@ -263,6 +265,22 @@ func (in *interp) forLoop(fr *frame, s *forStmt) signal {
 		}
 	}
 	return sigNext
+}
+
+// withBlock runs a block between what an object does before and after it, as
+// torch.no_grad() has it.
+func (in *interp) withBlock(fr *frame, s *withStmt) signal {
+	o, ok := in.eval(fr, s.x).(*object)
+	if !ok || o.class.methods["__enter__"] == nil || o.class.methods["__exit__"] == nil {
+		in.unsupported("with something that has no __enter__ and __exit__")
+	}
+	entered := in.call(&function{def: o.class.methods["__enter__"], self: o}, nil, nil)
+	if s.as != "" {
+		in.setVar(fr, s.as, entered)
+	}
+	sig := in.block(fr, s.body)
+	in.call(&function{def: o.class.methods["__exit__"], self: o}, []value{nil, nil, nil}, nil)
+	return sig
 }
 
 func (in *interp) assign(fr *frame, s *assignStmt) {

@@ -11,6 +11,8 @@ func (p *parser) statement() (stmt, error) {
 			return p.whileStatement()
 		case "for":
 			return p.forStatement()
+		case "with":
+			return p.withStatement()
 		}
 	}
 	return p.simpleStatement()
@@ -58,6 +60,33 @@ func (p *parser) whileStatement() (stmt, error) {
 	}
 	if s.cond, err = p.expr(); err != nil {
 		return nil, err
+	}
+	s.body, err = p.suite()
+	return s, err
+}
+
+func (p *parser) withStatement() (stmt, error) {
+	s := &withStmt{pos: p.pos()}
+	err := p.advance()
+	if err != nil {
+		return nil, err
+	}
+	if s.x, err = p.expr(); err != nil {
+		return nil, err
+	}
+	if p.isName("as") {
+		if err := p.advance(); err != nil {
+			return nil, err
+		}
+		target, err := p.postfix()
+		if err != nil {
+			return nil, err
+		}
+		name, ok := target.(*nameExpr)
+		if !ok {
+			return nil, p.errorf("expected a name after as")
+		}
+		s.as = name.name
 	}
 	s.body, err = p.suite()
 	return s, err

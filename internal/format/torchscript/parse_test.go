@@ -100,7 +100,7 @@ func TestParseErrors(t *testing.T) {
 	fails("def f():\n  a, b = 1, 2, 3\n", "as many values as targets")
 	fails("def f():\n  return a < b < c\n", "comparisons in a chain")
 	fails("def f():\n  return f(a=1, 2)\n", "positional argument after")
-	fails("def f():\n  with x:\n    pass\n", `expected an expression, found "with"`)
+	fails("def f():\n  try:\n    pass\n", `expected an expression, found "try"`)
 	fails("def f():\n  return x $ y\n", "unexpected byte '$'")
 	fails("class M:\n  def f():\n    pass\n  def f():\n    pass\n", "method f is defined twice")
 	fails("class M:\n  x.y : int\n", "expected an attribute")
