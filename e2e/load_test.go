@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -109,14 +110,21 @@ func once(client *http.Client, c loadConfig) string {
 		}
 		req.Header.Set(c.headers[i], c.headers[i+1])
 	}
-	res, err := client.Do(req)
+	state := "no connection was made"
+	trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		state = "on a new connection"
+		if i.Reused {
+			state = "on a connection that was kept"
+		}
+	}}
+	res, err := client.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
 	if err != nil {
 		// The text differs by the number of the client's port only.
 		text := err.Error()
 		if i := strings.LastIndex(text, "->"); i >= 0 {
 			text = "connection" + text[i:]
 		}
-		return text
+		return text + " (" + state + ")"
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)

@@ -119,7 +119,7 @@ func orderOfStopping(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"test: kubectl delete", "server: told to stop"},
 		{"server: told to stop", "server: not ready"},
-		{"server: not ready", "client: not ready"},
+		{"server: told to stop", "client: not ready"},
 		{"server: not ready", "server: asks to close"},
 		{"cluster: not an endpoint", "server: asks to close"}, // The cluster sends nobody any more when the port goes.
 		{"client: not ready", "server: port closed"},

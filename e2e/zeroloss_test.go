@@ -57,6 +57,7 @@ func zeroLoss(t *testing.T) {
 		l.lossless(t, 500)
 	})
 	t.Run("without the drain requests are lost", func(t *testing.T) {
+		defer resetProduction(t, 3)
 		kubectl(t, "-n", production, "set", "env", "deployment/model-serving", "CARLA_RL_DRAIN_DELAY=0s", "CARLA_RL_DRAIN_ACCEPT=1ms")
 		rolledOut(t, production, "model-serving")
 		gone(t, 3)
