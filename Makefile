@@ -195,6 +195,7 @@ cluster-down: ## End the cluster of cluster-up.
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the house configuration.
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	CGO_ENABLED=1 $(GOLANGCI_LINT) run --allow-parallel-runners --build-tags ort ./internal/ort/... ./internal/conformance/... ./cmd/carla-rl ./tools/bench-ort
+	$(GOLANGCI_LINT) run --allow-parallel-runners --build-tags e2e ./e2e/...
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run make fmt" >&2; exit 1; }
 
 .PHONY: fmt

@@ -247,7 +247,7 @@ func dump(test, namespace string) string {
 	write("objects.txt", "get", "all,hpa,pdb,ingress,configmap,endpointslices,resourcequota", "-o", "wide")
 	write("pods.yaml", "get", "pods", "-o", "yaml")
 	names := write("names.txt", "get", "pods", "-o", "jsonpath={.items[*].metadata.name}")
-	for _, p := range strings.Fields(names) {
+	for p := range strings.FieldsSeq(names) {
 		write("log-"+p+".txt", "logs", "--all-containers", "--tail=2000", p)
 		write("describe-"+p+".txt", "describe", "pod", p)
 	}

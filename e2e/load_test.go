@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
@@ -152,10 +153,7 @@ func (l *load) so() result {
 	defer l.mu.Unlock()
 	r := l.r
 	r.latencies = slices.Clone(r.latencies)
-	r.reasons = map[string]int{}
-	for k, v := range l.r.reasons {
-		r.reasons[k] = v
-	}
+	r.reasons = maps.Clone(l.r.reasons)
 	return r
 }
 

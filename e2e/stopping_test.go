@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -104,9 +105,7 @@ func orderOfStopping(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for what, when := range seen {
-		events[what] = when
-	}
+	maps.Copy(events, seen)
 	events["test: kubectl delete"] = told
 	names := make([]string, 0, len(events))
 	for what := range events {
