@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,34 +182,70 @@ func TestImageStopsInOrder(t *testing.T) {
 	}
 }
 
-// The time is counted from the moment that the engine writes down as the start.
-// It is a promise about the image and not about what else runs on the machine,
-// so the best of several starts counts.
+// The time is counted from the start of the container's first process, which is
+// that of the runtime before it becomes the server. It is a promise about the
+// image and not about what else runs on the machine, so the best of several
+// starts counts.
 func TestImageAnswersSoonAfterItsStart(t *testing.T) {
 	guide(t)
 	best := time.Hour
 	for i := range 8 {
-		id := strings.TrimSpace(must(t, "docker", append(append([]string{"create", "--network", "host", "-e", "PORT=18130"}, hardened...), image)...))
-		c := container{id, "18130"}
+		const port = "18130"
+		id := strings.TrimSpace(must(t, "docker", append(append([]string{"create", "--network", "host", "-e", "PORT=" + port}, hardened...), image)...))
 		started := make(chan error, 1)
 		go func() {
 			_, err := output("docker", "start", id)
 			started <- err
 		}()
-		_, at := c.answer(t)
+		_, at := container{id, port}.answer(t)
+		took := processAge(t, "PORT="+port) - time.Since(at)
 		if err := <-started; err != nil {
 			t.Fatal(err)
 		}
-		since, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(must(t, "docker", "inspect", "-f", "{{.State.StartedAt}}", id)))
-		if err != nil {
-			t.Fatal(err)
-		}
 		must(t, "docker", "rm", "-f", id)
-		took := at.Sub(since)
 		t.Logf("start %d: first answer after %v", i+1, took.Round(time.Millisecond))
 		best = min(best, took)
 	}
 	if best > firstAnswerMax {
 		t.Errorf("the best is %v, more than %v", best, firstAnswerMax)
 	}
+}
+
+// processAge returns how long ago the kernel made the server's process with a
+// variable in its environment, in steps of 10 ms.
+func processAge(t *testing.T, variable string) time.Duration {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		// A process may end while it is looked at.
+		environ, err := os.ReadFile(path)
+		if err != nil || !slices.Contains(strings.Split(string(environ), "\x00"), variable) {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join(filepath.Dir(path), "stat"))
+		if err != nil || !strings.Contains(string(stat), "(carla-rl)") {
+			continue
+		}
+		uptime, err := os.ReadFile("/proc/uptime")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Field 22 of proc(5), in ticks of 10 ms since the boot; the name, which
+		// is the second, may hold spaces.
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		ticks, err := strconv.ParseFloat(fields[22-3], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var now float64
+		if _, err := fmt.Sscan(string(uptime), &now); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration((now - ticks/100) * float64(time.Second))
+	}
+	t.Fatal("the server's process is not to be found")
+	return 0
 }

@@ -127,7 +127,7 @@ func TestCompose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for host, want := range map[string]int{"carla-rl-serving:8080": http.StatusOK, "elsewhere.example": http.StatusBadRequest} {
+	for host, want := range map[string]int{"carla-rl-serving:8080": http.StatusOK, "elsewhere.example": http.StatusMisdirectedRequest} {
 		request.Host = host
 		answer, err := client.Do(request)
 		if err != nil {
