@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// The guide's second command: docker push, here to a registry on loopback; what
+// The guide's first commands: docker build and docker push, here to a registry on loopback; what
 // is pulled from it runs.
-func TestImageIsPushed(t *testing.T) {
+func TestPublish(t *testing.T) {
 	guide(t)
 	const address = "127.0.0.1:5001"
 	config := filepath.Join(t.TempDir(), "registry.yaml")
