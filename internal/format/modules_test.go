@@ -15,7 +15,7 @@ import (
 
 // ownClasses are those of the program that made the modules: a file has no
 // forward of theirs.
-var ownClasses = []string{"Driver", "TwoInputs", "Dueling", "Normed", "Program"}
+var ownClasses = []string{"Driver", "TwoInputs", "Dueling", "Normed", "Program", "Distances"}
 
 // TestModules opens everything that five versions of PyTorch wrote of one
 // module: the program of torch.export, the pickled module, and the weights

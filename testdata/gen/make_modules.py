@@ -189,6 +189,25 @@ def classes_of_numbers():
     return nn.Sequential(nn.Embedding(7, 4, padding_idx=0), nn.Flatten(), nn.Linear(12, 3))
 
 
+def resized():
+    return nn.Sequential(
+        nn.Conv2d(2, 8, 3, padding=1), nn.PixelShuffle(2), nn.Upsample(scale_factor=0.5, mode="bilinear"), nn.ReLU(),
+        nn.Upsample(size=(6, 5), mode="bicubic", align_corners=True), nn.UpsamplingNearest2d(scale_factor=2), nn.PixelUnshuffle(2), nn.Flatten(2),
+        nn.Upsample(scale_factor=1.5, mode="linear"), nn.Upsample(size=7), nn.Flatten(), nn.Linear(56, 2),
+    )
+
+
+class Distances(nn.Module):
+    """Functions of two sets of points, as exported programs have them."""
+
+    def forward(self, x, y):
+        d = torch.cdist(x, y)
+        rows, columns = torch.meshgrid(torch.arange(3.0), torch.arange(5.0), indexing="ij")
+        near = F.cosine_similarity(x[:, 0], y[:, 0], dim=1)
+        p = torch.distributions.Normal(x.mean(1), 0.5, validate_args=False).log_prob(y.mean(1))
+        return {"distance": d + rows * 0.1 - columns * 0.2, "near": near, "log_prob": p.sum(1), "channels": F.pixel_shuffle(F.channel_shuffle(d.unsqueeze(1).expand(-1, 4, -1, -1), 2), 2)}
+
+
 # name: module, input names and shapes, architecture (None where the weights alone make no such network)
 CASES = {
     "seq_mlp": (lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), {"obs": (5,)},
@@ -227,6 +246,8 @@ CASES = {
     "seq_pools": (pools, {"obs": (3, 8, 8)}, None),
     "embedding": (classes_of_numbers, {"obs": (3,)}, None),
     "embedding_bag": (lambda: nn.EmbeddingBag(7, 4, mode="mean"), {"obs": (3,)}, None),
+    "seq_resized": (resized, {"obs": (2, 4, 4)}, None),
+    "distances": (Distances, {"x": (3, 4), "y": (5, 4)}, None),
 }
 
 
@@ -266,7 +287,7 @@ def write(out, name, seed):
     module = fill(make(), seed)
     directory = out / name
     directory.mkdir(parents=True, exist_ok=True)
-    dtype = next(module.parameters()).dtype
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
     random = np.random.RandomState(seed)
     if name in INTEGERS:
         batches = [{k: torch.from_numpy(random.randint(0, INTEGERS[name], (rows,) + s)) for k, s in inputs.items()} for rows in BATCHES]

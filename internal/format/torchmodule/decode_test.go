@@ -155,7 +155,7 @@ func checkAll(t *testing.T, m *torchmodule.Module, inputs, outputs map[string]an
 }
 
 // ownClasses are those of the program that made the modules.
-var ownClasses = []string{"Driver", "TwoInputs", "Dueling", "Normed", "Program"}
+var ownClasses = []string{"Driver", "TwoInputs", "Dueling", "Normed", "Program", "Distances"}
 
 // TestModules holds the modules that five versions of PyTorch wrote against
 // their answers: those of torch.nn give them, those of a user's class are

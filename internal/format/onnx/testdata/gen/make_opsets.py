@@ -65,7 +65,7 @@ def make(name, opsets, nodes, inputs, consts=None, outs=("y",), extra=()):
         })
 
 
-ALL = [7, 9, 11, 13, 15, 17, 18, 20, 21, 23, 24, 25]
+ALL = [7, 8, 9, 11, 12, 13, 15, 16, 17, 18, 20, 21, 23, 24, 25]
 
 
 def since(low, high=99):
