@@ -103,6 +103,7 @@ image-ort: ## The same with ONNX Runtime, as IMAGE with the tag ort.
 .PHONY: image-test
 image-test: ## Build the images on a Docker engine of its own, run them, and check what is in them (root, Linux).
 	go vet -tags e2e ./e2e/image
+	@echo "e2e: not shown here: the drain and the loss of a node (the cluster has one), NetworkPolicy in force (its network stores policies only)"
 	$(GOTEST) -tags e2e -count=1 -vet=off -timeout $(E2E_TIMEOUT) ./e2e/image
 
 .PHONY: sbom
