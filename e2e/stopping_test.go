@@ -132,7 +132,8 @@ func orderOfStopping(t *testing.T) {
 			t.Errorf("want %q before %q", pair[0], pair[1])
 		}
 	}
-	if wait := events["server: asks to close"].Sub(events["server: not ready"]); wait < 5*time.Second {
+	if wait := events["server: asks to close"].Sub(events["server: not ready"]); wait < 4900*time.Millisecond {
+		// A tenth of a second is for the clock of the log, which is containerd's.
 		t.Errorf("the server waited %v, want the 5 s of CARLA_RL_DRAIN_DELAY", wait)
 	}
 	if took := events["server: all of it stopped"].Sub(told); took > 15*time.Second {
