@@ -39,6 +39,7 @@ type result struct {
 	requests, failed int
 	reasons          map[string]int // of the failed ones
 	latencies        []time.Duration
+	slow             []string // the requests of more than a second: how long each waited for what
 }
 
 func (r result) String() string {
@@ -52,6 +53,9 @@ func (r result) String() string {
 	s := fmt.Sprintf("%d requests, %d failed, p50 %v, p99 %v, max %v", r.requests, r.failed, at(0.5), at(0.99), at(1))
 	for reason, n := range r.reasons {
 		s += fmt.Sprintf("\n  %d × %s", n, reason)
+	}
+	for _, one := range r.slow[:min(len(r.slow), 10)] {
+		s += "\n  slow: " + one
 	}
 	return s
 }
@@ -81,11 +85,15 @@ func (l *load) client(ctx context.Context, c loadConfig, keep bool, interval tim
 		case <-tick.C:
 		}
 		began := time.Now()
-		reason := once(client, c)
+		reason, connected := timed(client, c)
 		took := time.Since(began)
 		l.mu.Lock()
 		l.r.requests++
 		l.r.latencies = append(l.r.latencies, took)
+		if took > time.Second {
+			l.r.slow = append(l.r.slow, fmt.Sprintf("%v, of it %v until there was a connection, begun at %s",
+				took.Round(time.Millisecond), connected.Round(time.Millisecond), began.UTC().Format("15:04:05.000")))
+		}
 		if reason != "" {
 			l.r.failed++
 			l.r.reasons[reason]++
@@ -96,11 +104,18 @@ func (l *load) client(ctx context.Context, c loadConfig, keep bool, interval tim
 
 // once sends one request and says why it failed, if it did.
 func once(client *http.Client, c loadConfig) string {
+	reason, _ := timed(client, c)
+	return reason
+}
+
+// timed is once, and how long it took until there was a connection.
+func timed(client *http.Client, c loadConfig) (reason string, connected time.Duration) {
+	began := time.Now()
 	// A body of an unknown kind cannot be sent twice, so that the HTTP client of
 	// Go does not hide a failure by a second try.
 	req, err := http.NewRequest(http.MethodPost, c.url, struct{ io.Reader }{strings.NewReader(guideRequest)})
 	if err != nil {
-		return err.Error()
+		return err.Error(), 0
 	}
 	req.ContentLength = int64(len(guideRequest))
 	req.Header.Set("Content-Type", "application/json")
@@ -113,6 +128,7 @@ func once(client *http.Client, c loadConfig) string {
 	}
 	state := "no connection was made"
 	trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		connected = time.Since(began)
 		state = "on a new connection"
 		if i.Reused {
 			state = "on a connection that was kept"
@@ -125,19 +141,19 @@ func once(client *http.Client, c loadConfig) string {
 		if i := strings.LastIndex(text, "->"); i >= 0 {
 			text = "connection" + text[i:]
 		}
-		return text + " (" + state + ")"
+		return text + " (" + state + ")", connected
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
 	switch {
 	case err != nil:
-		return "body: " + err.Error()
+		return "body: " + err.Error(), connected
 	case res.StatusCode != http.StatusOK:
-		return fmt.Sprintf("%s: %.100s", res.Status, body)
+		return fmt.Sprintf("%s: %.100s", res.Status, body), connected
 	case !strings.Contains(string(body), `"throttle"`):
-		return "200 without an action"
+		return "200 without an action", connected
 	}
-	return ""
+	return "", connected
 }
 
 // stop ends the load and returns what it counted; a second call returns the same.
@@ -152,7 +168,7 @@ func (l *load) so() result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.r
-	r.latencies = slices.Clone(r.latencies)
+	r.latencies, r.slow = slices.Clone(r.latencies), slices.Clone(r.slow)
 	r.reasons = maps.Clone(l.r.reasons)
 	return r
 }
