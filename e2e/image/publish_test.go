@@ -45,6 +45,7 @@ func TestPublish(t *testing.T) {
 	}
 	must(t, "docker", "rmi", remote)
 	must(t, "docker", "pull", "-q", remote)
+	t.Cleanup(func() { _, _ = output("docker", "rmi", "-f", remote) })
 	c := start(t, remote, "18140", hardened...)
 	c.answer(t)
 }
