@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -81,119 +82,6 @@ func serverVersion(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return v.GitVersion
-}
-
-// TestChartValues renders the chart with every values file that it has, and has
-// the API server validate the objects and the server the configuration in them.
-func TestChartValues(t *testing.T) {
-	customResources(t)
-	ns := namespace(t, "chart-values", restricted)
-	version := serverVersion(t)
-	files, err := filepath.Glob(chartDir + "/ci/*-values.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatal("the chart has no values under ci", err)
-	}
-	server := filepath.Join(t.TempDir(), "carla-rl")
-	if _, err := run("", "go", "build", "-o", server, "../cmd/carla-rl"); err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), "-values.yaml"), func(t *testing.T) {
-			rendered := map[string]string{}
-			for _, program := range helms {
-				rendered[program] = helm(t, program, "template", release, chartDir, "-n", ns, "--kube-version", version, "-f", file)
-			}
-			// The two differ in empty lines and in the order of objects.
-			if a, b := objects(t, rendered[helms[0]]), objects(t, rendered[helms[1]]); !slices.Equal(a, b) {
-				t.Errorf("%s and %s render different objects:\n%v\n%v", helms[0], helms[1], a, b)
-			}
-			for _, program := range helms {
-				out, err := run(rendered[program], "kubectl", "apply", "-n", ns, "--dry-run=server", "-f", "-")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if strings.Contains(out, "Warning") {
-					t.Error(out)
-				}
-			}
-			if text, ok := configuration(t, rendered["helm"]); ok {
-				name := filepath.Join(t.TempDir(), "config.yaml")
-				if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				if out, err := run("", server, "check", "config", name); err != nil {
-					t.Errorf("the server refuses what the chart makes: %v\n%s", err, out)
-				}
-			}
-		})
-	}
-}
-
-// documents returns the objects of a stream of YAML.
-func documents(t *testing.T, text string) []map[string]any {
-	t.Helper()
-	var all []map[string]any
-	for d := yaml.NewDecoder(strings.NewReader(text)); ; {
-		var o map[string]any
-		if err := d.Decode(&o); err != nil {
-			if err.Error() == "EOF" {
-				return all
-			}
-			t.Fatal(err)
-		}
-		if o != nil {
-			all = append(all, o)
-		}
-	}
-}
-
-// objects returns each object of a stream as text, sorted.
-func objects(t *testing.T, text string) []string {
-	t.Helper()
-	var all []string
-	for _, o := range documents(t, text) {
-		all = append(all, fmt.Sprint(o)) // maps are printed in the order of their keys
-	}
-	slices.Sort(all)
-	return all
-}
-
-// configuration returns the server's configuration file in rendered objects.
-func configuration(t *testing.T, text string) (string, bool) {
-	t.Helper()
-	for _, o := range documents(t, text) {
-		if data, ok := o["data"].(map[string]any); ok && o["kind"] == "ConfigMap" {
-			if config, ok := data["config.yaml"].(string); ok {
-				return config, true
-			}
-		}
-	}
-	return "", false
-}
-
-// TestChartRefuses holds the chart to refusing what cannot work.
-func TestChartRefuses(t *testing.T) {
-	version := serverVersion(t)
-	for _, program := range helms {
-		f := func(want string, set ...string) {
-			t.Helper()
-			args := []string{"template", release, chartDir, "--kube-version", version}
-			for _, s := range set {
-				args = append(args, "--set", s)
-			}
-			if out, err := run("", program, args...); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s %v: want an error with %q, got %v, %d bytes", program, set, want, err, len(out))
-			}
-		}
-		f("replicacount", "replicacount=3")
-		f("verson", "config.model.verson=v0.1.0")
-		f("/image/tag", "image.tag=bad tag")
-		f("artifacts.configMap.existingName", "artifacts.source=configMap")
-		f("artifacts.init.image", "artifacts.source=init")
-		f("httpRoute.parentRefs", "httpRoute.enabled=true")
-		f("set one or the others", "apiKey=a", "existingSecret=b")
-		f("is more than", "autoscaling.minReplicas=5", "autoscaling.maxReplicas=4")
-	}
 }
 
 // guideValues is the values.yaml of the guide, its rewrite-target with it.
@@ -274,14 +162,11 @@ func helmLife(t *testing.T, program string) {
 	namespace(t, production, restricted)
 	apply(t, production, `{apiVersion: v1, kind: ResourceQuota, metadata: {name: carla-rl-serving-quota},
   spec: {hard: {requests.cpu: "4", requests.memory: 8Gi, limits.cpu: "8", limits.memory: 16Gi, persistentvolumeclaims: "4"}}}`)
-	card, err := os.ReadFile("../internal/demo/artifact/model_card.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	card := readText(t, "../internal/demo/artifact/model_card.yaml")
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"values.yaml": guideValues, "policies.yaml": policyValues,
-		"newer.yaml": strings.ReplaceAll(string(card), "version: v0.1.0", "version: v0.2.0"),
+		"newer.yaml": strings.ReplaceAll(card, "version: v0.1.0", "version: v0.2.0"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -293,6 +178,8 @@ func helmLife(t *testing.T, program string) {
 	// The guide's lines, with the repository on loopback and the Helm in turn.
 	line := func(text string) string {
 		t.Helper()
+		began := time.Now()
+		defer func() { t.Logf("%5.1f s  %s", time.Since(began).Seconds(), text) }()
 		return shell(t, "cd "+dir+"\n"+strings.NewReplacer("https://your-helm-repo.com", chartRepositoryURL(t, program), "helm ", program+" ").Replace(text))
 	}
 	line("helm repo add carla-rl https://your-helm-repo.com\nhelm repo update")
@@ -318,6 +205,7 @@ func helmLife(t *testing.T, program string) {
 		t.Errorf("the Ingress would turn /predict into /:\n%s", out)
 	}
 	at := "http://" + clusterIP(t, production, release)
+	reached(t, at)
 	expect(t, 200, "GET", "http://"+found[0].Status.PodIP+":8080/readyz", "") // as the kubelet asks
 	for _, host := range []string{"api.yourdomain.com", release, release + "." + production + ".svc.cluster.local"} {
 		expect(t, 200, "POST", at+"/predict", guideRequest, "Host", host)
@@ -352,6 +240,16 @@ func helmLife(t *testing.T, program string) {
 			return fmt.Errorf("before:\n%v\nafter:\n%v", before, after)
 		}
 		return nil
+	})
+}
+
+// reached waits until a Service leads to its pods: the node learns of a ready pod
+// a moment after Helm and kubectl do.
+func reached(t *testing.T, at string) {
+	t.Helper()
+	waitFor(t, 10*time.Second, "an answer of "+at, func() error {
+		_, err := request("GET", at+"/healthz", "")
+		return err
 	})
 }
 
@@ -431,6 +329,7 @@ func TestHelmProduction(t *testing.T) {
 		t.Errorf("the notes warn of what is not so:\n%s", notes)
 	}
 	at := "http://" + clusterIP(t, production, release)
+	reached(t, at)
 	expect(t, 401, "POST", at+"/predict", guideRequest, "Host", release)
 	expect(t, 200, "POST", at+"/predict", guideRequest, "Host", "yourdomain.com", "X-API-Key", "a-key-for-the-test-of-the-chart")
 	if out := helm(t, program, "test", release, "-n", production, "--timeout", "60s"); !strings.Contains(out, "Succeeded") {
@@ -444,4 +343,81 @@ func TestHelmProduction(t *testing.T) {
 		kubectl(t, "-n", production, "get", name)
 	}
 	helm(t, program, "uninstall", release, "-n", production, "--wait")
+}
+
+// TestHelmSources has the chart take a policy from a volume claim, from an image
+// and by an init container; TestHelm takes it from the server's image and from a
+// ConfigMap.
+func TestHelmSources(t *testing.T) {
+	const program = "helm"
+	helmHome(t)
+	ns := namespace(t, "chart-sources", restricted)
+	install := func(t *testing.T, values string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		helm(t, program, "install", "policy", chartDir, "-n", ns, "-f", chartDir+"/ci/minimal-values.yaml", "-f", file, "--wait", "--timeout", "90s")
+		at := "http://" + clusterIP(t, ns, "policy-carla-rl-serving")
+		reached(t, at)
+		body := expect(t, 200, "POST", at+"/predict", guideRequest)
+		if !strings.Contains(body, `"version":"v0.3.0"`) {
+			t.Errorf("the policy is not the one that was given: %s", body)
+		}
+		helm(t, program, "uninstall", "policy", "-n", ns, "--wait")
+	}
+	// The demo policy by another version, so that it is not taken for the image's.
+	dir := filepath.Join(t.TempDir(), "policy")
+	if err := os.CopyFS(dir, os.DirFS("../internal/demo/artifact")); err != nil {
+		t.Fatal(err)
+	}
+	card := strings.ReplaceAll(readText(t, dir+"/model_card.yaml"), "version: v0.1.0", "version: v0.3.0")
+	if err := os.WriteFile(dir+"/model_card.yaml", []byte(card), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("persistence", func(t *testing.T) {
+		apply(t, "", `{apiVersion: v1, kind: PersistentVolume, metadata: {name: policies}, spec: {capacity: {storage: 1Gi},
+  accessModes: [ReadWriteMany], persistentVolumeReclaimPolicy: Retain, hostPath: {path: `+filepath.Dir(dir)+`}}}`)
+		t.Cleanup(func() { kubectl(t, "delete", "persistentvolume", "policies", "--wait=false") })
+		install(t, "{artifacts: {source: persistence}, persistence: {storageClass: '-', volumeName: policies, subPath: policy}}")
+	})
+	t.Run("oci", func(t *testing.T) {
+		tag(t, t.TempDir(), "FROM scratch\nCOPY . /models\n", "your-registry/chart-policy:v0.3.0", dir)
+		install(t, "{artifacts: {source: oci, oci: {reference: 'your-registry/chart-policy:v0.3.0'}}}")
+	})
+	t.Run("init", func(t *testing.T) {
+		// The node's own address: a pod does not reach its loopback.
+		listener, err := net.Listen("tcp", nodeAddress(t)+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.FileServer(http.Dir(dir))}}
+		server.Start()
+		t.Cleanup(server.Close)
+		install(t, `
+artifacts:
+  source: init
+  init:
+    image: busybox:latest
+    command: [sh, -ec, 'cd "$ARTIFACT_DIR"; for f in model_card.yaml model.pt preprocessor.pkl; do wget -q "$FROM/$f"; done']
+    env: [{name: FROM, value: "`+server.URL+`"}]
+`)
+	})
+}
+
+// nodeAddress is the address of the cluster's one node.
+func nodeAddress(t *testing.T) string {
+	t.Helper()
+	return kubectl(t, "get", "nodes", "-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
+}
+
+func readText(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

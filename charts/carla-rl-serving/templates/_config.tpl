@@ -71,12 +71,18 @@ rule without a host takes every host.
 {{- if dig "monitoring" "enable_metrics" true .Values.config }}yes{{ end }}
 {{- end }}
 
+{{/* Where the server finds the policy: of an image volume it may be a folder in it. */}}
+{{- define "carla-rl-serving.artifactDir" -}}
+{{- .Values.artifacts.mountPath }}
+{{- if and (eq .Values.artifacts.source "oci") .Values.artifacts.oci.path }}/{{ .Values.artifacts.oci.path }}{{ end }}
+{{- end }}
+
 {{/* The environment that the chart gives, as a YAML list; what extraEnv names is left to it. */}}
 {{- define "carla-rl-serving.env" -}}
 {{- $env := list
   (dict "name" "HOST" "value" "0.0.0.0")
   (dict "name" "PORT" "value" (.Values.service.targetPort | int | toString))
-  (dict "name" "ARTIFACT_DIR" "value" .Values.artifacts.mountPath)
+  (dict "name" "ARTIFACT_DIR" "value" (include "carla-rl-serving.artifactDir" .))
   (dict "name" "CARLA_RL_DRAIN_DELAY" "value" .Values.drainDelay) }}
 {{- if include "carla-rl-serving.hasKey" . }}
 {{- $env = append $env (dict "name" "API_KEY_FILE" "value" "/app/secrets/api-key") }}

@@ -85,9 +85,6 @@
   {{- if and (eq .Values.artifacts.source "persistence") .Values.persistence.subPath }}
   subPath: {{ .Values.persistence.subPath }}
   {{- end }}
-  {{- if and (eq .Values.artifacts.source "oci") .Values.artifacts.oci.subPath }}
-  subPath: {{ .Values.artifacts.oci.subPath }}
-  {{- end }}
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ tpl (toYaml .) $ }}
