@@ -241,7 +241,9 @@ CASES = {
     "attention": (lambda: nn.MultiheadAttention(8, 2, kdim=5, vdim=6, batch_first=True), {"query": (3, 8), "key": (4, 5), "value": (4, 6)}, None),
     "decoder_layer": (lambda: nn.TransformerDecoderLayer(8, 2, 12, batch_first=True), {"tgt": (3, 8), "memory": (4, 8)}, None),
     "bilinear": (lambda: nn.Bilinear(4, 3, 2), {"input1": (4,), "input2": (3,)}, None),
-    "seq_transformer": (transformer, {"obs": (6, 5)}, None),
+    "seq_transformer": (transformer, {"obs": (6, 5)},
+                        "{inputs: {obs: [6, 5]}, layers: [{linear: 0}, {transformer_encoder: 1, heads: 2}, "
+                        "{transformer_encoder: 2, heads: 2, activation: gelu, norm_first: true}, flatten, {linear: 4}]}"),
     "seq_spectral": (spectral, {"obs": (4,)}, None),
     "seq_pools": (pools, {"obs": (3, 8, 8)}, None),
     "embedding": (classes_of_numbers, {"obs": (3,)}, None),

@@ -34,6 +34,9 @@ func init() {
 		"gru":  {keyed: true, apply: (*builder).recurrent},
 		"rnn":  {keyed: true, apply: (*builder).recurrent},
 
+		"attention":           {keyed: true, apply: (*builder).attention},
+		"transformer_encoder": {keyed: true, apply: (*builder).encoder},
+
 		"normalize": {apply: (*builder).normalize},
 		"flatten":   {apply: (*builder).flatten},
 		"identity":  {apply: (*builder).identity},
@@ -66,9 +69,9 @@ func init() {
 func Operators() []string { return slices.Sorted(maps.Keys(kinds)) }
 
 // The attributes by kind, which is the same for all operators; beside them
-// stand the booleans keepdim, ceil and descending.
+// stand the booleans keepdim, ceil, descending and norm_first.
 var (
-	intAttrs   = []string{"axis", "start", "end", "step", "groups", "classes"}
+	intAttrs   = []string{"axis", "start", "end", "step", "groups", "classes", "heads"}
 	intsAttrs  = []string{"axes", "stride", "padding", "output_padding", "dilation", "perm", "shape", "kernel", "size"}
 	floatAttrs = []string{"alpha", "beta", "threshold", "min", "max", "eps", "clip"}
 	textAttrs  = []string{"approximate", "dtype", "mean", "var", "std", "activation"}

@@ -3,6 +3,7 @@ package architecture_test
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -310,4 +311,42 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAttention averages over the steps where all queries are zero, and tells
+// what is missing.
+func TestAttention(t *testing.T) {
+	weights := torch.StateDict{
+		{Name: "a.in_proj_weight", Tensor: graph.Float32s([]float32{0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1}, 6, 2)},
+		{Name: "a.out_proj.weight", Tensor: graph.Float32s([]float32{1, 0, 0, 1}, 2, 2)},
+	}
+	lower := func(layer string, shape string) (*graph.Graph, error) {
+		s, err := architecture.ParseText("{inputs: {obs: " + shape + "}, layers: [" + layer + "]}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Lower(weights, architecture.Options{})
+	}
+	g, err := lower("{attention: a, heads: 1}", "[2, 2]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := graph.Evaluate(g, 1, []*graph.Tensor{graph.Float32s([]float32{1, 2, 3, 5}, 1, 2, 2)}, graph.Noise{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []float32{2, 3.5, 2, 3.5}; !slices.Equal(out[0].F32, want) {
+		t.Errorf("%v, want %v", out[0].F32, want)
+	}
+	f := func(layer, shape, want string) {
+		t.Helper()
+		if _, err := lower(layer, shape); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", layer, err, want)
+		}
+	}
+	f("{attention: a}", "[2, 2]", "heads is missing")
+	f("{attention: a, heads: 1}", "[2]", "[B,steps,width] was wanted")
+	f("{attention: a, heads: 1}", "[2, 3]", "a.in_proj_weight is [6,2]")
+	f("{attention: a, heads: 3}", "[2, 2]", "3 heads")
+	f("{transformer_encoder: a, heads: 1, activation: tanh}", "[2, 2]", "relu or gelu")
 }

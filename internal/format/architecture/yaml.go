@@ -405,7 +405,7 @@ func attr(name string, n *yaml.Node) (any, error) {
 			list = append(list, i)
 		}
 		return list, nil
-	case name == "keepdim" || name == "ceil" || name == "descending":
+	case name == "keepdim" || name == "ceil" || name == "descending" || name == "norm_first":
 		b, err := strconv.ParseBool(n.Value)
 		if err != nil {
 			return nil, fmt.Errorf("%.40q, true or false was wanted", n.Value)
