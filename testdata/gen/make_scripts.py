@@ -6,9 +6,11 @@ makes OUT/<version of PyTorch>/<case>/: model_script.pt and cases.json with the 
 """
 
 import json
+import math
 import pathlib
 import sys
-from typing import List, Optional
+from enum import Enum
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -190,7 +192,135 @@ class Stateful(nn.Module):
         self.since = 1
 
 
-CASES = {"memory": Memory, "in_place": InPlace, "counter": Counter, "last": Last, "history": History, "branches": Branches, "loops": Loops, "stateful": Stateful}
+class Ring(nn.Module):
+    """A buffer that is written round and round, at a position that is kept."""
+
+    at: int
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("kept", torch.zeros(4, 3))
+        self.at = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept[self.at] = x[0]
+        self.at = (self.at + 1) % 4
+        return torch.cat([x, self.kept[self.at].unsqueeze(0), self.kept.mean(0, keepdim=True)], 1)
+
+    @torch.jit.export
+    def reset(self):
+        self.kept.zero_()
+        self.at = 0
+
+
+class Chosen(nn.Module):
+    """Elements at positions that the data gives, and numbers of the data as constants."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.arange(12.0).view(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        i = int(x[0].argmax())
+        n = 0
+        while n < 3 and bool(x[0, n] > 0):
+            n += 1
+        z = torch.full([1, 3], float(n)) + self.table[i + n // 3]
+        z[0, i] = float(x[0, i]) * 2
+        return z + torch.tensor([float(i), 0.5, float(x.sum())])
+
+
+class Twice(NamedTuple):
+    plain: Tensor
+    double: Optional[Tensor]
+
+
+class Kind(Enum):
+    PLAIN = 1
+    SQUASH = 2
+
+
+class Gain(nn.Module):
+    def __init__(self, gain: float):
+        super().__init__()
+        self.gain = gain
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor, more: Optional[Tensor] = None, gain: float = 1.5, repeat: int = 1) -> Tensor:
+        for _ in range(repeat):
+            x = self.layer(x) * gain
+        if more is not None:
+            x = x + more
+        return x * self.gain
+
+
+class Settings(nn.Module):
+    """What is known when the module is saved: enumerations, default arguments, dicts, named tuples, blocks without gradients."""
+
+    limits: Dict[str, float]
+    order: List[int]
+
+    def __init__(self):
+        super().__init__()
+        self.kind = Kind.SQUASH
+        self.limits = {"low": -0.8, "high": 0.9}
+        self.order = [2, 0, 1]
+        self.parts = nn.ModuleDict({"a": Gain(0.5), "b": Gain(2.0)})
+        self.stack = nn.ModuleList([Gain(1.0), Gain(0.25)])
+
+    def both(self, x: Tensor, double: bool = True) -> Twice:
+        y: Optional[Tensor] = None
+        if double:
+            y = x * 2
+        return Twice(x, y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = self.parts["a"](x) + self.parts["b"](x, gain=0.5, repeat=2) - self.parts["a"](x, more=x)
+        for i, part in enumerate(self.stack):
+            y = part(y) * (i + 1) + self.stack[0].gain
+        for i in range(len(self.order) - 1, -1, -2):
+            y = y + x[:, self.order[i]].unsqueeze(1) * i
+        twice = self.both(y)
+        double = twice.double
+        if double is not None:
+            y = twice.plain + double
+        if self.kind == Kind.SQUASH:
+            y = torch.tanh(y)
+        y = y[:, self.order].clamp(self.limits["low"], self.limits["high"])
+        return torch.cat([y, self.both(y, double=False).plain[..., None, 0] * math.pi], dim=-1)
+
+
+class Cell(nn.Module):
+    """States in a tuple and in a dict."""
+
+    state: Tuple[Tensor, Tensor]
+    seen: Dict[str, Tensor]
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(3, 4)
+        self.state = (torch.zeros(1, 4), torch.ones(1, 4))
+        self.seen = {"last": torch.zeros(1, 3), "most": torch.zeros(1, 3)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state = self.cell(x - self.seen["last"], self.state)
+        self.seen["last"] = x
+        self.seen["most"] = torch.maximum(self.seen["most"], x)
+        return torch.cat([self.state[0], self.seen["most"]], 1)
+
+    @torch.jit.export
+    def reset(self):
+        self.state = (torch.zeros(1, 4), torch.zeros(1, 4))
+        self.seen["last"] = torch.zeros(1, 3)
+        self.seen["most"] = torch.zeros(1, 3)
+
+
+CASES = {
+    "memory": Memory, "in_place": InPlace, "counter": Counter, "last": Last, "history": History, "branches": Branches, "loops": Loops,
+    "stateful": Stateful, "ring": Ring, "chosen": Chosen, "settings": Settings, "cell": Cell,
+}
+FROZEN = ["memory", "branches", "settings"]  # saved once more by torch.jit.freeze
 STEPS = 7
 
 
@@ -204,6 +334,10 @@ def write(out, name, seed):
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
     scripted.save(str(folder / "model_script.pt"))
+    files = {"script": "model_script.pt"}
+    if name in FROZEN:
+        files["frozen"] = "model_frozen.pt"
+        torch.jit.freeze(scripted, preserved_attrs=["reset"] if hasattr(module, "reset") else None).save(str(folder / files["frozen"]))
     steps = []
     with torch.no_grad():
         for i in range(2 * STEPS):
@@ -213,7 +347,7 @@ def write(out, name, seed):
             steps.append({"batch": 1, "inputs": {"x": x.tolist()}, "outputs": {"out": scripted(x).tolist()}})
     resets = [STEPS] if hasattr(module, "reset") else []
     version = torch.__version__.split("+")[0]
-    case = {"name": f"scripts/{name}", "torch": version, "files": {"script": "model_script.pt"}, "sequence": True, "atol": 1e-5}
+    case = {"name": f"scripts/{name}", "torch": version, "files": files, "sequence": True, "atol": 1e-5}
     case.update(input_names=["x"], input_dtypes={"x": "float32"}, reset_before_steps=resets, steps=steps)
     (folder / "cases.json").write_text(json.dumps(case) + "\n")
 

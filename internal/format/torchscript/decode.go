@@ -202,6 +202,10 @@ func (d *decoder) member(z *torch.Zip, name, folder string) (value, error) {
 		Persistent:   storages.Persistent,
 		BareArgument: true,
 	})
+	var forbidden *pickle.ForbiddenGlobalError
+	if errors.As(err, &forbidden) && strings.HasPrefix(forbidden.Global.Module, "__torch__.torch.classes") {
+		return nil, ofLibrary(forbidden.Global.String())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("torchscript: %s: %w", name, err)
 	}
@@ -210,6 +214,15 @@ func (d *decoder) member(z *torch.Zip, name, folder string) (value, error) {
 		return nil, &FormatError{Member: name, Err: err}
 	}
 	return out, nil
+}
+
+// ofLibrary refuses an object whose class is code of the library of torch, not
+// of the archive. Those of quantised layers are the common ones.
+func ofLibrary(class string) error {
+	if strings.Contains(class, ".quantized.") {
+		return &UnsupportedError{What: fmt.Sprintf("a quantised module, whose weights are packed in a %s: save the module as it was before it was quantised, or export it to ONNX", class)}
+	}
+	return &UnsupportedError{What: fmt.Sprintf("a module that holds a %s, whose code is not in the file: export it to ONNX, or save it without", class)}
 }
 
 func (d *decoder) allow(g pickle.Global) bool {

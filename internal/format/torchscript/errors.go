@@ -104,7 +104,7 @@ func (e *NeedShapeError) Error() string {
 	if e.Hint != "" {
 		s += ", which says only " + e.Hint
 	}
-	s += ": give it in the model card (input_shape, or observation)"
+	s += ": give it in the model card (input_shape, or observation) or, without one, by --input-shape"
 	if e.Pos.File != "" {
 		s += fmt.Sprintf(" (needed at %s)", e.Pos)
 	}
