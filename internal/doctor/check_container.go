@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,7 +147,7 @@ func (e *examination) workers() {
 	for _, c := range e.servers() {
 		limit, limited := c.resource("limits", "cpu")
 		v, given := e.setting(c, "server.workers")
-		if n, err := strconv.Atoi(v); err == nil && given && limited && float64(n) > limit {
+		if n, err := strconv.Atoi(v); err == nil && given && limited && float64(n) > math.Ceil(limit) {
 			e.add(Warning, c.where("env", "WORKERS"), fmt.Sprintf("WORKERS is %d and the CPU limit %s", n, amount("cpu", limit)), "Leave WORKERS out: it is then the CPU limit, rounded up.")
 		}
 		for _, name := range []string{"WEB_CONCURRENCY", "UVICORN_WORKERS", "GUNICORN_CMD_ARGS"} {

@@ -109,6 +109,7 @@ var traps = []struct {
 	{"unhashed", []string{"    artifact_hashes:", "    description: x\n    performance_metrics: {}\n    x-hashes:"}, "note: model.pt has no digest"},
 	{"workers", []string{`{name: WORKERS, value: "2"}`, `{name: WORKERS, value: "8"}`}, "warning: WORKERS is 8 and the CPU limit 2"},
 	{"workers", []string{"{name: WORKERS,", "{name: WEB_CONCURRENCY, value: \"2\"}\n        - {name: WORKERS,"}, "note: WEB_CONCURRENCY is of the Python server"},
+	{"workers", []string{`{name: WORKERS, value: "2"}`, `{name: WORKERS, value: "1"}`, "cpu: 2000m", "cpu: 500m"}, ""}, // The limit, rounded up.
 	{"workers", []string{`        - {name: WORKERS, value: "2"}` + "\n", ""}, ""},
 	{"memory-limit", []string{"        - {name: GOMEMLIMIT, value: 900MiB}\n", ""}, "warning: limits.memory is 1Gi and GOMEMLIMIT is not set, while serving scales on memory"},
 	{"memory-limit", []string{"        - {name: GOMEMLIMIT, value: 900MiB}\n", "", ", {type: Resource, resource: {name: memory}}", ""}, "note: limits.memory is 1Gi and GOMEMLIMIT is not set"},
