@@ -78,7 +78,17 @@ func outside() (code int, err error) {
 		fmt.Printf("e2e: %5.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}
 
-	archive, err := tool(nil, "image/build", "-t", image)
+	// Several runs share the storage in which the image is built.
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return 1, err
+	}
+	building, err := locked(filepath.Join(cache, "carla-rl", "image.lock"), signals)
+	if err != nil {
+		return 1, err
+	}
+	archive, err := tool(nil, "image/build", "-t", image, "-o", filepath.Join(state, "image.oci.tar"))
+	_ = building.Close()
 	if err != nil {
 		return 1, err
 	}
@@ -142,6 +152,9 @@ func outside() (code int, err error) {
 
 // locked opens a file and waits for the lock on it.
 func locked(name string, signals <-chan os.Signal) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
