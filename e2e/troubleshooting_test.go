@@ -49,8 +49,9 @@ func troubleshooting(t *testing.T) {
 		}
 		out := shell(t, c.line)
 		// kubectl attaches to a pod that may have ended by then, and prints nothing.
-		for try := 0; try < 4 && strings.HasPrefix(c.line, "kubectl run") && missing(out) != ""; try++ {
+		for try := 0; try < 9 && strings.HasPrefix(c.line, "kubectl run") && missing(out) != ""; try++ {
 			t.Logf("again, for what it printed was only %q: %s", out, c.line)
+			kubectl(t, "delete", "pod", "test-pod", "--ignore-not-found", "--wait")
 			out = shell(t, c.line)
 		}
 		if want := missing(out); want != "" {
