@@ -75,6 +75,11 @@ func (w *workload) podAmount(objects []*Object, resource string) (total float64,
 // quotaResources are those that pods use up.
 var quotaResources = []string{"requests.cpu", "cpu", "requests.memory", "memory", "limits.cpu", "limits.memory", "requests.ephemeral-storage", "ephemeral-storage", "limits.ephemeral-storage", "pods", "count/pods"}
 
+// mustBeGiven is how many of quotaResources, the first ones, a pod must ask for
+// where a quota counts them: those of CPU and memory. What a pod does not say of
+// ephemeral storage counts as nothing.
+const mustBeGiven = 6
+
 // surge is how many pods a rollout adds.
 func surge(w *workload) int {
 	if w.Kind() != "Deployment" || text(at(w.m, "spec", "strategy", "type")) == "Recreate" {
@@ -179,7 +184,7 @@ func (e *examination) quotaRequests() {
 			}
 			for _, c := range w.containers(e.Objects) {
 				var lacks []string
-				for _, r := range quotaResources[:9] {
+				for _, r := range quotaResources[:mustBeGiven] {
 					kind, name, found := strings.Cut(r, ".")
 					if !found {
 						kind, name = "requests", r

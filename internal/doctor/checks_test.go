@@ -141,6 +141,7 @@ var traps = []struct {
 	{"secrets", []string{", items: [{key: api-key, path: api-key}]", ""}, ""},
 	{"quota-requests", []string{"limits: {cpu: 10m, memory: 16Mi}}", "limits: {cpu: 10m}}"}, "error: quota asks for limits.memory"},
 	{"quota-requests", []string{"limits: {cpu: 10m, memory: 16Mi}}", "limits: {cpu: 10m}}", "kind: ServiceAccount\n", "kind: LimitRange\nmetadata: {name: l, namespace: driving}\nspec: {limits: [{default: {memory: 64Mi}}]}\n---\nkind: ServiceAccount\n"}, ""},
+	{"quota-requests", []string{"limits.memory: 6Gi}", "limits.memory: 6Gi, limits.ephemeral-storage: 1Gi}"}, ""}, // It counts as nothing.
 	{"api-versions", []string{"autoscaling/v2", "autoscaling/v2beta2"}, "error: autoscaling/v2beta2 is gone since 1.26"},
 	{"api-versions", []string{"labels: {pod-security.kubernetes.io/enforce: restricted}", "labels: {}"}, "note: these objects need Kubernetes 1.23 or newer"},
 	{"api-versions", []string{"labels: {pod-security.kubernetes.io/enforce: restricted}", "labels: {}", "autoscaling/v2", "autoscaling/v1"}, ""},
