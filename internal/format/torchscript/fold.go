@@ -44,7 +44,7 @@ func (in *interp) folded(v *graph.Value) *graph.Tensor {
 		in.decided[v] = true
 		return v.Const
 	}
-	if !v.Shape.Fixed() {
+	if !v.Shape.Fixed() || in.fromData(v) {
 		return nil
 	}
 	home := in.home(v)
@@ -97,4 +97,41 @@ func (in *interp) folded(v *graph.Value) *graph.Tensor {
 		in.decided[c] = true
 	}
 	return out[0]
+}
+
+// fromData reports whether a value depends on an input, on a draw or on what
+// is not computed while lowering. What was found out is kept, so that a long
+// computation is not gone through again at every decision.
+func (in *interp) fromData(v *graph.Value) bool {
+	for walk := []*graph.Value{v}; len(walk) > 0; {
+		w := walk[len(walk)-1]
+		if _, known := in.ofData[w]; known {
+			walk = walk[:len(walk)-1]
+			continue
+		}
+		var before []*graph.Value
+		switch from := in.home(w).from[w]; {
+		case w.Const != nil:
+		case from != nil:
+			before = []*graph.Value{from}
+		case w.Def == nil || w.Def.Op == graph.OpIf || w.Def.Op == graph.OpLoop || w.Def.Op == graph.OpNormal || w.Shape.RowElements() > maxFolded || !w.Shape.Fixed():
+			in.ofData[w] = true
+			continue
+		default:
+			before = w.Def.In
+		}
+		data, open := false, false
+		for _, o := range before {
+			known, ok := in.ofData[o]
+			data = data || known
+			if !ok {
+				open = true
+				walk = append(walk, o)
+			}
+		}
+		if data || !open {
+			in.ofData[w] = data
+		}
+	}
+	return in.ofData[v]
 }

@@ -64,6 +64,7 @@ type interp struct {
 	owners   map[string]*graph.Value   // constants of parameters and buffers by path
 	written  map[string]Position       // parameters and buffers changed in place
 	decided  map[*graph.Value]bool     // values that the control flow looked at
+	ofData   map[*graph.Value]bool     // what fromData found out
 	attrs    map[*object]map[string]value
 	attrRead map[*object]map[string]bool
 }

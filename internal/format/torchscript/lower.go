@@ -180,6 +180,7 @@ func newInterp(m *Module, o LowerOptions, hints map[string]slotHint) *interp {
 		owners:   map[string]*graph.Value{},
 		written:  map[string]Position{},
 		decided:  map[*graph.Value]bool{},
+		ofData:   map[*graph.Value]bool{},
 		attrs:    map[*object]map[string]value{world: {hasRaised: false}},
 		attrRead: map[*object]map[string]bool{},
 	}
