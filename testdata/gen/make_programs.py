@@ -85,8 +85,48 @@ class Loop(nn.Module):
         return while_loop(holds, body, (torch.zeros((), dtype=torch.int64), obs))[1]
 
 
+class Decide(nn.Module):
+    """What is computed depends on how often it was asked, and, within one way, on the observation."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(3, 2)
+        self.b = nn.Linear(3, 2)
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, obs):
+        self.count.add_(1)
+
+        def late(x):
+            return torch.cond(x.max() > 1.0, lambda x: self.a(x) * 2, lambda x: self.b(x) - 1, (x,))
+
+        return torch.cond(self.count.sum() > 2.5, late, lambda x: torch.tanh(self.a(x)), (obs,))
+
+
+class Descent(nn.Module):
+    """Several values that a loop carries, beside one that it only looks at."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, obs):
+        from torch._higher_order_ops.while_loop import while_loop
+
+        target = torch.tanh(self.layer(obs))
+
+        def holds(x, step, i):
+            return (((x - target) ** 2).sum() > 0.01) & (i < 20)
+
+        def body(x, step, i):
+            return x - step * (x - target), step * 0.9, i + 1
+
+        x, step, turns = while_loop(holds, body, (obs * 1.0, torch.full((1, 1), 0.7), torch.zeros((), dtype=torch.int64)))
+        return x, step
+
+
 # The classes, and whether the form of core operators is written too.
-CASES = {"cell": (Cell, False), "frames": (Frames, True), "views": (Views, False), "branch": (Branch, False), "loop": (Loop, False)}
+CASES = {"cell": (Cell, False), "frames": (Frames, True), "views": (Views, False), "branch": (Branch, False), "loop": (Loop, False), "decide": (Decide, False), "descent": (Descent, False)}
 OLDER = ("cell", "frames")
 
 
