@@ -30,7 +30,38 @@ func TestLowerPython(t *testing.T) {
 	gives(t, "y = 1 if torch.ne(2, 3) else 5\nreturn torch.add(x, y)", 2, -1, 4)
 	gives(t, "f = __torch__.m.twice\nreturn f(x, )", 2, -4, 6)
 	gives(t, "return __torch__.m.twice(x, k=3)", 3, -6, 9)
+	gives(t, "y = x\nfor _0 in range(torch.__range_length(2, -1, -1)):\n  i = torch.__derive_index(_0, 2, -1)\n  y = torch.add(torch.mul(y, 2), i)\nreturn y", 18, -6, 34)
+	gives(t, "l = [1]\n_0 = torch.add_(l, [2, 3])\nreturn torch.mul(x, torch.len(l))", 3, -6, 9)
 	gives(t, "i, total = 0, 0\nwhile True:\n  i += 1\n  if i > 5:\n    break\n  if i % 2 == 0:\n    continue\n  total += i\nreturn x + total", 10, 7, 12)
+}
+
+// Bits of integers are those of two's complement.
+func TestLowerBits(t *testing.T) {
+	at := "at = torch.to(x, 4)\n" // 1, -2, 3
+	gives(t, at+"return torch.__and__(at, 6)", 0, 6, 2)
+	gives(t, at+"return torch.__and__(at, -2)", 0, -2, 2)
+	gives(t, at+"return torch.__or__(at, 8)", 9, -2, 11)
+	gives(t, at+"return torch.__xor__(at, 5)", 4, -5, 6)
+	gives(t, at+"return torch.bitwise_not(at)", -2, 1, -4)
+	gives(t, at+"return torch.bitwise_and(at, torch.tensor([1, 255, 2]))", 1, 254, 2)
+	gives(t, at+"return torch.bitwise_right_shift(at, torch.tensor([0, 1, 1]))", 1, -1, 1)
+}
+
+// A decision after a long computation costs no more than one after a short.
+func TestLowerManyDecisions(t *testing.T) {
+	start := time.Now()
+	body := "y = x\nn = 0\nwhile torch.ge(n, 0):\n  y = torch.tanh(y)\n  k = 1\n  if bool(torch.gt(torch.sum(y), 2)):\n    k = 2\n  else:\n    k = 1\n  n = torch.add(n, 1)\nreturn y"
+	m, err := decode(t, forward(body), objectPickle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Lower(torchscript.LowerOptions{InputShapes: map[string][]int{"x": {graph.Batch, 3}}, Rows: 1})
+	if !errors.Is(err, torchscript.ErrLimit) && !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("error is %v, wanted one of a limit", err)
+	}
+	if took := time.Since(start); took > slowdown*5*time.Second {
+		t.Errorf("took %v", took)
+	}
 }
 
 // Rows that are merged with a dimension before the batch come apart again.
