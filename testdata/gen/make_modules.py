@@ -200,8 +200,12 @@ def resized():
 class Distances(nn.Module):
     """Functions of two sets of points, as exported programs have them."""
 
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(5))
+
     def forward(self, x, y):
-        d = torch.cdist(x, y)
+        d = torch.cdist(x, y) * self.scale
         rows, columns = torch.meshgrid(torch.arange(3.0), torch.arange(5.0), indexing="ij")
         near = F.cosine_similarity(x[:, 0], y[:, 0], dim=1)
         p = torch.distributions.Normal(x.mean(1), 0.5, validate_args=False).log_prob(y.mean(1))
@@ -289,7 +293,7 @@ def write(out, name, seed):
     module = fill(make(), seed)
     directory = out / name
     directory.mkdir(parents=True, exist_ok=True)
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    dtype = next(module.parameters()).dtype
     random = np.random.RandomState(seed)
     if name in INTEGERS:
         batches = [{k: torch.from_numpy(random.randint(0, INTEGERS[name], (rows,) + s)) for k, s in inputs.items()} for rows in BATCHES]
