@@ -80,6 +80,7 @@ func TestKubernetesPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(b)
+	customResources(t)
 	observed(t, "default")
 	t.Cleanup(func() {
 		if _, err := run("", "kubectl", "delete", "--ignore-not-found", "--grace-period=1", "-f", k8s+"/deployment.yaml"); err != nil {
@@ -129,7 +130,7 @@ func TestKubernetesPage(t *testing.T) {
 			}
 		}
 	}
-	const commandsMin, skippedMax = 24, 5
+	const commandsMin, skippedMax = 27, 4
 	if commands < commandsMin || skipped > skippedMax {
 		t.Errorf("%d blocks were run and %d not; at least %d and at most %d", commands, skipped, commandsMin, skippedMax)
 	}
