@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // image is the name in the guide.
@@ -43,6 +45,15 @@ func outside(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	// One engine at a time: whoever ends it would end the other's.
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "carla-rl-image-engine.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = lock.Close() }()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return 1, err
+	}
 	clone = filepath.Join(dir, "carla-rl-serving")
 	if _, err := output("git", "clone", "-q", "../..", clone); err != nil {
 		return 1, err
