@@ -103,13 +103,21 @@ func answersOverTLS(t *testing.T, client *http.Client) {
 	})
 }
 
+// withCertificate gives the Ingress of production a certificate, and waits until
+// a client that trusts it has an answer.
+func withCertificate(t *testing.T, ip string) {
+	t.Helper()
+	dir := t.TempDir()
+	client := certificate(t, dir, publicHost, ip)
+	shell(t, "kubectl -n "+production+" create secret tls model-serving-tls --dry-run=client -o yaml --cert="+filepath.Join(dir, "tls.crt")+
+		" --key="+filepath.Join(dir, "tls.key")+" | kubectl apply --server-side --force-conflicts -f -")
+	answersOverTLS(t, client)
+}
+
 // ingressWithTLS goes through the Ingress of production.
 func ingressWithTLS(t *testing.T) {
 	ip := clusterIP(t, "ingress-nginx", "ingress-nginx-controller")
-	dir := t.TempDir()
-	client := certificate(t, dir, publicHost, ip)
-	kubectl(t, "-n", production, "create", "secret", "tls", "model-serving-tls", "--cert="+filepath.Join(dir, "tls.crt"), "--key="+filepath.Join(dir, "tls.key"))
-	answersOverTLS(t, client)
+	withCertificate(t, ip)
 	// Without TLS there is only the way to it.
 	waitFor(t, 10*time.Second, "plain HTTP leads to HTTPS", func() error {
 		out := shell(t, "curl -sS -o /dev/null -w '%{http_code} %{redirect_url}' -H 'Host: "+publicHost+"' http://"+ip+"/healthz")

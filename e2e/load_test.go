@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -27,6 +29,7 @@ type loadConfig struct {
 // load is a load that goes on until it is stopped.
 type load struct {
 	cancel context.CancelFunc
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	done   sync.WaitGroup
 
 	mu sync.Mutex // guards result
@@ -60,11 +63,22 @@ func (r result) String() string {
 	return s
 }
 
+// loads counts the loads of this run.
+var loads atomic.Int32
+
 // startLoad sends the guide's request at a constant rate until stop is called.
 func startLoad(t *testing.T, c loadConfig) *load {
 	t.Helper()
+	// An address of its own for each load: the connection tracker keeps what went
+	// to a pod that was killed for days, and a port that is used again would lead
+	// there.
+	address := fmt.Sprintf("10.10.0.%d", 10+loads.Add(1))
+	if _, err := run("", "ip", "address", "add", address+"/24", "dev", "node0"); err != nil {
+		t.Fatal(err)
+	}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{cancel: cancel, r: result{reasons: map[string]int{}}}
+	l := &load{dial: dialer.DialContext, cancel: cancel, r: result{reasons: map[string]int{}}}
 	interval := time.Duration(float64(time.Second) * float64(c.clients) / float64(c.rate))
 	for i := range c.clients {
 		l.done.Go(func() { l.client(ctx, c, i%2 == 0, interval) })
@@ -75,7 +89,7 @@ func startLoad(t *testing.T, c loadConfig) *load {
 
 // client is one client of a load.
 func (l *load) client(ctx context.Context, c loadConfig, keep bool, interval time.Duration) {
-	transport := &http.Transport{DisableKeepAlives: !keep, MaxIdleConnsPerHost: 1}
+	transport := &http.Transport{DialContext: l.dial, DisableKeepAlives: !keep, MaxIdleConnsPerHost: 1}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	for tick := time.NewTicker(interval); ; {

@@ -15,6 +15,7 @@ func troubleshooting(t *testing.T) {
 	name := found[0].Metadata.Name
 	service := clusterIP(t, production, "model-serving-service")
 	ingress := clusterIP(t, "ingress-nginx", "ingress-nginx-controller")
+	withCertificate(t, ingress)
 	waitFor(t, 90*time.Second, "metrics of the pods", func() error {
 		_, err := run("", "kubectl", "top", "pod", name, "-n", production)
 		return err
