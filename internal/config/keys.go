@@ -12,6 +12,10 @@ import (
 // for long.
 const shortestKey = 8
 
+// placeholderKey begins the keys of the project's own examples, which are
+// published with it.
+const placeholderKey = "replace-this"
+
 // errBlank refuses a key, or the name of its file, that was surely meant to be
 // one: without it the server is open to all.
 var errBlank = errors.New("is blank: want a key, or nothing at all for a server without one")
@@ -60,6 +64,7 @@ func (l *loader) checkFiles() {
 		l.fail(c.Source("security.api_key_file"), "security.api_key_file", err)
 	}
 	l.shortKey = slices.ContainsFunc(keys, func(k string) bool { return len(k) < shortestKey })
+	l.knownKey = slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, placeholderKey) })
 
 	cert, key := c.Server.TLSCertFile, c.Server.TLSKeyFile
 	ok := cert != "" && key != ""

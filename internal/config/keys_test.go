@@ -79,6 +79,13 @@ func TestAPIKeys(t *testing.T) {
 			}
 		}
 	}
+	// The example's key is said to be known; its text may stand there.
+	for key, known := range map[string]bool{"replace-this-api-key": true, "1f0c9a7788": false} {
+		_, notes := load(t, config.Options{Environ: []string{"API_KEY=" + key}})
+		if got := strings.Contains(strings.Join(notes, "\n"), "An API key is the example's"); got != known {
+			t.Errorf("%q: got notes %q", key, notes)
+		}
+	}
 	file := write(t, "second-key\r\n\n third-key \n")
 	f("", false)
 	f("12345678", false, "API_KEY=12345678")

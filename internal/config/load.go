@@ -122,6 +122,7 @@ type loader struct {
 	settings []setting
 	problems []Problem
 	shortKey bool // whether a key can be guessed
+	knownKey bool // whether a key is that of the examples
 }
 
 func environ(list []string) map[string]string {
@@ -255,6 +256,9 @@ func (l *loader) notes() []string {
 	}
 	if l.shortKey {
 		notes = append(notes, fmt.Sprintf("An API key is shorter than %d characters and can be guessed: `openssl rand -hex 16` makes a better one.", shortestKey))
+	}
+	if l.knownKey {
+		notes = append(notes, fmt.Sprintf("An API key is the example's (%s...) and known to everyone: `openssl rand -hex 32` makes a better one.", placeholderKey))
 	}
 	if l.env["RELOAD"] != "" {
 		notes = append(notes, "RELOAD is an option of the Python server and has no meaning here.")

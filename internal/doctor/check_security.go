@@ -131,8 +131,13 @@ func (e *examination) secrets() {
 		if t := text(o.m["type"]); t != "" && t != "Opaque" {
 			continue
 		}
+		for k, v := range words(o.m["stringData"]) {
+			e.knownKey(o, "stringData", k, v)
+		}
 		for k, v := range words(o.m["data"]) {
-			if _, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(v), "")); err != nil {
+			plain, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(v), ""))
+			e.knownKey(o, "data", k, string(plain))
+			if err != nil {
 				e.add(Error, o.where("data", k), "its value is not base64, so that the object is refused", fmt.Sprintf("kubectl create secret generic %s -n %s --from-literal=%s=...   # or stringData in place of data", o.Name(), orDefault(o.Namespace()), k))
 			}
 		}
@@ -151,6 +156,13 @@ func (e *examination) secrets() {
 				e.add(Warning, o.where("data", k), "no pod consumes it", fmt.Sprintf("env: [{name: ..., valueFrom: {secretKeyRef: {name: %s, key: %s}}}]", o.Name(), k))
 			}
 		}
+	}
+}
+
+// knownKey looks for the API key of the project's own examples.
+func (e *examination) knownKey(o *Object, section, key, value string) {
+	if key == "api-key" && strings.HasPrefix(value, "replace-this") {
+		e.add(Error, o.where(section, key), "its value is the example's, which everyone knows", fmt.Sprintf("kubectl create secret generic %s -n %s --from-literal=api-key=\"$(openssl rand -hex 32)\"", o.Name(), orDefault(o.Namespace())))
 	}
 }
 

@@ -39,7 +39,7 @@ var checks = []check{
 	{"configmap-size", "A ConfigMap of more than 1 MiB is refused.", (*examination).configMapSize},
 	{"image-tag", "Pods of one Deployment that were started at different times may run different programs, and a rollback brings nothing back.", (*examination).imageTag},
 	{"ports", "What is sent to a port that nothing listens on is refused: probes fail and scrapes are empty.", (*examination).portsAgree},
-	{"secrets", "A secret that nobody consumes protects nothing.", (*examination).secrets},
+	{"secrets", "A secret that nobody consumes, or that everybody knows, protects nothing.", (*examination).secrets},
 	{"quota-requests", "Under a quota on a resource, a pod without that request or limit is refused: init containers, tests and kubectl run too.", (*examination).quotaRequests},
 	{"api-versions", "A version of an API that the cluster does not serve is refused.", (*examination).apiVersions},
 	{"ephemeral-storage", "A pod that writes more than its limit of ephemeral storage is evicted.", (*examination).ephemeralStorage},

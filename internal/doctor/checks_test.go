@@ -134,6 +134,7 @@ var traps = []struct {
 	{"ports", []string{"{enable_tracing: true}", "{enable_tracing: true, metrics_port: 9090}"}, "error: it is 8080, and /metrics is on 9090"},
 	{"ports", []string{"labels: {app: serving}\n    spec:", "labels: {app: serving}\n      annotations: {prometheus.io/scrape: \"true\"}\n    spec:"}, "error: it names port none, and /metrics is on 8080"},
 	{"ports", []string{"targetPort: http", "targetPort: 8080"}, ""},
+	{"secrets", []string{"api-key: c2VjcmV0", "api-key: cmVwbGFjZS10aGlzLWFwaS1rZXk="}, "error: its value is the example's"},
 	{"secrets", []string{"api-key: c2VjcmV0", "api-key: <base64-encoded-api-key>"}, "error: its value is not base64"},
 	{"secrets", []string{"items: [{key: api-key,", "items: [{key: other,"}, "error: no pod consumes it: the server asks nobody for a key"},
 	{"secrets", []string{"other: c2VjcmV0", "other: c2VjcmV0, database-url: eA=="}, "note: no pod consumes it, and the server has no use for it"},
