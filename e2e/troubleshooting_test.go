@@ -15,7 +15,9 @@ func troubleshooting(t *testing.T) {
 	name := found[0].Metadata.Name
 	service := clusterIP(t, production, "model-serving-service")
 	ingress := clusterIP(t, "ingress-nginx", "ingress-nginx-controller")
-	withCertificate(t, ingress)
+	if _, err := run("", "kubectl", "-n", production, "get", "secret", "model-serving-tls"); err != nil {
+		withCertificate(t, ingress)
+	}
 	waitFor(t, 90*time.Second, "metrics of the pods", func() error {
 		_, err := run("", "kubectl", "top", "pod", name, "-n", production)
 		return err
