@@ -11,7 +11,7 @@ import (
 
 // TestScripts goes through two episodes of scripted modules that remember
 // their steps or decide on data, for each version of PyTorch. For any number
-// of rows they are refused.
+// of rows they are refused, but for the one that does neither.
 func TestScripts(t *testing.T) {
 	paths, err := filepath.Glob("../../testdata/scripts/*/*/cases.json")
 	if err != nil || len(paths) == 0 {
@@ -26,6 +26,9 @@ func TestScripts(t *testing.T) {
 			n, err := c.decodeFile(t, "script")
 			if err != nil {
 				t.Fatal(err)
+			}
+			if filepath.Base(c.dir) == "settings" {
+				return
 			}
 			if _, err := n.Lower(format.LowerOptions{InputShapes: c.shapes(t)}); !errors.Is(err, graph.ErrMixesRows) {
 				t.Errorf("for any number of rows: %v", err)

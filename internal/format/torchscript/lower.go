@@ -66,6 +66,8 @@ func (m *Module) Lower(o LowerOptions) (*graph.Graph, error) {
 	switch {
 	case again != nil && err == nil:
 		return nil, again
+	case errors.Is(again, errors.ErrUnsupported) && !errors.Is(err, errors.ErrUnsupported):
+		return nil, again // code of one row, which fails with many for that
 	case again != nil:
 		return nil, err
 	case len(one.g.States) > 0:
