@@ -167,5 +167,8 @@ func (in *interp) reachable(fr *frame) map[any]bool {
 	for _, h := range in.handles {
 		seen[h.memory] = true
 	}
+	for _, v := range in.entered { // what the module keeps, as it entered the call
+		walk(v, 0)
+	}
 	return seen
 }
