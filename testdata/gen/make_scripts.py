@@ -316,9 +316,31 @@ class Cell(nn.Module):
         self.seen["most"] = torch.zeros(1, 3)
 
 
+class Blend(nn.Module):
+    """A buffer that only the branches of a decision write, in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("kept", torch.zeros(1, 3))
+        self.register_buffer("step", torch.zeros(1, dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.step += 1
+        if int(self.step[0]) % 2 == 1:
+            self.kept.copy_(torch.lerp(self.kept, x, 0.3))
+        else:
+            self.kept.mul_(0.9).add_(x, alpha=0.1)
+        return self.kept * 2
+
+    @torch.jit.export
+    def reset(self):
+        self.kept.zero_()
+        self.step.fill_(0)
+
+
 CASES = {
     "memory": Memory, "in_place": InPlace, "counter": Counter, "last": Last, "history": History, "branches": Branches, "loops": Loops,
-    "stateful": Stateful, "ring": Ring, "chosen": Chosen, "settings": Settings, "cell": Cell,
+    "stateful": Stateful, "ring": Ring, "chosen": Chosen, "settings": Settings, "cell": Cell, "blend": Blend,
 }
 FROZEN = ["memory", "branches", "settings"]  # saved once more by torch.jit.freeze
 STEPS = 7
