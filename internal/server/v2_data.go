@@ -132,14 +132,11 @@ func (d *inferDecoder) numbers(size, k, depth int) bool {
 	n := 0
 	if !d.empty(']') {
 		for {
-			ok := true
-			switch {
-			case d.full():
-				ok = d.skip(depth + 1)
-			default:
-				ok = d.value(k+n, n < size, depth+1)
-			}
-			if !ok {
+			if d.full() {
+				if !d.skip(depth + 1) {
+					return false
+				}
+			} else if !d.value(k+n, n < size, depth+1) {
 				return false
 			}
 			n++
@@ -161,7 +158,6 @@ func (d *inferDecoder) numbers(size, k, depth int) bool {
 // value reads one value and where wanted stores it as the tensor's k-th.
 func (d *inferDecoder) value(k int, wanted bool, depth int) bool {
 	t := d.t.datatype
-	start := d.pos
 	c := d.next()
 	if t.name == "BOOL" {
 		var v bool
@@ -178,7 +174,7 @@ func (d *inferDecoder) value(k int, wanted bool, depth int) bool {
 		}
 		return true
 	}
-	start = d.pos
+	start := d.pos
 	v, end := scanNumber(d.data, start)
 	if end < 0 {
 		return d.wrongKind(d.valueField(k), kindNumber, "a number", depth)

@@ -1,5 +1,7 @@
 package server
 
+import "maps"
+
 // schemas2 are the schemas of the Open Inference Protocol's bodies.
 func schemas2() object {
 	text, boolean := object{"type": "string"}, object{"type": "boolean"}
@@ -12,9 +14,7 @@ func schemas2() object {
 	kind := object{"type": "string", "enum": names}
 	described := form(object{"name": text, "datatype": kind, "shape": list(whole)})
 	with := func(base object, extra object) object {
-		for name, schema := range extra {
-			base["properties"].(object)[name] = schema
-		}
+		maps.Copy(base["properties"].(object), extra)
 		base["additionalProperties"] = false
 		return base
 	}

@@ -1,0 +1,234 @@
+"""Triton's and KServe's own HTTP clients, unchanged, against a running server.
+
+CARLA_RL_URL is the server's address and API_KEY its key. The answers of its own
+/predict are what the clients' answers are held to, bit for bit.
+"""
+
+import asyncio
+import json
+import os
+import urllib.request
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from kserve import InferenceRESTClient, InferInput, InferOutput, InferRequest, RequestedOutput
+from kserve.inference_client import RESTConfig
+from tritonclient.utils import InferenceServerException
+
+URL = os.environ["CARLA_RL_URL"]
+HEADERS = {"X-API-Key": os.environ["API_KEY"]} if os.environ.get("API_KEY") else {}
+NUMPY = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "FP16": np.float16}
+ROWS = 3
+
+
+def call(path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(URL + path, data, {"Content-Type": "application/json", **HEADERS})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def metadata():
+    return call("/metadata")
+
+
+@pytest.fixture(scope="module")
+def model(metadata):
+    return metadata["modelName"]
+
+
+@pytest.fixture(scope="module")
+def rows(metadata):
+    """A value within the range of each feature, one array a feature."""
+    random = np.random.default_rng(7)
+    return {
+        f["name"]: random.uniform(f["low"], f["high"], [ROWS, *f["shape"]]).astype(np.float32)
+        for f in metadata["observation"]
+    }
+
+
+@pytest.fixture(scope="module")
+def wanted(rows):
+    """The actions that /predict gives."""
+    observations = [{name: values[i].tolist() for name, values in rows.items()} for i in range(ROWS)]
+    actions = call("/predict", {"observations": observations, "deterministic": True})["actions"]
+    return {name: np.array([a[name] for a in actions], np.float32) for name in actions[0]}
+
+
+@pytest.fixture
+def client():
+    with triton.InferenceServerClient(URL.removeprefix("http://")) as c:
+        yield c
+
+
+def triton_inputs(rows, datatype="FP32", **how):
+    inputs = []
+    for name, values in rows.items():
+        values = values.astype(NUMPY[datatype])
+        tensor = triton.InferInput(name, values.shape, datatype)
+        inputs.append(tensor.set_data_from_numpy(values, **how))
+    return inputs
+
+
+def test_triton_health_and_metadata(client, model, rows, wanted):
+    assert client.is_server_live(headers=HEADERS)
+    assert client.is_server_ready(headers=HEADERS)
+    assert client.get_server_metadata(headers=HEADERS)["name"] == "carla-rl-serving"
+    assert client.is_model_ready(model, headers=HEADERS)
+    assert not client.is_model_ready("nobody", headers=HEADERS)
+    told = client.get_model_metadata(model, headers=HEADERS)
+    assert {t["name"]: t["shape"][1:] for t in told["inputs"]} == {n: list(v.shape[1:]) for n, v in rows.items()}
+    assert [t["name"] for t in told["outputs"]] == list(wanted)
+    version = told["versions"][0]
+    assert client.is_model_ready(model, version, headers=HEADERS)
+    assert client.get_model_metadata(model, version, headers=HEADERS)["versions"] == [version]
+
+
+@pytest.mark.parametrize("how", [{}, {"binary_data": True}, {"binary_data": False}])
+@pytest.mark.parametrize("outputs", [None, True, False])
+def test_triton_infer(client, model, rows, wanted, how, outputs):
+    """Every way to send and to ask: with nothing said the client sends binary
+    tensors and asks for binary outputs."""
+    asked = None
+    if outputs is not None:
+        asked = [triton.InferRequestedOutput(name, binary_data=outputs) for name in reversed(wanted)]
+    got = client.infer(
+        model, triton_inputs(rows, **how), outputs=asked, request_id="robot-7", headers=HEADERS,
+        parameters={"deterministic": True},
+    )
+    answer = got.get_response()
+    assert answer["id"] == "robot-7" and answer["model_name"] == model and answer["model_version"]
+    assert answer["parameters"]["deterministic"] is True
+    names = [o["name"] for o in answer["outputs"]]
+    assert names == (list(wanted) if asked is None else list(reversed(wanted)))
+    for output in answer["outputs"]:
+        assert ("data" in output) == (outputs is False)
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(got.as_numpy(name), values)
+
+
+def test_triton_selects_outputs(client, model, rows, wanted):
+    name = list(wanted)[-1]
+    got = client.infer(
+        model, triton_inputs(rows), outputs=[triton.InferRequestedOutput(name)], headers=HEADERS,
+        model_version=client.get_model_metadata(model, headers=HEADERS)["versions"][0],
+        parameters={"deterministic": True},
+    )
+    assert [o["name"] for o in got.get_response()["outputs"]] == [name]
+    np.testing.assert_array_equal(got.as_numpy(name), wanted[name])
+
+
+def test_triton_datatypes(client, model, rows, wanted):
+    for binary in (True, False):
+        got = client.infer(
+            model, triton_inputs(rows, "FP64", binary_data=binary), headers=HEADERS, parameters={"deterministic": True}
+        )
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(got.as_numpy(name), values)
+    half = client.infer(model, triton_inputs(rows, "FP16"), headers=HEADERS, parameters={"deterministic": True})
+    for name, values in wanted.items():
+        np.testing.assert_allclose(half.as_numpy(name), values, atol=0.05)
+
+
+def test_triton_async(client, model, rows, wanted):
+    calls = [
+        client.async_infer(model, triton_inputs(rows), headers=HEADERS, parameters={"deterministic": True})
+        for _ in range(8)
+    ]
+    for c in calls:
+        got = c.get_result()
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(got.as_numpy(name), values)
+
+
+def test_triton_seed(client, model, rows, wanted):
+    def draw(**parameters):
+        got = client.infer(
+            model, triton_inputs(rows), headers=HEADERS, parameters={"deterministic": False, **parameters}
+        )
+        return got.get_response()["parameters"], {name: got.as_numpy(name) for name in wanted}
+
+    _, first = draw(seed=42)
+    parameters, second = draw()
+    for name in wanted:
+        np.testing.assert_array_equal(draw(seed=42)[1][name], first[name])
+        if "seed" in parameters:  # what was drawn without a seed can be drawn again
+            np.testing.assert_array_equal(draw(seed=parameters["seed"])[1][name], second[name])
+
+
+def test_triton_errors(client, model, rows):
+    def refused(status, words, inputs=None, name=model, **arguments):
+        with pytest.raises(InferenceServerException) as error:
+            client.infer(name, triton_inputs(rows) if inputs is None else inputs, headers=HEADERS, **arguments)
+        assert error.value.status() == status and words in error.value.message()
+
+    refused("404", "nobody", name="nobody")
+    refused("404", "v9.9.9", model_version="v9.9.9")
+    refused("400", "no sessions", sequence_id=7, sequence_start=True)
+    refused("400", "priority", priority=1)
+    refused("400", "seed", parameters={"seed": -1})
+    refused("400", "outputs.0.name", outputs=[triton.InferRequestedOutput("nobody")])
+    refused("400", "got none", inputs=triton_inputs(rows)[1:])
+    name, values = next(iter(rows.items()))
+    for bad in (np.nan, np.inf, 1e30):
+        refused("400", "inputs.0.data.0", inputs=triton_inputs({**rows, name: np.full_like(values, bad)}))
+
+
+def kserve_inputs(rows, binary):
+    inputs = []
+    for name, values in rows.items():
+        tensor = InferInput(name, list(values.shape), "FP32")
+        tensor.set_data_from_numpy(values, binary_data=binary)
+        inputs.append(tensor)
+    return inputs
+
+
+def kserve(use):
+    async def run():
+        async with InferenceRESTClient(RESTConfig(protocol="v2")) as c:
+            await use(c)
+
+    asyncio.run(run())
+
+
+def test_kserve_health(model):
+    async def use(c):
+        assert await c.is_server_live(URL, headers=HEADERS) is True
+        assert await c.is_server_ready(URL, headers=HEADERS) is True
+        assert await c.is_model_ready(URL, model, headers=HEADERS) is True
+        assert await c.is_model_ready(URL, "nobody", headers=HEADERS) is False
+
+    kserve(use)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("outputs", [None, True, False])
+def test_kserve_infer(model, rows, wanted, binary, outputs):
+    async def use(c):
+        asked = None
+        if outputs is not None:
+            asked = [RequestedOutput(name, {"binary_data": outputs}) for name in wanted]
+        request = InferRequest(
+            model, kserve_inputs(rows, binary), request_id="robot-7", parameters={"deterministic": True},
+            request_outputs=asked,
+        )
+        got = await c.infer(URL, request, model_name=model, headers=dict(HEADERS))
+        assert got.id == "robot-7" and got.model_name == model
+        assert [o.name for o in got.outputs] == list(wanted)
+        for o in got.outputs:
+            assert isinstance(o, InferOutput)
+            np.testing.assert_array_equal(o.as_numpy(), wanted[o.name])
+
+    kserve(use)
+
+
+def test_kserve_errors(model, rows):
+    async def use(c):
+        with pytest.raises(Exception, match="got none.*400 Bad Request"):
+            await c.infer(URL, InferRequest(model, kserve_inputs(rows, True)[1:]), model_name=model, headers=dict(HEADERS))
+        with pytest.raises(Exception, match="404 Not Found"):
+            await c.infer(URL, InferRequest("nobody", kserve_inputs(rows, False)), model_name="nobody", headers=dict(HEADERS))
+
+    kserve(use)
