@@ -12,19 +12,24 @@ import urllib.request
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from kserve import InferenceRESTClient, InferInput, InferOutput, InferRequest, RequestedOutput
+from kserve import InferenceRESTClient, InferInput, InferOutput, InferRequest
 from kserve.inference_client import RESTConfig
+from kserve.protocol.infer_type import RequestedOutput
 from tritonclient.utils import InferenceServerException
 
 URL = os.environ["CARLA_RL_URL"]
-HEADERS = {"X-API-Key": os.environ["API_KEY"]} if os.environ.get("API_KEY") else {}
 NUMPY = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "FP16": np.float16}
 ROWS = 3
 
 
+def key():
+    """Headers with the key: new ones each time, as both clients write into what they are given."""
+    return {"X-API-Key": os.environ["API_KEY"]} if os.environ.get("API_KEY") else {}
+
+
 def call(path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(URL + path, data, {"Content-Type": "application/json", **HEADERS})
+    request = urllib.request.Request(URL + path, data, {"Content-Type": "application/json", **key()})
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 
@@ -73,17 +78,17 @@ def triton_inputs(rows, datatype="FP32", **how):
 
 
 def test_triton_health_and_metadata(client, model, rows, wanted):
-    assert client.is_server_live(headers=HEADERS)
-    assert client.is_server_ready(headers=HEADERS)
-    assert client.get_server_metadata(headers=HEADERS)["name"] == "carla-rl-serving"
-    assert client.is_model_ready(model, headers=HEADERS)
-    assert not client.is_model_ready("nobody", headers=HEADERS)
-    told = client.get_model_metadata(model, headers=HEADERS)
+    assert client.is_server_live(headers=key())
+    assert client.is_server_ready(headers=key())
+    assert client.get_server_metadata(headers=key())["name"] == "carla-rl-serving"
+    assert client.is_model_ready(model, headers=key())
+    assert not client.is_model_ready("nobody", headers=key())
+    told = client.get_model_metadata(model, headers=key())
     assert {t["name"]: t["shape"][1:] for t in told["inputs"]} == {n: list(v.shape[1:]) for n, v in rows.items()}
     assert [t["name"] for t in told["outputs"]] == list(wanted)
     version = told["versions"][0]
-    assert client.is_model_ready(model, version, headers=HEADERS)
-    assert client.get_model_metadata(model, version, headers=HEADERS)["versions"] == [version]
+    assert client.is_model_ready(model, version, headers=key())
+    assert client.get_model_metadata(model, version, headers=key())["versions"] == [version]
 
 
 @pytest.mark.parametrize("how", [{}, {"binary_data": True}, {"binary_data": False}])
@@ -95,7 +100,7 @@ def test_triton_infer(client, model, rows, wanted, how, outputs):
     if outputs is not None:
         asked = [triton.InferRequestedOutput(name, binary_data=outputs) for name in reversed(wanted)]
     got = client.infer(
-        model, triton_inputs(rows, **how), outputs=asked, request_id="robot-7", headers=HEADERS,
+        model, triton_inputs(rows, **how), outputs=asked, request_id="robot-7", headers=key(),
         parameters={"deterministic": True},
     )
     answer = got.get_response()
@@ -112,8 +117,8 @@ def test_triton_infer(client, model, rows, wanted, how, outputs):
 def test_triton_selects_outputs(client, model, rows, wanted):
     name = list(wanted)[-1]
     got = client.infer(
-        model, triton_inputs(rows), outputs=[triton.InferRequestedOutput(name)], headers=HEADERS,
-        model_version=client.get_model_metadata(model, headers=HEADERS)["versions"][0],
+        model, triton_inputs(rows), outputs=[triton.InferRequestedOutput(name)], headers=key(),
+        model_version=client.get_model_metadata(model, headers=key())["versions"][0],
         parameters={"deterministic": True},
     )
     assert [o["name"] for o in got.get_response()["outputs"]] == [name]
@@ -123,18 +128,18 @@ def test_triton_selects_outputs(client, model, rows, wanted):
 def test_triton_datatypes(client, model, rows, wanted):
     for binary in (True, False):
         got = client.infer(
-            model, triton_inputs(rows, "FP64", binary_data=binary), headers=HEADERS, parameters={"deterministic": True}
+            model, triton_inputs(rows, "FP64", binary_data=binary), headers=key(), parameters={"deterministic": True}
         )
         for name, values in wanted.items():
             np.testing.assert_array_equal(got.as_numpy(name), values)
-    half = client.infer(model, triton_inputs(rows, "FP16"), headers=HEADERS, parameters={"deterministic": True})
+    half = client.infer(model, triton_inputs(rows, "FP16"), headers=key(), parameters={"deterministic": True})
     for name, values in wanted.items():
         np.testing.assert_allclose(half.as_numpy(name), values, atol=0.05)
 
 
 def test_triton_async(client, model, rows, wanted):
     calls = [
-        client.async_infer(model, triton_inputs(rows), headers=HEADERS, parameters={"deterministic": True})
+        client.async_infer(model, triton_inputs(rows), headers=key(), parameters={"deterministic": True})
         for _ in range(8)
     ]
     for c in calls:
@@ -146,7 +151,7 @@ def test_triton_async(client, model, rows, wanted):
 def test_triton_seed(client, model, rows, wanted):
     def draw(**parameters):
         got = client.infer(
-            model, triton_inputs(rows), headers=HEADERS, parameters={"deterministic": False, **parameters}
+            model, triton_inputs(rows), headers=key(), parameters={"deterministic": False, **parameters}
         )
         return got.get_response()["parameters"], {name: got.as_numpy(name) for name in wanted}
 
@@ -161,7 +166,7 @@ def test_triton_seed(client, model, rows, wanted):
 def test_triton_errors(client, model, rows):
     def refused(status, words, inputs=None, name=model, **arguments):
         with pytest.raises(InferenceServerException) as error:
-            client.infer(name, triton_inputs(rows) if inputs is None else inputs, headers=HEADERS, **arguments)
+            client.infer(name, triton_inputs(rows) if inputs is None else inputs, headers=key(), **arguments)
         assert error.value.status() == status and words in error.value.message()
 
     refused("404", "nobody", name="nobody")
@@ -195,10 +200,10 @@ def kserve(use):
 
 def test_kserve_health(model):
     async def use(c):
-        assert await c.is_server_live(URL, headers=HEADERS) is True
-        assert await c.is_server_ready(URL, headers=HEADERS) is True
-        assert await c.is_model_ready(URL, model, headers=HEADERS) is True
-        assert await c.is_model_ready(URL, "nobody", headers=HEADERS) is False
+        assert await c.is_server_live(URL, headers=key()) is True
+        assert await c.is_server_ready(URL, headers=key()) is True
+        assert await c.is_model_ready(URL, model, headers=key()) is True
+        assert await c.is_model_ready(URL, "nobody", headers=key()) is False
 
     kserve(use)
 
@@ -214,7 +219,7 @@ def test_kserve_infer(model, rows, wanted, binary, outputs):
             model, kserve_inputs(rows, binary), request_id="robot-7", parameters={"deterministic": True},
             request_outputs=asked,
         )
-        got = await c.infer(URL, request, model_name=model, headers=dict(HEADERS))
+        got = await c.infer(URL, request, model_name=model, headers=key())
         assert got.id == "robot-7" and got.model_name == model
         assert [o.name for o in got.outputs] == list(wanted)
         for o in got.outputs:
@@ -227,8 +232,8 @@ def test_kserve_infer(model, rows, wanted, binary, outputs):
 def test_kserve_errors(model, rows):
     async def use(c):
         with pytest.raises(Exception, match="got none.*400 Bad Request"):
-            await c.infer(URL, InferRequest(model, kserve_inputs(rows, True)[1:]), model_name=model, headers=dict(HEADERS))
+            await c.infer(URL, InferRequest(model, kserve_inputs(rows, True)[1:]), model_name=model, headers=key())
         with pytest.raises(Exception, match="404 Not Found"):
-            await c.infer(URL, InferRequest("nobody", kserve_inputs(rows, False)), model_name="nobody", headers=dict(HEADERS))
+            await c.infer(URL, InferRequest("nobody", kserve_inputs(rows, False)), model_name="nobody", headers=key())
 
     kserve(use)
