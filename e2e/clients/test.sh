@@ -3,7 +3,7 @@
 #
 #   CARLA_RL_URL=http://localhost:8080 [API_KEY=...] e2e/clients/test.sh
 #
-# The server must have the demo policy. The clients come from PyPI, pinned, in a
+# The clients come from PyPI, pinned, in a
 # virtual environment outside the tree.
 set -euo pipefail
 cd "$(dirname "$0")"
