@@ -27,6 +27,7 @@ type convertCmd struct {
 	Seed         uint64   `default:"1" help:"Seed of the observations that are drawn."`
 	Sampled      bool     `help:"Write the form that draws its actions into the ONNX file."`
 	Masked       bool     `help:"Write an input for action masks into the ONNX file of a policy that takes them."`
+	Rows         int      `placeholder:"N" help:"Write an ONNX file for exactly N rows, of a model whose rows do not go through it apart from each other."`
 	ActionOnly   bool     `help:"Write the action alone into the ONNX file, and no other output."`
 }
 
@@ -60,8 +61,11 @@ func (c *convertCmd) Run(s stdio) error {
 		return fmt.Errorf("%s is there already: convert writes over nothing", c.Out)
 	}
 	toONNX := strings.EqualFold(filepath.Ext(c.Out), ".onnx")
-	if !toONNX && (c.Sampled || c.Masked || c.ActionOnly) {
-		return usage(errors.New("--sampled, --masked and --action-only go with an OUT that ends in .onnx"))
+	if c.Rows < 0 || c.Rows > rowsMax {
+		return usage(fmt.Errorf("--rows must be from 1 to %d", rowsMax))
+	}
+	if !toONNX && (c.Sampled || c.Masked || c.ActionOnly || c.Rows > 0) {
+		return usage(errors.New("--sampled, --masked, --action-only and --rows go with an OUT that ends in .onnx"))
 	}
 	done, err := c.convert(toONNX)
 	if err != nil {
@@ -133,7 +137,7 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 	}
 	var done *conversion
 	if toONNX {
-		done, err = c.policyONNX(p)
+		done, err = c.policyONNX(a, p, shapes)
 	} else {
 		done, err = c.writeArtifact(a, p)
 	}
@@ -144,11 +148,18 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 }
 
 // policyONNX writes the graph of a policy.
-func (c *convertCmd) policyONNX(p *policy.Policy) (*conversion, error) {
+func (c *convertCmd) policyONNX(a *artifact.Artifact, p *policy.Policy, shapes *givenShapes) (*conversion, error) {
 	if c.Masked && p.Contract().Masks == 0 {
 		return nil, errors.New("--masked: the policy takes no action masks")
 	}
-	g, err := exportGraph(p, c.Sampled, c.Masked)
+	g, notes, err := c.rowsGraph(a, p, shapes)
+	if err != nil {
+		return nil, err
+	}
+	if g == nil {
+		notes = append(exportNotes(p, c.Sampled, c.Masked), notes...)
+		g, err = exportGraph(p, c.Sampled, c.Masked)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +167,7 @@ func (c *convertCmd) policyONNX(p *policy.Policy) (*conversion, error) {
 	if err != nil {
 		return nil, err
 	}
-	done.notes = exportNotes(p, c.Sampled, c.Masked)
+	done.notes = notes
 	return done, nil
 }
 

@@ -140,7 +140,7 @@ func (g *givenShapes) giveShape(a *artifact.Artifact) error {
 			shape = in.Shape[1:] // which the file tells
 		}
 		if shape == nil {
-			return usage(fmt.Errorf("--input-shape: the shape of input %s is not given: %s=N,...", in.Name, in.Name))
+			return usage(fmt.Errorf("--input-shape: the shape of input %s is not given: say %s=N,... as well", in.Name, in.Name))
 		}
 		a.Card.Observation = append(a.Card.Observation, artifact.FeatureSpec{Name: in.Name, Shape: shape})
 	}
