@@ -51,7 +51,7 @@ var law = map[string][]string{
 
 	// The root package is for Go programs that embed a policy; it knows no
 	// protocol.
-	"": {"internal/policy", "internal/artifact"},
+	"": {"internal/policy", "internal/artifact", "internal/envelope"},
 	// The command wires everything.
 	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
 
@@ -61,6 +61,7 @@ var law = map[string][]string{
 	"tools/gen-deploy":   {},
 	"tools/testsum":      {},
 	"tools/image/rootfs": {},
+	"tools/mutate":       {},
 	"tools/noop":         {},
 }
 
