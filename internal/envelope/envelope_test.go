@@ -59,6 +59,9 @@ func TestBounds(t *testing.T) {
 	if refused != -1 || len(found) != len(want) {
 		t.Errorf("an action within its bounds: refused %d, %d interventions", refused, len(found)-len(want))
 	}
+	if envelope.NoFeature >= 0 {
+		t.Error("NoFeature is a feature")
+	}
 	if e.Width() != 3 || e.Fallback() != envelope.FallbackError {
 		t.Errorf("width %d, fallback %v", e.Width(), e.Fallback())
 	}

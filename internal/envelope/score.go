@@ -96,8 +96,8 @@ func whitening(covariance []float64, n int) ([]float64, error) {
 		inverse[j*n+j] = 1 / l[j*n+j]
 		for i := j + 1; i < n; i++ {
 			sum := 0.0
-			for k := j; k < i; k++ {
-				sum -= l[i*n+k] * inverse[k*n+j]
+			for k, x := range l[i*n+j:][:i-j] {
+				sum -= x * inverse[(j+k)*n+j]
 			}
 			inverse[i*n+j] = sum / l[i*n+i]
 		}
@@ -128,7 +128,7 @@ func (c *Scorer) Distance(observation []float32) float64 {
 	for i := range len(c.whiten) / n {
 		y := 0.0
 		for j, w := range c.whiten[i*n:][:i+1] {
-			y += w * (float64(observation[j]) - c.mean[j])
+			y = math.FMA(w, float64(observation[j])-c.mean[j], y)
 		}
 		sum += y * y
 	}

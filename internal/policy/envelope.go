@@ -136,8 +136,8 @@ func (c *Contract) newScorer(src *sources) (*envelope.Scorer, error) {
 	width := c.Inputs[0].Width
 	s := envelope.Statistics{Covariance: e.Covariance, MaxZ: e.MaxZScore, MaxDistance: e.MaxDistance}
 	known := 0
-	if src.preprocessor != nil && src.preprocessor.Width() == width {
-		s.Mean, s.Deviation = src.preprocessor.Statistics()
+	if src.preprocessor != nil {
+		s.Mean, s.Deviation = src.preprocessor.Statistics(width)
 	}
 	if s.Mean == nil {
 		s.Mean, s.Deviation = make([]float64, width), slices.Repeat([]float64{math.Inf(1)}, width)
