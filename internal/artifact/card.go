@@ -171,7 +171,7 @@ func (r *cardReader) read(data []byte) *Card {
 			r.fail(root, name, "this key is required and is not there")
 		}
 	}
-	r.agreeEnvelope(root, card)
+	r.agreeEnvelope(card)
 	return card
 }
 

@@ -150,8 +150,8 @@ func (r *cardReader) fallback(n *yaml.Node, field string) *Fallback {
 }
 
 // agreeEnvelope refuses a fallback that nothing would ever ask for.
-func (r *cardReader) agreeEnvelope(root *yaml.Node, c *Card) {
+func (r *cardReader) agreeEnvelope(c *Card) {
 	if f := c.Fallback; f != nil && c.Envelope == nil && !strings.EqualFold(f.Word, "error") {
-		r.fail(root, "fallback", "it stands in for an action that the envelope refuses, and the card has no envelope; write envelope: {} to hold actions to their bounds")
+		r.fail(&yaml.Node{Line: f.Line}, "fallback", "it stands in for an action that the envelope refuses, and the card has no envelope; write envelope: {} to hold actions to their bounds")
 	}
 }
