@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
@@ -68,14 +69,11 @@ func (c *Contract) actionNames() string {
 	if len(c.Actions) == 0 || c.Actions[0].Name == "" {
 		return "none with a name (name them under action)"
 	}
-	names := ""
+	names := make([]string, len(c.Actions))
 	for i := range c.Actions {
-		if i > 0 {
-			names += ", "
-		}
-		names += c.Actions[i].Name
+		names[i] = c.Actions[i].Name
 	}
-	return names
+	return strings.Join(names, ", ")
 }
 
 // fallback fills in that of spec; f is nil where the card has none.

@@ -85,16 +85,24 @@ func (x *exchange) observeInterventions(o *versionObserver) {
 	attrs := []any{
 		slog.String("event_type", "intervention"), slog.String("model", t.Model), slog.String("version", t.Version),
 		slog.String("action", t.Contract.ActionName(v.Value)), slog.String("kind", string(v.Kind)),
-		slog.Float64("from", float64(v.From)), slog.Float64("to", float64(v.To)),
+		number("from", float64(v.From)), number("to", float64(v.To)),
 		slog.Int("in_answer", len(list)), slog.Int64("before", o.log.unsaid.Swap(0)), slog.String("request_id", string(x.id)),
 	}
 	if v.Fallback != envelope.FallbackError {
 		attrs = append(attrs, slog.String("fallback", v.Fallback.String()))
 	}
 	if v.Kind == envelope.Unlike && v.Feature != envelope.NoFeature {
-		attrs = append(attrs, slog.String("feature", t.Contract.FeatureName(v.Feature)), slog.Float64("score", v.Score))
+		attrs = append(attrs, slog.String("feature", t.Contract.FeatureName(v.Feature)), number("score", v.Score))
 	}
 	x.s.log.Warn("The envelope changed an action.", attrs...)
+}
+
+// number is an attribute that JSON can say also where v is not finite.
+func number(key string, v float64) slog.Attr {
+	if v-v != 0 {
+		return slog.String(key, strconv.FormatFloat(v, 'g', -1, 64))
+	}
+	return slog.Float64(key, v)
 }
 
 var processStart = time.Now()

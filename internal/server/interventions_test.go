@@ -63,7 +63,20 @@ func TestInterventionsOfStrangeObservations(t *testing.T) {
 		return &policy.InputError{Row: 0, Field: "speed", Expected: "an observation like those of the training", Got: "a value 9 standard deviations from the mean"}
 	}}
 	s := serve(t, b, server.Options{Limits: fast()})
-	if r := s.do("POST", "/predict", guideRequest); r.status != 422 || !strings.Contains(r.body, "9 standard deviations") {
+	if r := s.do("POST", "/predict", guideRequest); r.status != 422 ||
+		!strings.Contains(r.body, `"validation_errors":[{"field":"body.observations.0.speed","message":"expected an observation like those of the training, got a value 9 standard deviations from the mean","type":"value_error"}],"request_id"`) {
 		t.Errorf("status %d, %s", r.status, r.body)
+	}
+}
+
+func TestInterventionLogOfWhatIsNoNumber(t *testing.T) {
+	log := &bytes.Buffer{}
+	b := &fakeBackend{contract: driving(), act: func(_ context.Context, req *serving.Request) error {
+		req.Interventions = []shield.Intervention{{Cause: shield.Cause{Kind: shield.Unlike, Feature: 1, Score: math.Inf(1)}, Fallback: shield.FallbackBrake, From: float32(math.NaN())}}
+		return nil
+	}}
+	s := serve(t, b, server.Options{Limits: fast(), Logger: slog.New(slog.NewJSONHandler(log, nil))})
+	if r := s.do("POST", "/predict", guideRequest); r.status != 200 || !strings.Contains(log.String(), `"from":"NaN","to":0,`) || !strings.Contains(log.String(), `"fallback":"brake","feature":"steering","score":"+Inf"`) {
+		t.Errorf("status %d, %s", r.status, log)
 	}
 }
