@@ -103,7 +103,6 @@ image-ort: ## The same with ONNX Runtime, as IMAGE with the tag ort.
 .PHONY: image-test
 image-test: ## Build the images on a Docker engine of its own, run them, and check what is in them (root, Linux).
 	go vet -tags e2e ./e2e/image
-	@echo "e2e: not shown here: the drain and the loss of a node (the cluster has one), NetworkPolicy in force (its network stores policies only)"
 	$(GOTEST) -tags e2e -count=1 -vet=off -timeout $(E2E_TIMEOUT) ./e2e/image
 
 .PHONY: sbom
@@ -169,6 +168,7 @@ e2e-process:
 .PHONY: e2e-cluster
 e2e-cluster: ## The cluster part of e2e alone; E2E_RUN takes the names of tests, as -run does (root, Linux).
 	go vet -tags e2e ./e2e/...
+	@echo "e2e: not shown here: the drain and the loss of a node (the cluster has one), NetworkPolicy in force (its network stores policies only)"
 	@# One package at a time: the times that they hold would be each other's.
 	$(GOTEST) -tags e2e -count=1 -p 1 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') ./e2e/...
 

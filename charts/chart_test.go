@@ -3,6 +3,7 @@
 package charts_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -279,6 +280,48 @@ func TestGuideValues(t *testing.T) {
 		"templates/ingress.yaml", "templates/configmap.yaml", "templates/serviceaccount.yaml", "templates/hpa.yaml"} {
 		if _, err := os.Stat(filepath.Join(chart, name)); err != nil {
 			t.Errorf("the guide's structure: %v", err)
+		}
+	}
+}
+
+// TestMetadata holds Chart.yaml to what its values say, for Artifact Hub, and the
+// README, which Artifact Hub shows by itself, to links that lead somewhere there.
+func TestMetadata(t *testing.T) {
+	meta, values := readYAML(t, chart+"/Chart.yaml"), readYAML(t, chart+"/values.yaml")
+	app, _ := meta["appVersion"].(string)
+	if !strings.HasPrefix(app, "v") {
+		t.Errorf("appVersion is %q, and releases are tagged v*", app)
+	}
+	annotation := func(name string) []map[string]string {
+		t.Helper()
+		annotations, _ := meta["annotations"].(map[string]any)
+		text, _ := annotations["artifacthub.io/"+name].(string)
+		var list []map[string]string
+		if err := yaml.Unmarshal([]byte(text), &list); err != nil || len(list) == 0 {
+			t.Fatalf("%s: %d, %v", name, len(list), err)
+		}
+		return list
+	}
+	image := func(at map[string]any, tag string) string {
+		m, _ := at["image"].(map[string]any)
+		return fmt.Sprint(m["repository"], ":", cmp.Or(tag, fmt.Sprint(m["tag"])))
+	}
+	tests, _ := values["tests"].(map[string]any)
+	var images []string
+	for _, i := range annotation("images") {
+		images = append(images, i["image"])
+	}
+	if want := []string{image(values, app), image(tests, "")}; !slices.Equal(images, want) {
+		t.Errorf("images %v, want %v", images, want)
+	}
+	for _, c := range annotation("changes") {
+		if !slices.Contains([]string{"added", "changed", "deprecated", "removed", "fixed", "security"}, c["kind"]) || c["description"] == "" {
+			t.Errorf("change %v", c)
+		}
+	}
+	for _, part := range strings.Split(string(read(t, chart+"/README.md")), "](")[1:] {
+		if target, _, _ := strings.Cut(part, ")"); !strings.HasPrefix(target, "https://") && !strings.HasPrefix(target, "#") {
+			t.Errorf("README.md has a link to %s", target)
 		}
 	}
 }

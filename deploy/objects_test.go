@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -208,8 +209,10 @@ func TestRights(t *testing.T) {
 			t.Errorf("%s has the rights of an operator", s.text("name"))
 		}
 	}
+	readable := map[string]bool{}
 	for _, rule := range one(t, "rbac.yaml", "Role", "model-serving-operator").list("rules") {
 		for _, resource := range rule.strings("resources") {
+			readable[resource] = readable[resource] || slices.Contains(rule.strings("verbs"), "get")
 			if resource == "secrets" || resource == "pods/exec" || resource == "*" {
 				t.Errorf("an operator has rights on %s", resource)
 			}
@@ -222,6 +225,14 @@ func TestRights(t *testing.T) {
 			default:
 				t.Errorf("an operator may %s %v", verb, rule.strings("resources"))
 			}
+		}
+	}
+	for _, resource := range []string{
+		"pods", "pods/log", "services", "endpoints", "configmaps", "events", "resourcequotas", "persistentvolumeclaims", "deployments", "replicasets",
+		"endpointslices", "horizontalpodautoscalers", "verticalpodautoscalers", "poddisruptionbudgets", "ingresses", "httproutes", "networkpolicies",
+	} {
+		if !readable[resource] {
+			t.Errorf("an operator may not look at %s", resource)
 		}
 	}
 }

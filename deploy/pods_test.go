@@ -139,6 +139,7 @@ func TestServerPods(t *testing.T) {
 		if err != nil || delay < 3*time.Second {
 			t.Errorf("%s: drain delay %v, %v", file, delay, err)
 		}
+		probesNotice(t, file, c.child("readinessProbe"), delay)
 		grace, _ := spec["terminationGracePeriodSeconds"].(int)
 		if need := delay + defaults.Server.DrainTimeout; time.Duration(grace)*time.Second < need+5*time.Second {
 			t.Errorf("%s: %d s of grace, the server may take %v", file, grace, need)
@@ -165,6 +166,28 @@ func TestServerPods(t *testing.T) {
 			}
 		}
 	}
+}
+
+// probesNotice holds a readiness probe to finding that a pod stops while it still
+// serves: the drain delay is longer than the probes that it takes.
+func probesNotice(t *testing.T, where string, probe object, delay time.Duration) {
+	t.Helper()
+	period, _ := probe["periodSeconds"].(int)
+	threshold, _ := probe["failureThreshold"].(int)
+	if found := time.Duration(period*threshold) * time.Second; found <= 0 || delay <= found {
+		t.Errorf("%s: a readiness probe needs %v to find that the pod stops, and the drain delay is %v", where, found, delay)
+	}
+}
+
+// TestChartProbes holds the values of the chart to the same.
+func TestChartProbes(t *testing.T) {
+	const file = "../charts/carla-rl-serving/values.yaml"
+	values := objects(t, filepath.FromSlash(file))[0]
+	delay, err := time.ParseDuration(values.text("drainDelay"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	probesNotice(t, file, values.child("readinessProbe"), delay)
 }
 
 // TestVariablesAreKnown holds the variables of the Deployments to the ones that

@@ -38,12 +38,16 @@ func TestChartValues(t *testing.T) {
 				t.Errorf("%s and %s render different objects:\n%v\n%v", helms[0], helms[1], a, b)
 			}
 			for _, program := range helms {
-				out, err := run(rendered[program], "kubectl", "apply", "-n", ns, "--dry-run=server", "-f", "-")
+				// kubectl warns on its standard error.
+				out, err := run(rendered[program], "bash", "-c", "kubectl apply -n "+ns+" --dry-run=server --validate=strict -f - 2>&1")
 				if err != nil {
 					t.Fatal(err)
 				}
-				if strings.Contains(out, "Warning") {
-					t.Error(out)
+				if !strings.Contains(out, "(server dry run)") {
+					t.Errorf("nothing was validated: %s", out)
+				}
+				for _, w := range warnings(out) {
+					t.Error(w)
 				}
 			}
 			if text, ok := configuration(t, rendered["helm"]); ok {

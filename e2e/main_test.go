@@ -87,7 +87,13 @@ func outside() (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	archive, err := tool(nil, "image/build", "-t", image, "-o", filepath.Join(state, "image.oci.tar"))
+	// Not in the folder of the cluster, which is emptied when it comes up.
+	images, err := os.MkdirTemp("", "carla-rl-image-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = os.RemoveAll(images) }()
+	archive, err := tool(nil, "image/build", "-t", image, "-o", filepath.Join(images, "image.oci.tar"))
 	_ = building.Close()
 	if err != nil {
 		return 1, err

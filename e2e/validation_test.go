@@ -53,8 +53,12 @@ func TestManifestsAreValid(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out := shell(t, "kubectl apply --dry-run=server --validate=strict -f "+file+" 2>&1 || true"); text == d || !strings.Contains(out, c.want) {
+		out := shell(t, "kubectl apply --dry-run=server --validate=strict -f "+file+" 2>&1 || true")
+		if text == d || !strings.Contains(out, c.want) {
 			t.Errorf("%s is not found: %s", name, out)
+		}
+		if name == "a root filled" && len(warnings(out)) == 0 {
+			t.Errorf("%s is no warning: %s", name, out)
 		}
 	}
 }
@@ -100,13 +104,25 @@ func TestOverlayWithEachComponent(t *testing.T) {
 func validated(t *testing.T, flag, path string) string {
 	t.Helper()
 	out := shell(t, "kubectl apply --dry-run=server --validate=strict "+flag+" "+path+" 2>&1")
-	if strings.Contains(out, "Warning") && !strings.Contains(out, "missing the kubectl.kubernetes.io/last-applied-configuration") {
-		t.Errorf("%s: %s", path, out)
+	for _, w := range warnings(out) {
+		t.Errorf("%s: %s", path, w)
 	}
 	if !strings.Contains(out, "(server dry run)") {
 		t.Errorf("%s: nothing was validated: %s", path, out)
 	}
 	return out
+}
+
+// warnings returns the lines of kubectl that warn, on its standard error, of more
+// than that an object was made in another way than by kubectl apply.
+func warnings(out string) []string {
+	var all []string
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "Warning:") && !strings.Contains(line, "missing the kubectl.kubernetes.io/last-applied-configuration") {
+			all = append(all, line)
+		}
+	}
+	return all
 }
 
 // kustomizations returns the folders that kubectl apply -k takes.

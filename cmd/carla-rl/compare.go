@@ -63,11 +63,11 @@ func compareScaled(name string, got, want []float64, t tolerance, scale float64)
 	return o
 }
 
-// largest is the largest finite magnitude.
+// largest is the largest finite magnitude: neither an infinity nor NaN is one.
 func largest(data []float64) float64 {
 	m := 0.0
 	for _, f := range data {
-		if a := math.Abs(f); !math.IsInf(a, 0) {
+		if a := math.Abs(f); a <= math.MaxFloat64 {
 			m = max(m, a)
 		}
 	}
@@ -114,7 +114,7 @@ func (o *outputComparison) excuse(got, want, mean, std []float64, t tolerance, s
 	o.Beyond = 0
 	for i, w := range want {
 		limit := t.atol + t.rtol*math.Abs(w)
-		if math.Abs(got[i]-w) <= limit || got[i] == w {
+		if math.Abs(got[i]-w) <= limit || got[i] == w || math.IsNaN(got[i]) && math.IsNaN(w) {
 			continue
 		}
 		moved := 0.0

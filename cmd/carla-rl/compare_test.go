@@ -24,6 +24,25 @@ func TestDiffer(t *testing.T) {
 	f([]float64{nan}, []float64{1}, 1, math.MaxFloat64)
 	f([]float64{1}, []float64{nan}, 1, math.MaxFloat64)
 	f([]float64{inf}, []float64{1}, 1, math.MaxFloat64)
+	f([]float64{1}, []float64{inf}, 1, math.MaxFloat64)
+	f([]float64{inf}, []float64{-inf}, 1, math.MaxFloat64)
+}
+
+// TestToleranceIsOfTheFiniteNumbers has numbers that are no magnitude beside
+// those that are.
+func TestToleranceIsOfTheFiniteNumbers(t *testing.T) {
+	nan, inf := math.NaN(), math.Inf(1)
+	f := func(got, want []float64, beyond int) {
+		t.Helper()
+		if o := compareOutput("out", got, want, tolerance{1e-5, 1e-5}); o.Beyond != beyond {
+			t.Errorf("%v and %v: %d beyond the tolerance, want %d", got, want, o.Beyond, beyond)
+		}
+	}
+	f([]float64{nan, 1.000001, inf}, []float64{nan, 1, inf}, 0)
+	f([]float64{nan, 1.1, inf}, []float64{nan, 1, inf}, 1)
+	f([]float64{nan, nan}, []float64{nan, 1}, 1)
+	f([]float64{1, 1}, []float64{nan, 1}, 1)
+	f([]float64{1, 1}, []float64{inf, 1}, 1)
 }
 
 func TestTiesAreChoicesThatAreAsGood(t *testing.T) {

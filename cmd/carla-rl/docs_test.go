@@ -1,11 +1,13 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 
@@ -161,30 +163,89 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 	}
 }
 
-// TestLinksOfDocuments looks for the files that documents point to.
+// TestLinksOfDocuments looks for the files and the headings that documents point
+// to, by a path or by the address of the file in the repository.
 func TestLinksOfDocuments(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(docs, "*.md"))
+	const root, repository = "../..", "https://github.com/carla-rl/carla-rl-serving/blob/main/"
+	files, err := filepath.Glob(root + "/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tops, err := filepath.Glob("../../*.md")
-	if err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{docs, root + "/charts", root + "/deploy"} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if filepath.Ext(path) == ".md" {
+				files = append(files, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, file := range append(files, tops...) {
+	links := 0
+	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, part := range strings.Split(string(data), "](")[1:] {
 			target, _, _ := strings.Cut(part, ")")
-			target, _, _ = strings.Cut(target, "#")
-			if target == "" || strings.Contains(target, "://") {
+			path, heading, _ := strings.Cut(target, "#")
+			switch inside, ours := strings.CutPrefix(path, repository); {
+			case ours:
+				path = filepath.Join(root, inside)
+			case strings.Contains(target, "://"):
+				continue
+			case path == "":
+				path = file
+			default:
+				path = filepath.Join(filepath.Dir(file), path)
+			}
+			links++
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s points to %s, which is not there", file, target)
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(file), target)); err != nil {
-				t.Errorf("%s points to %s, which is not there", filepath.Base(file), target)
+			if heading == "" {
+				continue
+			}
+			page, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(headings(string(page)), heading) {
+				t.Errorf("%s points to %s, and there is no such heading", file, target)
 			}
 		}
 	}
+	const filesMin, linksMin = 20, 80
+	if len(files) < filesMin || links < linksMin {
+		t.Errorf("%d links of %d documents were followed, there are at least %d of %d", links, len(files), linksMin, filesMin)
+	}
+}
+
+// headings returns the names under which GitHub shows the headings of a document.
+func headings(text string) []string {
+	var all []string
+	code := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "```") {
+			code = !code
+		}
+		name := strings.TrimLeft(line, "#")
+		if code || name == line || !strings.HasPrefix(name, " ") {
+			continue
+		}
+		all = append(all, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, name[1:]))
+	}
+	return all
 }

@@ -69,7 +69,7 @@ func (q *question) pack(c *policy.Contract) (*observations, error) {
 	}
 	o := newObservations(c, len(rows))
 	for row, obs := range rows {
-		if err := c.Pack(obs, row, o.in); err != nil {
+		if err := c.Pack(boolsAsNumbers(c, obs), row, o.in); err != nil {
 			return nil, err
 		}
 	}
@@ -111,6 +111,40 @@ func (q *question) masks(c *policy.Contract, rows int) ([]float32, error) {
 	}
 	masks := float32s(t.data)
 	return masks, c.CheckMasks(rows, masks)
+}
+
+// boolsAsNumbers puts 0 and 1 in the place of false and true in what a network
+// takes as booleans. Elsewhere they stay, and are refused.
+func boolsAsNumbers(c *policy.Contract, obs any) any {
+	features, named := obs.(map[string]any)
+	if !named {
+		if len(c.Inputs) == 1 && c.Inputs[0].DType == graph.Bool {
+			return boolAsNumber(obs)
+		}
+		return obs
+	}
+	for i := range c.Features {
+		f := &c.Features[i]
+		if v, ok := features[f.Name]; ok && c.Inputs[f.Input].DType == graph.Bool {
+			features[f.Name] = boolAsNumber(v)
+		}
+	}
+	return obs
+}
+
+func boolAsNumber(v any) any {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return 1.0
+		}
+		return 0.0
+	case []any:
+		for i := range v {
+			v[i] = boolAsNumber(v[i])
+		}
+	}
+	return v
 }
 
 // observationRows reads rows of observations. An object is taken for the

@@ -77,6 +77,11 @@ func newSampler(p *policy.Policy, seed uint64) *sampler {
 			s.spans[f.Input][f.Offset+j].promise(f.Low, f.High)
 		}
 	}
+	for i := range c.Inputs {
+		for j := range s.spans[i] {
+			s.spans[i][j].wholeOf(c.Inputs[i].DType)
+		}
+	}
 	return s
 }
 
@@ -89,6 +94,14 @@ func (s *span) promise(low, high float64) {
 	}
 	if high < boundMax {
 		s.high = min(s.high, high)
+	}
+}
+
+// wholeOf has the span of a type without fractions hold whole numbers.
+func (s *span) wholeOf(dt graph.DType) {
+	if dt != graph.Invalid && !dt.IsFloat() && !s.integer {
+		s.low, s.high = policy.WholeRange(dt, s.low, s.high)
+		s.integer = true
 	}
 }
 
@@ -245,6 +258,9 @@ func (s *sampler) sample(rows int) *observations {
 			for j := range spans {
 				o.in[i][row*len(spans)+j] = float32(spans[j].draw(s.random))
 			}
+			if in := &s.contract.Inputs[i]; in.DType == graph.Bool {
+				policy.DrawBools(o.in[i][row*in.Width:][:in.Width], in.Shape, s.random)
+			}
 		}
 	}
 	if len(s.contract.State) > 0 {
@@ -285,18 +301,16 @@ func sampleInputs(g *graph.Graph, rows int, r *rand.Rand) []*tensor {
 		spans := make([]span, count(sized(v.Shape, 1)))
 		for j := range spans {
 			s := span{low: math.Inf(-1), high: math.Inf(1)}
-			switch {
-			case v.DType == graph.Uint8:
-				s.low, s.high, s.integer = 0, math.MaxUint8, true
-			case !v.DType.IsFloat():
-				s.low, s.high, s.integer = 0, 1, true
-			}
+			s.wholeOf(v.DType)
 			s.must = [2]float64{s.low, s.high}
 			spans[j] = s
 		}
 		statistics(g, v, spans)
 		for j := range t.data {
 			t.data[j] = spans[j%len(spans)].draw(r)
+		}
+		if v.DType == graph.Bool {
+			policy.DrawBools(t.data, t.shape, r)
 		}
 		if v.DType.IsFloat() {
 			exact := typed(t, v.DType)

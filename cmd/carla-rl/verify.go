@@ -153,7 +153,8 @@ func (c *verifyCmd) policy(v *verification, path string) error {
 	if err := giveShape(a, c.InputShape); err != nil {
 		return err
 	}
-	reference, err := policy.Open(a, policy.Options{Engine: policy.Reference, Detailed: true})
+	given := c.Observations != ""
+	reference, err := policy.Open(a, policy.Options{Engine: policy.Reference, Detailed: true, Untried: given})
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func (c *verifyCmd) policy(v *verification, path string) error {
 	v.Notes = append(v.Notes, notes...)
 	tol := c.tolerance(reference.Description())
 	for _, engine := range engines {
-		p, err := policy.Open(a, policy.Options{Engine: engine, Detailed: true})
+		p, err := policy.Open(a, policy.Options{Engine: engine, Detailed: true, Untried: given})
 		if err != nil {
 			return fmt.Errorf("%s: %w", engine.Name(), err)
 		}

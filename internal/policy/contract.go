@@ -1,5 +1,7 @@
 package policy
 
+import "github.com/carla-rl/carla-rl-serving/internal/graph"
+
 // Contract is what a policy promises its callers: which observation features
 // it takes, in which order, shape, unit and range, and which actions it gives.
 // It is fixed when the policy is opened and never changes afterwards, so that
@@ -33,6 +35,10 @@ type Input struct {
 	Name  string
 	Shape []int // of one row, without the batch axis
 	Width int   // number of float32 values of one row
+
+	// DType is the type of what the network takes. Callers give float32 in any
+	// case, which is converted to it.
+	DType graph.DType
 }
 
 // StateSpec is one part of a policy's state.

@@ -46,7 +46,7 @@ func (c *Contract) inferInputs(src *sources, network *lowered) error {
 		if !ok {
 			return fmt.Errorf("input %s has the shape %v, which is not one row an observation", v.Name, v.Shape)
 		}
-		c.Inputs = append(c.Inputs, Input{Name: v.Name, Shape: row, Width: product(row)})
+		c.Inputs = append(c.Inputs, Input{Name: v.Name, Shape: row, Width: product(row), DType: v.DType})
 	}
 	if src.preprocessor != nil {
 		if err := c.preprocessedInputs(src.preprocessor); err != nil {
@@ -90,6 +90,7 @@ func (c *Contract) preprocessedInputs(p *preprocess.Preprocessor) error {
 	if w > 0 && w != in.Width {
 		in.Shape, in.Width = []int{w}, w
 	}
+	in.DType = graph.Float32
 	return nil
 }
 

@@ -48,6 +48,9 @@ type Options struct {
 	// Detailed has the policy compute, beside the action, what its network
 	// gives besides: Policy.Outputs.
 	Detailed bool
+	// Untried opens a policy without trying it on drawn observations: for a
+	// caller who has observations to hold it to.
+	Untried bool
 }
 
 // Open reads the policy of an artifact, composes its graph, compiles it and
@@ -69,6 +72,9 @@ func Open(a *artifact.Artifact, o Options) (*Policy, error) {
 	p.runners = append(p.runners, first)
 	if err := p.replayGolden(a.Card); err != nil {
 		return nil, err
+	}
+	if o.Untried {
+		return p, nil
 	}
 	if err := p.probe(); err != nil {
 		return nil, err

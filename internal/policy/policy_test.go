@@ -367,7 +367,7 @@ func TestDrawStaysInRange(t *testing.T) {
 		random := rand.New(rand.NewPCG(3, 4))
 		feature := Feature{Low: low, High: high}
 		for range 1000 {
-			if v := float64(feature.draw(random)); v < low || v > high || v-v != 0 {
+			if v := float64(feature.draw(graph.Float32, random)); v < low || v > high || v-v != 0 {
 				t.Fatalf("draw from %v to %v = %v", low, high, v)
 			}
 		}

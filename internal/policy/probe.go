@@ -3,8 +3,12 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
 const (
@@ -33,7 +37,12 @@ func (p *Policy) probe() error {
 		for i := range c.Features {
 			f := &c.Features[i]
 			for j := range f.Size {
-				call.In[f.Input][f.Offset+j] = f.draw(random)
+				call.In[f.Input][f.Offset+j] = f.draw(c.Inputs[f.Input].DType, random)
+			}
+		}
+		for i := range c.Inputs {
+			if in := &c.Inputs[i]; in.DType == graph.Bool {
+				DrawBools(call.In[i], in.Shape, random)
 			}
 		}
 		err := p.Runner(0).Act(call)
@@ -55,9 +64,14 @@ func (p *Policy) probe() error {
 	return nil
 }
 
-// draw returns a value of the feature's range; of -1 to 1 where it has none.
-func (f *Feature) draw(random *rand.Rand) float32 {
+// draw returns a value of the feature's range; of -1 to 1 where it has none. Of
+// an integer, it is a whole one, of [WholeRange] where it has none.
+func (f *Feature) draw(dt graph.DType, random *rand.Rand) float32 {
 	low, high := f.Low, f.High
+	if dt != graph.Invalid && !dt.IsFloat() {
+		low, high = WholeRange(dt, low, high)
+		return float32(low + math.Floor(random.Float64()*(high-low+1)))
+	}
 	if low < -probeRange {
 		low = min(high, 1) - 2
 	}
@@ -66,4 +80,44 @@ func (f *Feature) draw(random *rand.Rand) float32 {
 	}
 	v := float32(low + random.Float64()*(high-low))
 	return min(max(v, float32(f.Low)), float32(f.High))
+}
+
+// WholeRange is the range that values of a type without fractions are drawn
+// from: the whole numbers between the bounds. Without bounds it is 0 and 1, which
+// index every table of two, and for uint8, which is that of images, 0 to 255.
+func WholeRange(dt graph.DType, low, high float64) (first, last float64) {
+	if dt == graph.Bool {
+		return 0, 1
+	}
+	width := 1.0
+	if dt == graph.Uint8 {
+		width = math.MaxUint8
+	}
+	low, high = math.Ceil(low), math.Floor(high)
+	switch {
+	case low < -probeRange && high > probeRange:
+		low, high = 0, width
+	case low < -probeRange:
+		low = min(high-width, 0)
+	case high > probeRange:
+		high = low + width
+	}
+	return low, max(low, high)
+}
+
+// DrawBools fills a tensor of the shape with zeros and ones, in such a way that
+// each list along the last axis that has two values or more has both: where they
+// are a mask, of whichever sense, it hides something and leaves something.
+func DrawBools[F float32 | float64](data []F, shape []int, random *rand.Rand) {
+	for i := range data {
+		data[i] = F(random.IntN(2))
+	}
+	if len(shape) == 0 || shape[len(shape)-1] < 2 {
+		return
+	}
+	for list := range slices.Chunk(data, shape[len(shape)-1]) {
+		if slices.Min(list) == slices.Max(list) {
+			list[random.IntN(len(list))] = 1 - list[0]
+		}
+	}
 }
