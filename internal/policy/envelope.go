@@ -172,11 +172,15 @@ func (r *Runner) envelop(c *Call, actions []float32) error {
 	e, scorer := r.policy.envelope, r.policy.scorer
 	for row := range c.Rows {
 		action := actions[row*r.width:][:r.width]
+		var h *envelope.History
+		if c.Histories != nil {
+			h = c.Histories[row]
+		}
 		if scorer != nil {
 			w := r.policy.contract.Inputs[0].Width
 			if cause, like := scorer.Check(c.In[0][row*w:][:w]); !like {
 				var ok bool
-				if c.Interventions, ok = e.Replace(row, cause, action, nil, c.Interventions); !ok {
+				if c.Interventions, ok = e.Replace(row, cause, action, h, c.Interventions); !ok {
 					return r.unlike(row, cause)
 				}
 				continue
@@ -188,7 +192,7 @@ func (r *Runner) envelop(c *Call, actions []float32) error {
 			}
 		}
 		var refused int
-		if c.Interventions, refused = e.Apply(row, action, nil, c.Interventions); refused >= 0 {
+		if c.Interventions, refused = e.Apply(row, action, h, c.Interventions); refused >= 0 {
 			return r.refuse(row, refused, action[refused])
 		}
 	}

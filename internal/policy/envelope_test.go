@@ -169,8 +169,20 @@ func TestEnvelopeNeedsHistoryForRates(t *testing.T) {
 	if notes := strings.Join(p.Notes(), "\n"); !strings.Contains(notes, "rate and jerk are counted from the action before") {
 		t.Errorf("notes: %s", notes)
 	}
-	if c, err := rows(t, p, 0, 0, 1, 0, 0, -1); err != nil || len(c.Interventions) > 0 {
+	c, err := rows(t, p, 0, 0, 1, 0, 0, -1)
+	if err != nil || len(c.Interventions) > 0 {
 		t.Errorf("%+v, %v", c.Interventions, err)
+	}
+	// The second row is of a stream: 0.1 a second at 20 Hz is 0.005 a step.
+	c.Histories = []*envelope.History{nil, envelope.NewHistory(3)}
+	for _, steer := range []float32{0, 1} {
+		c.In[0][2], c.In[0][5] = -steer, steer
+		if err := p.runners[0].Act(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.Actions[2] != -1 || c.Actions[5] != 0.005 || len(c.Interventions) != 1 || c.Interventions[0].Row != 1 || c.Interventions[0].Kind != envelope.Rate {
+		t.Errorf("%v, %+v", c.Actions, c.Interventions)
 	}
 }
 

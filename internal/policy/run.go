@@ -36,6 +36,9 @@ type Call struct {
 	// Raw leaves out the envelope of a policy that has one: the actions are
 	// what its network gives, only held to be finite.
 	Raw bool
+	// Histories has, for each row, that of the stream which the row is a step
+	// of, nil for none; nil for a call without any.
+	Histories []*envelope.History
 	// Interventions is what the envelope changed, in the order of the rows. A
 	// call that begins cuts it to nothing and uses its memory again.
 	Interventions []envelope.Intervention
