@@ -40,6 +40,7 @@ type exchange struct {
 	target   Target
 	req      serving.Request
 	decoder  decoder
+	tensors  inferDecoder
 	deadline requestContext
 	out      []byte // scratch for bodies and header values
 }
@@ -172,8 +173,13 @@ func (x *exchange) fail(err error) {
 	if f.retryAfter > 0 {
 		x.ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, fmt.Sprint(f.retryAfter))
 	}
-	x.out = appendError(x.out[:0], f, message, details, x.id, time.Now())
-	x.ctx.SetStatusCode(f.status)
+	if x.endpoint.v2 {
+		x.out = appendError2(x.out[:0], message)
+		x.ctx.SetStatusCode(f.status2())
+	} else {
+		x.out = appendError(x.out[:0], f, message, details, x.id, time.Now())
+		x.ctx.SetStatusCode(f.status)
+	}
 	x.ctx.Response.Header.SetContentTypeBytes(typeJSON)
 	x.ctx.Response.SetBody(x.out)
 	x.recordError(err, f.code)
@@ -191,7 +197,7 @@ func (x *exchange) end() {
 		x.ctx.SetConnectionClose()
 		x.fail(faultInternal)
 		// What the panic left half done is not used again.
-		x.req, x.decoder = serving.Request{}, decoder{}
+		x.req, x.decoder, x.tensors = serving.Request{}, decoder{}, inferDecoder{}
 	}
 	s, ctx := x.s, x.ctx
 	took := time.Since(x.start)
@@ -229,6 +235,7 @@ func (x *exchange) release() {
 		x.out = nil
 	}
 	x.decoder.release()
+	x.tensors.release()
 	for i := range x.req.Inputs {
 		if cap(x.req.Inputs[i]) > maxKeptBytes/4 {
 			x.req.Inputs[i] = nil

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"math"
 	"sort"
 	"strconv"
@@ -78,7 +79,24 @@ var descriptions = map[string]told{
 		"predictModel", "Actions by the default version of a model.", "predict", "Prediction", append([]*fault{faultModel}, predictFaults...)},
 	"post /v1/models/{model}/versions/{version}/predict": {
 		"predictVersion", "Actions by one version of a model.", "predict", "Prediction", append([]*fault{faultVersion}, predictFaults...)},
+	"get /v2":              {"v2Server", "What the server is, in the Open Inference Protocol.", "open inference", "ServerMetadata", nil},
+	"get /v2/health/live":  {"v2Live", "Whether requests are read and answered.", "open inference", "Live", nil},
+	"get /v2/health/ready": {"v2Ready", "Whether requests should be sent here.", "open inference", "Ready", []*fault{faultNotReady}},
+	"get /v2/models/{model}": {
+		"v2Model", "The tensors of a model.", "open inference", "ModelMetadata", v2Faults},
+	"get /v2/models/{model}/ready": {
+		"v2ModelReady", "Whether a model answers.", "open inference", "ModelReady", v2Faults},
+	"post /v2/models/{model}/infer": {
+		"v2Infer", "Actions by the default version of a model, as tensors.", "open inference", "InferResponse", append([]*fault{faultModel}, predictFaults...)},
+	"get /v2/models/{model}/versions/{version}": {
+		"v2Version", "The tensors of one version of a model.", "open inference", "ModelMetadata", v2Faults},
+	"get /v2/models/{model}/versions/{version}/ready": {
+		"v2VersionReady", "Whether one version of a model answers.", "open inference", "ModelReady", v2Faults},
+	"post /v2/models/{model}/versions/{version}/infer": {
+		"v2VersionInfer", "Actions by one version of a model, as tensors.", "open inference", "InferResponse", append([]*fault{faultVersion}, predictFaults...)},
 }
+
+var v2Faults = []*fault{faultModel, faultVersion, faultNotReady}
 
 var predictFaults = []*fault{
 	faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultOverloaded, faultInference, faultNotReady, faultMemory, faultDeadline,
@@ -106,9 +124,15 @@ func (s *Server) operation(method string, e *endpoint) object {
 	}
 	responses := object{"200": ok}
 	for _, f := range list {
-		addFault(responses, f)
+		addFault(responses, f, e.v2)
 	}
 	op["responses"] = responses
+	if t.schema == "InferResponse" {
+		op["requestBody"] = object{
+			"required": true,
+			"content":  object{"application/json": object{"schema": ref("InferRequest"), "example": s.example2()}},
+		}
+	}
 	if t.schema == "Prediction" {
 		op["requestBody"] = object{
 			"required": true,
@@ -124,8 +148,12 @@ var answerHeaders = object{
 }
 
 // addFault adds one kind of error answer; kinds of one status share an entry.
-func addFault(responses object, f *fault) {
-	status := strconv.Itoa(f.status)
+func addFault(responses object, f *fault, v2 bool) {
+	code, schema := f.status, "Error"
+	if v2 {
+		code, schema = f.status2(), "InferError"
+	}
+	status := strconv.Itoa(code)
 	if r, ok := responses[status].(object); ok {
 		if d := r["description"].(string); !strings.Contains(d, f.code) {
 			r["description"] = d + "; " + f.code + ": " + f.message
@@ -133,9 +161,9 @@ func addFault(responses object, f *fault) {
 		return
 	}
 	r := object{
-		"description": fasthttp.StatusMessage(f.status) + ". " + f.code + ": " + f.message,
+		"description": fasthttp.StatusMessage(code) + ". " + f.code + ": " + f.message,
 		"headers":     answerHeaders,
-		"content":     object{"application/json": object{"schema": ref("Error")}},
+		"content":     object{"application/json": object{"schema": ref(schema)}},
 	}
 	responses[status] = r
 }
@@ -208,6 +236,7 @@ func (s *Server) schemas() object {
 		}
 	}
 	schemas["Observation"], schemas["Action"], schemas["PredictRequest"] = observation, action, request
+	maps.Copy(schemas, schemas2())
 	prediction := form(object{
 		"actions": object{"type": "array", "items": ref("Action")},
 		"version": text, "model": text, "timingMs": number, "deterministic": boolean,

@@ -26,7 +26,9 @@ type endpoint struct {
 	open bool
 	// page endpoints ask for no key, being the same for everybody, and carry
 	// the headers that a browser wants.
-	page      bool
+	page bool
+	// v2 endpoints answer errors in the form of the Open Inference Protocol.
+	v2        bool
 	observers [methodCount]atomic.Pointer[observer]
 }
 
@@ -42,6 +44,8 @@ type routes struct {
 	version   *endpoint // POST /v1/models/{model}/versions/{version}/predict
 	anything  *endpoint // what OPTIONS * asks about
 	notFound  *endpoint
+	notFound2 *endpoint // below /v2
+	v2        v2Routes
 	endpoints []*endpoint
 }
 
@@ -77,6 +81,17 @@ func newRoutes(s *Server) *routes {
 	add(&endpoint{template: "/docs/docs.js", get: (*exchange).docsScript, page: true})
 	add(&endpoint{template: "/docs/docs.css", get: (*exchange).docsStyle, page: true})
 	add(&endpoint{template: "/", get: (*exchange).root, page: true})
+	r.v2 = v2Routes{
+		model:        add(&endpoint{template: "/v2/models/{model}", get: (*exchange).v2Model, v2: true}),
+		ready:        add(&endpoint{template: "/v2/models/{model}/ready", get: (*exchange).v2ModelReady, v2: true}),
+		infer:        add(&endpoint{template: "/v2/models/{model}/infer", post: (*exchange).v2Infer, v2: true}),
+		version:      add(&endpoint{template: "/v2/models/{model}/versions/{version}", get: (*exchange).v2Model, v2: true}),
+		versionReady: add(&endpoint{template: "/v2/models/{model}/versions/{version}/ready", get: (*exchange).v2ModelReady, v2: true}),
+		versionInfer: add(&endpoint{template: "/v2/models/{model}/versions/{version}/infer", post: (*exchange).v2Infer, v2: true}),
+	}
+	add(&endpoint{template: "/v2", get: (*exchange).v2Server, v2: true})
+	add(&endpoint{template: "/v2/health/live", get: (*exchange).v2Live, v2: true, open: true})
+	add(&endpoint{template: "/v2/health/ready", get: (*exchange).v2Ready, v2: true, open: true})
 	if s.o.MetricsHandler != nil {
 		metrics := fasthttpadaptor.NewFastHTTPHandler(s.o.MetricsHandler)
 		add(&endpoint{template: "/metrics", open: true, get: func(x *exchange) error {
@@ -86,6 +101,7 @@ func newRoutes(s *Server) *routes {
 	}
 	r.anything = &endpoint{template: "*", allow: "GET, HEAD, POST, OPTIONS"}
 	r.notFound = &endpoint{template: "other"}
+	r.notFound2 = &endpoint{template: "other", v2: true}
 	return r
 }
 
@@ -114,6 +130,9 @@ func (r *routes) find(path []byte) (e *endpoint, model, version []byte) {
 	}
 	if string(path) == "*" {
 		return r.anything, nil, nil
+	}
+	if bytes.HasPrefix(path, []byte("/v2/")) {
+		return r.find2(path)
 	}
 	rest, ok := bytes.CutPrefix(path, []byte("/v1/models/"))
 	if !ok {

@@ -1,0 +1,238 @@
+package server
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// datatype is an element type of the protocol. Every value becomes a float32,
+// as it does on /predict.
+type datatype struct {
+	name      string
+	bytes     int // of one value in binary
+	integer   bool
+	low, high float64 // of integers
+	noJSON    bool
+	get       func(b []byte) float64
+}
+
+var le = binary.LittleEndian
+
+var datatypes = [...]datatype{
+	{name: "FP32", bytes: 4, get: func(b []byte) float64 { return float64(math.Float32frombits(le.Uint32(b))) }},
+	{name: "FP64", bytes: 8, get: func(b []byte) float64 { return math.Float64frombits(le.Uint64(b)) }},
+	{name: "FP16", bytes: 2, noJSON: true, get: func(b []byte) float64 { return halfValue(le.Uint16(b)) }},
+	{name: "INT8", bytes: 1, integer: true, low: math.MinInt8, high: math.MaxInt8, get: func(b []byte) float64 { return float64(int8(b[0])) }},
+	{name: "INT16", bytes: 2, integer: true, low: math.MinInt16, high: math.MaxInt16, get: func(b []byte) float64 { return float64(int16(le.Uint16(b))) }},
+	{name: "INT32", bytes: 4, integer: true, low: math.MinInt32, high: math.MaxInt32, get: func(b []byte) float64 { return float64(int32(le.Uint32(b))) }},
+	{name: "INT64", bytes: 8, integer: true, low: math.MinInt64, high: math.MaxInt64, get: func(b []byte) float64 { return float64(int64(le.Uint64(b))) }},
+	{name: "UINT8", bytes: 1, integer: true, high: math.MaxUint8, get: func(b []byte) float64 { return float64(b[0]) }},
+	{name: "UINT16", bytes: 2, integer: true, high: math.MaxUint16, get: func(b []byte) float64 { return float64(le.Uint16(b)) }},
+	{name: "UINT32", bytes: 4, integer: true, high: math.MaxUint32, get: func(b []byte) float64 { return float64(le.Uint32(b)) }},
+	{name: "UINT64", bytes: 8, integer: true, high: math.MaxUint64, get: func(b []byte) float64 { return float64(le.Uint64(b)) }},
+	{name: "BOOL", bytes: 1, get: boolValue},
+}
+
+func datatypeNames() string {
+	names := make([]string, len(datatypes))
+	for i := range datatypes {
+		names[i] = datatypes[i].name
+	}
+	return strings.Join(names, ", ")
+}
+
+// boolValue is 0 or 1, and no number for a byte that is neither.
+func boolValue(b []byte) float64 {
+	if b[0] > 1 {
+		return math.NaN()
+	}
+	return float64(b[0])
+}
+
+// halfValue is the value of an IEEE 754 binary16.
+func halfValue(h uint16) float64 {
+	exponent, fraction := int(h>>10&31), float64(h&1023)
+	v := math.Ldexp(1+fraction/1024, exponent-15)
+	switch {
+	case exponent == 31 && fraction != 0:
+		return math.NaN()
+	case exponent == 31:
+		v = math.Inf(1)
+	case exponent == 0:
+		v = math.Ldexp(fraction, -24)
+	}
+	if h>>15 != 0 {
+		return -v
+	}
+	return v
+}
+
+// fill reads the data that begins at pos: flat, or nested as the shape says.
+func (d *inferDecoder) fill() bool {
+	t := &d.t
+	if t.datatype.noJSON {
+		d.violate(d.tensorField(".datatype"), kindValue, "expected binary data with this datatype: JSON has no form of it")
+		return d.skip(3)
+	}
+	if d.next() == '[' && d.opening() == 1 {
+		return d.numbers(d.rows*t.feature.Size, 0, 3)
+	}
+	return d.nest(t.dims, 0, 3)
+}
+
+// nest reads arrays nested to dims, whose first value is the tensor's k-th.
+func (d *inferDecoder) nest(dims []int, k, depth int) bool {
+	if d.next() != '[' {
+		return d.wrongKind(d.tensorField(".data"), kindList, "an array, flat or nested to "+dimWords(d.t.dims), depth)
+	}
+	if len(dims) == 1 {
+		return d.numbers(dims[0], k, depth)
+	}
+	if depth >= maxDepth {
+		return d.broken("the body nests too deep")
+	}
+	size := 1
+	for _, n := range dims[1:] {
+		size *= n
+	}
+	n := 0
+	if !d.empty(']') {
+		for {
+			if n < dims[0] && !d.full() {
+				if !d.nest(dims[1:], k+n*size, depth+1) {
+					return false
+				}
+			} else if !d.skip(depth + 1) {
+				return false
+			}
+			n++
+			more, ok := d.more(']')
+			if !ok {
+				return false
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	if n != dims[0] {
+		d.sized(d.tensorField(".data"), dims[0], n, "arrays")
+	}
+	return true
+}
+
+// numbers reads an array of size values, the first of them the tensor's k-th.
+func (d *inferDecoder) numbers(size, k, depth int) bool {
+	if depth >= maxDepth {
+		return d.broken("the body nests too deep")
+	}
+	n := 0
+	if !d.empty(']') {
+		for {
+			if d.full() {
+				if !d.skip(depth + 1) {
+					return false
+				}
+			} else if !d.value(k+n, n < size, depth+1) {
+				return false
+			}
+			n++
+			more, ok := d.more(']')
+			if !ok {
+				return false
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	if n != size {
+		d.sized(d.tensorField(".data"), size, n, "values")
+	}
+	return true
+}
+
+// value reads one value and where wanted stores it as the tensor's k-th.
+func (d *inferDecoder) value(k int, wanted bool, depth int) bool {
+	t := d.t.datatype
+	c := d.next()
+	if t.name == "BOOL" {
+		var v bool
+		if c != 't' && c != 'f' {
+			return d.wrongKind(d.valueField(k), kindBool, "true or false", depth)
+		}
+		if !d.boolAt("", &v, depth) {
+			return false
+		}
+		if wanted && v {
+			d.store(k, 1, nil)
+		} else if wanted {
+			d.store(k, 0, nil)
+		}
+		return true
+	}
+	start := d.pos
+	v, end := scanNumber(d.data, start)
+	if end < 0 {
+		return d.wrongKind(d.valueField(k), kindNumber, "a number", depth)
+	}
+	d.pos = end
+	if !wanted {
+		return true
+	}
+	text := d.data[start:end]
+	if t.integer && (v != math.Trunc(v) || v < t.low || v > t.high) {
+		d.violate(d.valueField(k), kindValue, "expected an integer that "+t.name+" can hold, got "+clip(text))
+		return true
+	}
+	d.store(k, v, text)
+	return true
+}
+
+func (d *inferDecoder) valueField(k int) string {
+	return d.tensorField(".data." + strconv.Itoa(k))
+}
+
+// store puts the tensor's k-th value in its place.
+func (d *inferDecoder) store(k int, v float64, text []byte) {
+	f := d.t.feature
+	width := d.contract.Inputs[f.Input].Width
+	x := float32(v)
+	d.req.Inputs[f.Input][k/f.Size*width+f.Offset+k%f.Size] = x
+	if x >= float32(f.Low) && x <= float32(f.High) && v >= -math.MaxFloat32 && v <= math.MaxFloat32 || d.full() {
+		return
+	}
+	if text == nil {
+		text = strconv.AppendFloat(nil, v, 'g', -1, 64)
+	}
+	switch {
+	case !(v >= -math.MaxFloat32 && v <= math.MaxFloat32):
+		d.violate(d.valueField(k), kindFinite, "expected a number that a float32 can hold, got "+clip(text))
+	default:
+		d.violate(d.valueField(k), kindValue, "expected "+f.Range()+", got "+clip(text))
+	}
+}
+
+// fillBinary reads the values behind the JSON text.
+func (d *inferDecoder) fillBinary() {
+	t := &d.t
+	want := d.rows * t.feature.Size * t.datatype.bytes
+	if t.size != want {
+		d.violate(d.tensorField(".parameters.binary_data_size"), kindValue, fmt.Sprintf("expected %d, got %d", want, t.size))
+		return
+	}
+	if len(d.body)-d.blob < want {
+		d.violate(d.tensorField(".parameters.binary_data_size"), kindShort,
+			fmt.Sprintf("expected %d bytes of binary data after the JSON text, got %d", want, len(d.body)-d.blob))
+		return
+	}
+	b := d.body[d.blob:][:want]
+	d.blob += want
+	for k := 0; len(b) > 0 && !d.full(); k++ {
+		d.store(k, t.datatype.get(b), nil)
+		b = b[t.datatype.bytes:]
+	}
+}
