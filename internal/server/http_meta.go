@@ -45,7 +45,7 @@ type featureInfo struct {
 	Low   *float64 `json:"low"`
 	High  *float64 `json:"high"`
 	// Image tells that the values are those of a uint8 image, 0 to 255.
-	Image bool `json:"image,omitempty"`
+	Image bool `json:"image,omitzero"`
 }
 
 type actionInfo struct {

@@ -202,6 +202,9 @@ def test_recorded_actions(serve, folder):
         space = policy.action_space
         assert type(space).__name__.removesuffix("Spec") == declared["type"]
         assert list(space.shape) == declared.get("shape", [])
+        if "image" in folder.name or "cnn" in folder.name:
+            images = policy.observation_space
+            assert (images.dtype, images.shape) == (np.uint8, observations.shape[1:])
         if declared["type"] == "Discrete":
             assert space.n == declared["n"]
     server.stop()
