@@ -42,4 +42,5 @@ def postprocess(kind: str, action: Sequence[Action], rows: np.ndarray) -> np.nda
     if kind == "unscale":
         unscaled: np.ndarray = low + np.float32(0.5) * (rows + np.float32(1)) * (high - low)
         return unscaled
-    return np.clip(rows, low, high)
+    clipped: np.ndarray = np.clip(rows, low, high)
+    return clipped

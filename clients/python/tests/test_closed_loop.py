@@ -1,7 +1,7 @@
 """Stable-Baselines3's own evaluate_policy: an agent in this process against the same agent in the server.
 
 The server gets the raw observations and normalises them itself. Environments are
-Gymnasium's, both runs from the same seeds.
+Gymnasium's, or here for images and for named parts; both runs start from the same seeds.
 """
 
 import copy
@@ -31,8 +31,60 @@ SEED = 1234
 RELATIVE = 1e-3
 
 
+class Pictures(gymnasium.Env):
+    """Images of a bright square on noise; the action that names its quarter is rewarded."""
+
+    action_space = gymnasium.spaces.Discrete(4)
+    observation_space = gymnasium.spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.draw(), {}
+
+    def draw(self):
+        image = self.np_random.integers(0, 200, (36, 36, 3), dtype=np.uint8)
+        self.quarter = int(self.np_random.integers(4))
+        row, column = divmod(self.quarter, 2)
+        image[row * 18 : row * 18 + 18, column * 18 : column * 18 + 18] += 55
+        return image
+
+    def step(self, action):
+        reward = float(action == self.quarter)
+        self.steps += 1
+        return self.draw(), reward, self.steps >= 25, False, {}
+
+
+class Parts(gymnasium.Env):
+    """An observation of two named parts; the action is rewarded for pointing from one to the other."""
+
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    observation_space = gymnasium.spaces.Dict(
+        {"here": gymnasium.spaces.Box(-1, 1, (2,), np.float32), "goal": gymnasium.spaces.Box(-1, 1, (2,), np.float32)}
+    )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.here, self.goal = self.np_random.uniform(-1, 1, (2, 2)).astype(np.float32)
+        self.steps = 0
+        return {"here": self.here, "goal": self.goal}, {}
+
+    def step(self, action):
+        self.here = np.clip(self.here + 0.1 * action, -1, 1).astype(np.float32)
+        self.steps += 1
+        reward = -float(np.linalg.norm(self.here - self.goal))
+        return {"here": self.here, "goal": self.goal}, reward, self.steps >= 25, False, {}
+
+
+OWN = {"Pictures": Pictures, "Parts": Parts}
+
+
+def make(name):
+    return OWN[name]() if name in OWN else gymnasium.make(name)
+
+
 def environments(name, n=ENVIRONMENTS):
-    env = DummyVecEnv([lambda: Monitor(gymnasium.make(name)) for _ in range(n)])
+    env = DummyVecEnv([lambda: Monitor(make(name)) for _ in range(n)])
     env.seed(SEED)
     return env
 
@@ -43,7 +95,7 @@ def trained(kind, name, folder, normalize, steps, **options):
     if normalize:
         env = VecNormalize(env, norm_reward=False)
     # The library writes into policy_kwargs.
-    agent = kind("MlpPolicy", env, seed=SEED, device="cpu", **copy.deepcopy(options))
+    agent = kind({"Pictures": "CnnPolicy", "Parts": "MultiInputPolicy"}.get(name, "MlpPolicy"), env, seed=SEED, device="cpu", **copy.deepcopy(options))
     agent.learn(steps)
     folder.mkdir()
     agent.save(folder / "model.zip")
@@ -53,37 +105,42 @@ def trained(kind, name, folder, normalize, steps, **options):
     return agent
 
 
+def evaluate(model, env, episodes):
+    """Returns and lengths of the episodes, and the actions of each step of each environment."""
+    actions = []
+
+    def note(of_step, _):
+        actions.append(np.array(of_step["actions"]))
+
+    return evaluate_policy(model, env, episodes, deterministic=True, return_episode_rewards=True, callback=note), actions
+
+
 def compare(serve, folder, agent, name, discrete, n=ENVIRONMENTS, episodes=EPISODES):
     local = environments(name, n)
     statistics = folder / "vecnormalize.pkl"
     if statistics.exists():
         local = VecNormalize.load(str(statistics), local)
         local.training = local.norm_reward = False
-    want = evaluate_policy(agent, local, episodes, deterministic=True, return_episode_rewards=True)
+    want, expected = evaluate(agent, local, episodes)
     local.close()
 
     server = serve(folder)
     raw = environments(name, n)
-    actions = []
     with RemotePolicy(server.url) as policy:
-        space = gymnasium.make(name).action_space
+        space = make(name).action_space
         assert type(policy.action_space) is type(space)
         assert (policy.action_space.shape, policy.action_space.dtype) == (space.shape, space.dtype)
+        assert type(policy.observation_space) is type(raw.observation_space)
         assert policy.observation_space.shape == raw.observation_space.shape
-        got = evaluate_policy(
-            policy,
-            raw,
-            episodes,
-            deterministic=True,
-            return_episode_rewards=True,
-            callback=lambda local_, _: actions.append(np.array(local_["actions"])),
-        )
+        assert policy.observation_space.dtype == raw.observation_space.dtype
+        got, actions = evaluate(policy, raw, episodes)
     raw.close()
     server.stop()
     assert len(got[0]) == len(want[0]) == episodes
     if discrete:
         assert got == want
         assert actions[0].dtype == np.int64
+        assert np.array_equal(actions, expected)
     else:
         assert got[1] == want[1]
         assert np.allclose(got[0], want[0], rtol=RELATIVE, atol=0)
@@ -101,6 +158,8 @@ FAST = {"learning_starts": 100, "policy_kwargs": {"net_arch": [32, 32]}}
         pytest.param(A2C, "Acrobot-v1", True, 2000, {}, id="a2c-vecnormalize-Acrobot"),
         pytest.param(PPO, "Pendulum-v1", True, 2000, {"n_steps": 128}, id="ppo-vecnormalize-Pendulum"),
         pytest.param(SAC, "Pendulum-v1", False, 1000, FAST, id="sac-Pendulum"),
+        pytest.param(PPO, "Pictures", False, 1000, {"n_steps": 50, "n_epochs": 2}, id="ppo-cnn"),
+        pytest.param(PPO, "Parts", True, 1000, {"n_steps": 64}, id="ppo-vecnormalize-dict"),
         pytest.param(TD3, "Pendulum-v1", False, 1000, FAST, id="td3-Pendulum"),
     ],
 )

@@ -1,5 +1,6 @@
 import asyncio
 import concurrent.futures
+import dataclasses
 import gc
 import pickle
 
@@ -122,6 +123,13 @@ def test_model_and_version(demo):
         RemotePolicy("localhost:8080")
     with pytest.raises(ValueError, match="timeout"):
         RemotePolicy(demo, timeout=0)
+
+
+def test_a_version_that_went_live_brings_its_contract(policy):
+    current = policy.contract
+    policy._contract = dataclasses.replace(current, version="v0.0.9")
+    assert policy.act(FLAT).contract == current
+    assert policy.contract == current
 
 
 def test_api_key(serve, tmp_path):
