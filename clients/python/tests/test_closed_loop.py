@@ -19,10 +19,14 @@ from carla_rl_client import RemotePolicy
 pytest.importorskip("stable_baselines3", reason="closed loops need Stable-Baselines3: run test.sh --torch")
 
 import gymnasium  # noqa: E402
+import torch  # noqa: E402
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3  # noqa: E402
 from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 from stable_baselines3.common.monitor import Monitor  # noqa: E402
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize  # noqa: E402
+
+# Networks this small only wait for each other's threads.
+torch.set_num_threads(1)
 
 EPISODES = 20
 ENVIRONMENTS = 5
@@ -158,7 +162,7 @@ FAST = {"learning_starts": 100, "policy_kwargs": {"net_arch": [32, 32]}}
         pytest.param(A2C, "Acrobot-v1", True, 2000, {}, id="a2c-vecnormalize-Acrobot"),
         pytest.param(PPO, "Pendulum-v1", True, 2000, {"n_steps": 128}, id="ppo-vecnormalize-Pendulum"),
         pytest.param(SAC, "Pendulum-v1", False, 1000, FAST, id="sac-Pendulum"),
-        pytest.param(PPO, "Pictures", False, 1000, {"n_steps": 50, "n_epochs": 2}, id="ppo-cnn"),
+        pytest.param(PPO, "Pictures", False, 1000, {"n_steps": 50, "n_epochs": 2, "batch_size": 50}, id="ppo-cnn"),
         pytest.param(PPO, "Parts", True, 1000, {"n_steps": 64}, id="ppo-vecnormalize-dict"),
         pytest.param(TD3, "Pendulum-v1", False, 1000, FAST, id="td3-Pendulum"),
     ],
