@@ -18,4 +18,4 @@ else
     python=$client
     client=
 fi
-PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=.$client exec "$python" -m pytest -q -p no:cacheprovider "$@"
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=.$client exec "$python" -m pytest -q -rs -p no:cacheprovider "$@"
