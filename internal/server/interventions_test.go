@@ -41,9 +41,14 @@ func TestInterventionsInTheAnswer(t *testing.T) {
 		shield.Intervention{Row: 1, Value: 1, Cause: strange, Fallback: shield.FallbackConstant, From: 0.5, To: 1},
 		shield.Intervention{Row: 1, Value: 2, Cause: shield.Cause{Kind: shield.Unlike, Feature: shield.NoFeature, Score: 4.5}, Fallback: shield.FallbackConstant, From: 0.5, To: 1})
 	f("")
+	list = []shield.Intervention{{Value: 2, Cause: none, From: 1.3, To: 1}}
+	r := s.do("POST", "/v2/models/carla-ppo/infer", asked(`"deterministic":true`, `[{"name":"steer"}]`))
+	if want := `"parameters":{"deterministic":true,"interventions":"[{\"row\":0,\"action\":\"steer\",\"kind\":\"bound\",\"from\":1.3,\"to\":1.0}]"}`; r.status != 200 || !strings.Contains(r.body, want) {
+		t.Errorf("status %d, %s\nwant %s", r.status, r.body, want)
+	}
 
 	for key, want := range map[string]int{
-		"carla-ppo v0.1.0: bound of steer": 1, "carla-ppo v0.1.0: not_finite of throttle": 1,
+		"carla-ppo v0.1.0: bound of steer": 2, "carla-ppo v0.1.0: not_finite of throttle": 1,
 		"carla-ppo v0.1.0: out_of_distribution of brake": 1, "carla-ppo v0.1.0: out_of_distribution of steer": 1,
 	} {
 		if counted.get(key) != want {
