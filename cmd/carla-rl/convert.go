@@ -16,18 +16,18 @@ import (
 
 // convertCmd writes what it reads in another form.
 type convertCmd struct {
-	In           string `arg:"" help:"Artifact folder, model file or preprocessor file."`
-	Out          string `arg:"" help:"What to write: a file that ends in .onnx, or a folder."`
-	Preprocessor string `placeholder:"FILE" help:"Preprocessor to use with a model file."`
-	VecNormalize string `name:"vecnormalize" placeholder:"FILE" help:"VecNormalize statistics to use with a model file."`
-	InputShape   []int  `name:"input-shape" placeholder:"N,..." help:"Shape of one observation, where a file without a card does not tell it."`
-	Name         string `help:"model_name of the card that is written."`
-	ModelVersion string `name:"model-version" placeholder:"VERSION" help:"version of the card that is written."`
-	Vectors      int    `default:"8" help:"How many golden vectors a card gets that has none."`
-	Seed         uint64 `default:"1" help:"Seed of the observations that are drawn."`
-	Sampled      bool   `help:"Write the form that draws its actions into the ONNX file."`
-	Masked       bool   `help:"Write an input for action masks into the ONNX file of a policy that takes them."`
-	ActionOnly   bool   `help:"Write the action alone into the ONNX file, and no other output."`
+	In           string   `arg:"" help:"Artifact folder, model file or preprocessor file."`
+	Out          string   `arg:"" help:"What to write: a file that ends in .onnx, or a folder."`
+	Preprocessor string   `placeholder:"FILE" help:"Preprocessor to use with a model file."`
+	VecNormalize string   `name:"vecnormalize" placeholder:"FILE" help:"VecNormalize statistics to use with a model file."`
+	InputShape   []string `name:"input-shape" sep:"none" placeholder:"[NAME=]N,..." help:"Shape of one observation, where a file without a card does not tell it; of a network with several inputs once for each, with its name."`
+	Name         string   `help:"model_name of the card that is written."`
+	ModelVersion string   `name:"model-version" placeholder:"VERSION" help:"version of the card that is written."`
+	Vectors      int      `default:"8" help:"How many golden vectors a card gets that has none."`
+	Seed         uint64   `default:"1" help:"Seed of the observations that are drawn."`
+	Sampled      bool     `help:"Write the form that draws its actions into the ONNX file."`
+	Masked       bool     `help:"Write an input for action masks into the ONNX file of a policy that takes them."`
+	ActionOnly   bool     `help:"Write the action alone into the ONNX file, and no other output."`
 }
 
 // Help tells what is written.
@@ -120,7 +120,11 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 		return nil, err
 	}
 	defer a.Release()
-	if err := giveShape(a, c.InputShape); err != nil {
+	shapes, err := parseShapes(c.InputShape)
+	if err != nil {
+		return nil, err
+	}
+	if err := shapes.giveShape(a); err != nil {
 		return nil, err
 	}
 	p, err := policy.Open(a, policy.Options{Detailed: !c.ActionOnly})

@@ -206,7 +206,7 @@ func rowsOf(g *graph.Graph, in []*tensor) (int, error) {
 			}
 		}
 		if err := holds(v.DType, in[i].data); err != nil {
-			return 0, fmt.Errorf("input %s: %w", v.Name, err)
+			return 0, &notOfType{v.Name, v.DType, err}
 		}
 	}
 	if rows < 0 {
@@ -214,6 +214,17 @@ func rowsOf(g *graph.Graph, in []*tensor) (int, error) {
 	}
 	return rows, nil
 }
+
+// notOfType says that an input holds a number which its type does not have.
+type notOfType struct {
+	input string
+	dtype graph.DType
+	err   error
+}
+
+func (e *notOfType) Error() string { return fmt.Sprintf("input %s: %v", e.input, e.err) }
+
+func (e *notOfType) Unwrap() error { return e.err }
 
 // holds refuses numbers that an integer type does not have.
 func holds(dt graph.DType, data []float64) error {

@@ -20,7 +20,7 @@ type bareNetwork struct {
 	deterministic bool
 	narrow        bool // the engine computes float64 in float32
 
-	key      string // of the shapes that the graph was lowered for
+	key      string // of the shapes and types that the graph was lowered for
 	*episode        // has no graph before the first step
 }
 
@@ -110,7 +110,8 @@ func (b *bareNetwork) gather(given map[string]*tensor) ([]*tensor, error) {
 // lower makes the graph for the shapes of what was given, and its program. The
 // batch axis is the first of each input, or that which is as long as the first
 // axis of the first input. A network whose rows cannot be told apart is lowered
-// for the given number of them.
+// for the given number of them. The type of an input that the file does not
+// tell is that in which it was written.
 func (b *bareNetwork) lower(given map[string]*tensor) error {
 	key := b.shapesKey(given)
 	if b.graph != nil && key == b.key {
@@ -133,13 +134,39 @@ func (b *bareNetwork) shapesKey(given map[string]*tensor) string {
 	var k strings.Builder
 	for _, in := range b.description.Inputs {
 		if t := given[in.Name]; t != nil {
-			fmt.Fprintf(&k, "%s%v", in.Name, t.shape)
+			fmt.Fprintf(&k, "%s%v%v", in.Name, t.shape, t.dtype())
 		}
 	}
 	return k.String()
 }
 
+// graphFor lowers the network. An input of unknown type whose bits the code
+// turns over is taken for booleans: given other numbers than 0 and 1, it was
+// one of integers.
 func (b *bareNetwork) graphFor(given map[string]*tensor) (*graph.Graph, error) {
+	types := map[string]graph.DType{}
+	for name, t := range given {
+		if dt := t.dtype(); dt != graph.Invalid {
+			types[name] = dt
+		}
+	}
+	g, err := b.graphOf(given, types)
+	var wrong *notOfType
+	for errors.As(err, &wrong) && wrong.dtype == graph.Bool && types[wrong.input] == graph.Invalid {
+		types[wrong.input] = graph.Int64
+		again, againErr := b.graphOf(given, types)
+		if againErr == nil {
+			return again, nil
+		}
+		if !errors.As(againErr, new(*notOfType)) {
+			break // As integers it does not run: the message is that of booleans.
+		}
+		err = againErr
+	}
+	return g, err
+}
+
+func (b *bareNetwork) graphOf(given map[string]*tensor, types map[string]graph.DType) (*graph.Graph, error) {
 	rows := 1
 	for _, in := range b.description.Inputs {
 		if t := given[in.Name]; t != nil && len(t.shape) > 0 {
@@ -155,7 +182,7 @@ func (b *bareNetwork) graphFor(given map[string]*tensor) (*graph.Graph, error) {
 			batched[name][axis] = graph.Batch
 		}
 	}
-	o := format.LowerOptions{Deterministic: b.deterministic, InputShapes: batched}
+	o := format.LowerOptions{Deterministic: b.deterministic, InputShapes: batched, InputTypes: types}
 	g, err := b.network.Lower(o)
 	if err == nil {
 		if err = fits(g, given); err == nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
@@ -14,6 +13,7 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/format/architecture"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 	"github.com/carla-rl/carla-rl-serving/internal/format/torchscript"
+	"github.com/carla-rl/carla-rl-serving/internal/plan"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
 )
@@ -63,7 +63,9 @@ func openPath(path string) (*opened, error) {
 	}
 	if isFolder(dir) {
 		defer a.Release()
-		o.policy, err = policy.Open(a, policy.Options{})
+		if o.policy, err = policy.Open(a, policy.Options{}); errors.Is(err, plan.ErrLimit) {
+			err = fmt.Errorf("%s: %w", filepath.Join(dir, a.ModelName()), err)
+		}
 		return o, err
 	}
 	data, err := a.Read(artifact.RoleModel)
@@ -86,21 +88,6 @@ func openPath(path string) (*opened, error) {
 		o.network, err = format.DecodeBeside(name, data, a.Beside)
 	}
 	return o, err
-}
-
-// giveShape says of an artifact what its file does not: the shape of one
-// observation.
-func giveShape(a *artifact.Artifact, shape []int) error {
-	switch {
-	case len(shape) == 0:
-		return nil
-	case a.Card.Present:
-		return usage(errors.New("--input-shape is for a file without a card: say input_shape in the card"))
-	case slices.Min(shape) < 1:
-		return usage(fmt.Errorf("--input-shape: %v is no shape of an observation", shape))
-	}
-	a.Card.InputShape = shape
-	return nil
 }
 
 // readNetwork decodes the model of an artifact, which may be a folder of the

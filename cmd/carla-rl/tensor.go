@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -24,6 +25,22 @@ const (
 type tensor struct {
 	shape []int
 	data  []float64
+
+	truths    int  // how many are true or false
+	fractions bool // some have a fraction or an exponent, or are not finite
+}
+
+// dtype is what the way in which the numbers are written tells of their type:
+// true and false are booleans, one with a point is no integer. Integers may
+// stand for any type: Invalid.
+func (t *tensor) dtype() graph.DType {
+	switch {
+	case t.truths > 0 && t.truths == len(t.data):
+		return graph.Bool
+	case t.fractions:
+		return graph.Float32
+	}
+	return graph.Invalid
 }
 
 // parseTensor reads nested lists of numbers. NaN and the infinities, which
@@ -53,6 +70,14 @@ func (t *tensor) fill(dec *jsontext.Decoder, depth int) error {
 		f, err := number(token)
 		if err != nil {
 			return err
+		}
+		switch token.Kind() {
+		case 't', 'f':
+			t.truths++
+		case '"':
+			t.fractions = true
+		case '0':
+			t.fractions = t.fractions || strings.ContainsAny(token.String(), ".eE")
 		}
 		if depth != len(t.shape) {
 			return errors.New("lists of one tensor differ in depth")

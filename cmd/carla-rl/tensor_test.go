@@ -151,3 +151,24 @@ func TestIntegersBeyondFloat32(t *testing.T) {
 		}
 	}
 }
+
+func TestTensorDType(t *testing.T) {
+	f := func(text string, want graph.DType) {
+		t.Helper()
+		x, err := parseTensor(jsontext.Value(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := x.dtype(); got != want {
+			t.Errorf("%s is of %v, want %v", text, got, want)
+		}
+	}
+	f("[[true,false]]", graph.Bool)
+	f("true", graph.Bool)
+	f("[true,0]", graph.Invalid)
+	f("[1,-2]", graph.Invalid)
+	f("[]", graph.Invalid)
+	f("[1.0,2]", graph.Float32)
+	f("[1e3]", graph.Float32)
+	f(`[1,"-Infinity"]`, graph.Float32)
+}

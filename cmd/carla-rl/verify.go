@@ -19,14 +19,14 @@ import (
 // verifyCmd holds the numbers of a path to those of other engines and of its
 // card.
 type verifyCmd struct {
-	Path         string  `arg:"" help:"Artifact folder, model file or preprocessor file."`
-	Observations string  `placeholder:"FILE" help:"Observations to compare on, as predict reads them, instead of drawn ones."`
-	InputShape   []int   `name:"input-shape" placeholder:"N,..." help:"Shape of one observation, where a file without a card does not tell it."`
-	Rows         int     `default:"64" help:"How many observations to draw."`
-	Seed         uint64  `default:"1" help:"Seed of the observations that are drawn."`
-	Atol         float64 `placeholder:"NUMBER" help:"Largest absolute difference; by default 1e-5, more for float16 and bfloat16."`
-	Rtol         float64 `placeholder:"NUMBER" help:"Largest difference relative to the largest value of an output; by default as --atol."`
-	JSON         bool    `name:"json" help:"Print JSON."`
+	Path         string   `arg:"" help:"Artifact folder, model file or preprocessor file."`
+	Observations string   `placeholder:"FILE" help:"Observations to compare on, as predict reads them, instead of drawn ones."`
+	InputShape   []string `name:"input-shape" sep:"none" placeholder:"[NAME=]N,..." help:"Shape of one observation, where a file without a card does not tell it; of a network with several inputs once for each, with its name."`
+	Rows         int      `default:"64" help:"How many observations to draw."`
+	Seed         uint64   `default:"1" help:"Seed of the observations that are drawn."`
+	Atol         float64  `placeholder:"NUMBER" help:"Largest absolute difference; by default 1e-5, more for float16 and bfloat16."`
+	Rtol         float64  `placeholder:"NUMBER" help:"Largest difference relative to the largest value of an output; by default as --atol."`
+	JSON         bool     `name:"json" help:"Print JSON."`
 }
 
 // Help tells what is compared.
@@ -150,7 +150,11 @@ func (c *verifyCmd) policy(v *verification, path string) error {
 		return err
 	}
 	defer a.Release()
-	if err := giveShape(a, c.InputShape); err != nil {
+	shapes, err := parseShapes(c.InputShape)
+	if err != nil {
+		return err
+	}
+	if err := shapes.giveShape(a); err != nil {
 		return err
 	}
 	given := c.Observations != ""
@@ -308,8 +312,12 @@ func (v *verification) compare(p, reference *policy.Policy, o *observations, for
 func (c *verifyCmd) network(v *verification, n format.Network) error {
 	d := n.Describe()
 	o := format.LowerOptions{Deterministic: true}
-	if len(d.Inputs) > 0 && c.InputShape != nil {
-		o.InputShapes = map[string][]int{d.Inputs[0].Name: append([]int{graph.Batch}, c.InputShape...)}
+	shapes, err := parseShapes(c.InputShape)
+	if err != nil {
+		return err
+	}
+	if o.InputShapes, err = shapes.forInputs(d.Inputs); err != nil {
+		return err
 	}
 	g, err := n.Lower(o)
 	if errors.Is(err, graph.ErrMixesRows) {

@@ -39,6 +39,10 @@ type LowerOptions struct {
 	// InputShapes gives the shape of inputs by name, with [graph.Batch] for the
 	// batch axis, where the file does not tell it.
 	InputShapes map[string][]int
+	// InputTypes gives the element type of inputs by name, where the file does
+	// not tell it, as that of a scripted module does not. A floating one says no
+	// more than that: which, the weights tell.
+	InputTypes map[string]graph.DType
 	// Rows asks for the computation of exactly that number of rows, with no
 	// batch axis in the graph; 0 is for any number of rows at once. A network
 	// whose rows cannot be told apart (control flow that depends on data, state

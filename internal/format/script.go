@@ -14,7 +14,7 @@ type scriptNetwork struct{ m *torchscript.Module }
 
 // Lower makes the graph of a method.
 func (n *scriptNetwork) Lower(o LowerOptions) (*graph.Graph, error) {
-	return n.m.Lower(torchscript.LowerOptions{Method: o.Method, Deterministic: o.Deterministic, InputShapes: o.InputShapes, Rows: o.Rows})
+	return n.m.Lower(torchscript.LowerOptions{Method: o.Method, Deterministic: o.Deterministic, InputShapes: o.InputShapes, InputTypes: o.InputTypes, Rows: o.Rows})
 }
 
 // Describe tells what the archive holds.

@@ -83,7 +83,7 @@ func (l *lowering) inputShapes() map[string][]int {
 		return shapes
 	}
 	for _, f := range l.src.card.Observation {
-		if slices.Contains(inputs, f.Name) {
+		if len(inputs) == 0 || slices.Contains(inputs, f.Name) {
 			shapes[f.Name] = append([]int{graph.Batch}, f.Shape...)
 		}
 	}

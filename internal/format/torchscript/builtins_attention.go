@@ -37,6 +37,7 @@ func attention(c *call) value {
 	s := c.in.add(graph.OpMatMul, nil, q, c.in.swap(k, -2, -1))
 	s = c.in.add(graph.OpMul, nil, s, c.in.number(scale, s))
 	if mask := c.optional(3); mask != nil {
+		c.in.wantBooleans(mask)
 		s = c.in.masked(s, mask)
 	}
 	if c.bool(5, false) {

@@ -213,10 +213,7 @@ func logicalXor(c *call) value {
 }
 
 func where(c *call) value {
-	cond := c.value(0)
-	if cond.DType != graph.Bool {
-		cond = c.in.cast(cond, graph.Bool)
-	}
+	cond := c.booleans(0)
 	x, y := c.pair(1, 2)
 	return newTensor(c.in.add(graph.OpWhere, nil, cond, x, y))
 }
@@ -236,7 +233,7 @@ func (c *call) pair(i, j int) (x, y *graph.Value) {
 
 func maskedFill(c *call) value {
 	x := c.value(0)
-	mask := c.in.cast(c.value(1), graph.Bool)
+	mask := c.booleans(1)
 	v := c.in.add(graph.OpWhere, nil, mask, c.operand(2, x), x)
 	return newTensor(c.in.cast(v, x.DType))
 }

@@ -44,8 +44,12 @@ func bitwiseOf(op graph.Op, f func(in *interp, x, y, both *graph.Value) *graph.V
 			}
 			dt := graph.Promote(x.DType, y.DType)
 			if dt.IsFloat() {
+				truths := !x.DType.IsInt() && !y.DType.IsInt()
 				for _, v := range []*graph.Value{x, y} {
 					if v.DType.IsFloat() {
+						if truths {
+							in.wantBooleans(v)
+						}
 						in.wantIntegers(v)
 					}
 				}
@@ -204,14 +208,15 @@ func shift(op graph.Op) func(c *call) value {
 	}
 }
 
-// bitwiseNot is the negation of booleans, and -1 - x of integers.
+// bitwiseNot is the negation of booleans, and -1 - x of integers. An input of
+// unknown type must have been one of booleans.
 func bitwiseNot(c *call) value {
 	return c.mapped(func(x *graph.Value) *graph.Value {
 		switch {
 		case x.DType == graph.Bool:
 			return c.in.add(graph.OpNot, nil, x)
 		case x.DType.IsFloat():
-			c.in.wantIntegers(x)
+			c.in.wantBooleans(x)
 			c.in.errorf("bitwise_not of %v", x.DType)
 		}
 		return c.in.cast(c.in.add(graph.OpSub, nil, c.in.number(int64(-1), x), x), x.DType)

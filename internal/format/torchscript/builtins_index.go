@@ -322,31 +322,3 @@ func (c *call) integers(i int) *graph.Value {
 	}
 	return x
 }
-
-// wantIntegers ends this attempt where a value of floating point numbers comes
-// of an input of a type that is not known: it must have been one of integers.
-func (in *interp) wantIntegers(v *graph.Value) {
-	seen := map[*graph.Value]bool{}
-	for walk := []*graph.Value{v}; len(walk) > 0; {
-		v, walk = walk[len(walk)-1], walk[:len(walk)-1]
-		if seen[v] {
-			continue
-		}
-		seen[v] = true
-		in.cost(1)
-		for _, s := range in.slots {
-			if s.v == v && s.dtype == graph.Invalid {
-				panic(&restart{s.name, slotHint{shape: s.batch, dtype: graph.Int64, ranked: s.ranked}})
-			}
-		}
-		if v.Def == nil {
-			continue
-		}
-		switch v.Def.Op {
-		case graph.OpReshape, graph.OpTranspose, graph.OpExpand, graph.OpSlice, graph.OpConcat, graph.OpTake, graph.OpGather, graph.OpWhere,
-			graph.OpAdd, graph.OpSub, graph.OpMul, graph.OpNeg, graph.OpAbs, graph.OpSign, graph.OpMinimum, graph.OpMaximum, graph.OpClamp,
-			graph.OpRemainder, graph.OpFloorDiv, graph.OpAmax, graph.OpAmin, graph.OpSum:
-			walk = append(walk, v.Def.In...)
-		}
-	}
-}

@@ -62,6 +62,7 @@ func isNotSame(c *call) value {
 // compare decides eq, lt or gt of two Python values. The number of rows is
 // compared as far as that does not depend on how many there are.
 func (in *interp) compare(op string, a, b value) bool {
+	a, b = in.decideTypes(a, b)
 	in.learnDim(a, b)
 	in.learnDim(b, a)
 	ra, aRows := a.(rows)
@@ -135,6 +136,7 @@ func (in *interp) equalValues(a, b value, depth int) bool {
 	default:
 		in.learnDim(a, b)
 		in.learnDim(b, a)
+		a, b = in.decideTypes(a, b)
 		if isNumber(a) && isNumber(b) {
 			return in.compare("eq", a, b)
 		}

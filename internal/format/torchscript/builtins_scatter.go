@@ -158,6 +158,7 @@ func sliceScatter(c *call) value {
 // maskedSelect of a mask that is known; one that depends on data has as many
 // elements as the data has it.
 func maskedSelect(c *call) value {
+	c.booleans(1)
 	c.args = []value{c.args[0], &list{elems: []value{c.args[1]}}}
 	return index(c)
 }

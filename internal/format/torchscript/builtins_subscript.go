@@ -68,6 +68,7 @@ func index(c *call) value {
 	if len(s.dims) == 0 {
 		return x
 	}
+	in.typeOfIndices(c.handle(0), s, false)
 	s = in.nonzero(s)
 	if len(s.dims) > 1 && s.idx[0].rowNumbers {
 		return newTensor(in.ofEachRow(in.read(x), s))
@@ -165,6 +166,7 @@ func indexPut(c *call) value {
 	if len(s.dims) == 0 {
 		return newTensor(in.expandTo(v, x.Shape))
 	}
+	in.typeOfIndices(c.handle(0), s, true)
 	if len(s.dims) == 1 && !s.idx[0].rowNumbers {
 		if mask := in.read(s.idx[0]); mask.DType == graph.Bool && in.folded(mask) == nil {
 			return newTensor(in.maskPut(x, s.dims[0], mask, v, add))

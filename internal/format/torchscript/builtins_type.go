@@ -43,7 +43,7 @@ var typeBuiltins = map[string]builtin{
 	"sym_size":          {"x dim", size},
 	"numel":             {"x", numel},
 	"to_mkldnn":         {"x dtype", packedForProcessor},
-	"dtype":             {"x", func(c *call) value { return dtypeCode(c.in.dtypeOf(c.handle(0))) }},
+	"dtype":             {"x", elementType},
 	"is_nested":         {"x", func(*call) value { return false }},
 	"is_sparse":         {"x", func(*call) value { return false }},
 	"is_cuda":           {"x", func(*call) value { return false }},
@@ -54,7 +54,7 @@ var typeBuiltins = map[string]builtin{
 	"layout":            {"x", func(*call) value { return int64(0) }},
 	"is_contiguous":     {"x memory_format", func(*call) value { return true }},
 	"is_complex":        {"x", func(*call) value { return false }},
-	"is_floating_point": {"x", func(c *call) value { return c.in.dtypeOf(c.handle(0)).IsFloat() }},
+	"is_floating_point": {"x", isFloating},
 	"item":              {"x", func(c *call) value { return c.in.numberIn(c.handle(0)) }},
 	"data":              {"x", func(c *call) value { return c.handle(0) }},
 	"int":               {"x", func(c *call) value { return c.in.toIntValue(c.args[0]) }},
@@ -132,7 +132,7 @@ func (c *call) dtype(i int, def graph.DType) graph.DType {
 	if !c.has(i) {
 		return def
 	}
-	n, ok := c.args[i].(int64)
+	n, ok := closed(c.args[i]).(int64)
 	if !ok {
 		c.wrong(i, "an element type")
 	}
@@ -179,7 +179,7 @@ func (in *interp) convert(t *tensor, dt graph.DType) value {
 func toAny(c *call) value {
 	t := c.handle(0)
 	for i := 1; i < len(c.args); i++ {
-		switch v := c.args[i].(type) {
+		switch v := closed(c.args[i]).(type) {
 		case int64:
 			dt, ok := dtypes[v]
 			if !ok {

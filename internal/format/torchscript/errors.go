@@ -117,6 +117,22 @@ func (e *NeedShapeError) Is(target error) bool { return target == errors.ErrUnsu
 // Unwrap returns the cause.
 func (e *NeedShapeError) Unwrap() error { return e.Cause }
 
+// NeedTypeError says that the code asks for the element type of an input that
+// neither the file nor the options tell. It matches errors.ErrUnsupported.
+type NeedTypeError struct {
+	Input string // name of the input
+	Pos   Position
+}
+
+// Error says which input and what to do.
+func (e *NeedTypeError) Error() string {
+	return fmt.Sprintf("unsupported: the code asks whether input %q is of integers, of booleans or of floating point (at %s), which a scripted file does not tell: "+
+		"trace the module, or save it with torch.export", e.Input, e.Pos)
+}
+
+// Is reports whether target is errors.ErrUnsupported.
+func (e *NeedTypeError) Is(target error) bool { return target == errors.ErrUnsupported }
+
 func limitf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrLimit, fmt.Sprintf(format, args...))
 }

@@ -88,6 +88,11 @@ func (in *interp) open(s *slot) *tensor {
 	if given, ok := in.o.InputShapes[s.name]; ok {
 		s.shape = append(graph.Shape{}, given...)
 	}
+	if given := in.o.InputTypes[s.name]; s.dtype == graph.Invalid && given != graph.Invalid {
+		if s.floating = given.IsFloat(); !s.floating {
+			s.dtype = given
+		}
+	}
 	if h, ok := in.hints[s.name]; ok {
 		if s.shape == nil {
 			s.shape = h.shape

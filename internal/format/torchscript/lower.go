@@ -21,6 +21,10 @@ type LowerOptions struct {
 	// InputShapes gives the shape of inputs by name, with graph.Batch for the
 	// batch axis, where the file does not tell it.
 	InputShapes map[string][]int
+	// InputTypes gives the element type of inputs by name, where the file does
+	// not tell it. A floating one says no more than that: which, the weights
+	// tell.
+	InputTypes map[string]graph.DType
 	// Rows asks for exactly that number of rows, without a batch axis; 0 is for
 	// any number.
 	Rows int
@@ -228,9 +232,8 @@ func (in *interp) outputs(v value) {
 	case *tensor:
 		in.output("out", v)
 	case *dict:
-		for _, k := range v.keys {
-			in.output(format(k), v.vals[k])
-		}
+		n := 0
+		in.namedOutputs(v, &n, 0)
 	case *tuple:
 		if v.names != nil {
 			for i, n := range v.names {
@@ -251,7 +254,21 @@ func (in *interp) outputs(v value) {
 	}
 }
 
-// flatOutputs numbers the tensors of nested tuples: out0, out1.
+// namedOutputs names the tensors of a dict by its keys.
+func (in *interp) namedOutputs(d *dict, n *int, depth int) {
+	for _, k := range d.keys {
+		switch e := d.vals[k].(type) {
+		case *tuple, *list, *dict:
+			in.flatOutputs([]value{e}, n, depth+1)
+		default:
+			in.output(format(k), e)
+			*n++
+		}
+	}
+}
+
+// flatOutputs numbers the tensors of nested tuples: out0, out1. Those of dicts
+// among them have the names of their keys.
 func (in *interp) flatOutputs(elems []value, n *int, depth int) {
 	if depth > maxCallDepth {
 		in.limit("outputs nested deeper than %d", maxCallDepth)
@@ -263,6 +280,8 @@ func (in *interp) flatOutputs(elems []value, n *int, depth int) {
 			in.flatOutputs(e.elems, n, depth+1)
 		case *list:
 			in.flatOutputs(e.elems, n, depth+1)
+		case *dict:
+			in.namedOutputs(e, n, depth+1)
 		default:
 			in.output("out"+strconv.Itoa(*n), e)
 			*n++
@@ -279,6 +298,9 @@ func (in *interp) output(name string, v value) {
 	case *tensor:
 		if len(in.g.Outputs) >= graph.MaxPorts {
 			in.limit("more than %d outputs", graph.MaxPorts)
+		}
+		if slices.ContainsFunc(in.g.Outputs, func(o graph.Output) bool { return o.Name == name }) {
+			in.unsupported("two outputs of the name %s", name)
 		}
 		in.g.Output(name, in.read(t))
 	default:

@@ -178,8 +178,10 @@ func (in *interp) makeStates(keys []attrKey, finals map[attrKey]snap) {
 		}
 	}
 	in.g.Inputs = inputs
+	dropped := map[*graph.Value]bool{}
 	for _, p := range pairs {
 		if !reached[p.in] {
+			dropped[p.in] = true
 			continue
 		}
 		if len(in.g.Inputs) >= graph.MaxPorts || len(in.g.Outputs) >= graph.MaxPorts {
@@ -195,6 +197,20 @@ func (in *interp) makeStates(keys []attrKey, finals map[attrKey]snap) {
 			Input: len(in.g.Inputs) - 1, Output: len(in.g.Outputs) - 1, Initial: p.first, Reset: p.again,
 		})
 	}
+	in.dropUses(dropped)
+}
+
+// dropUses removes the nodes that depend on inputs which no result needs.
+func (in *interp) dropUses(dropped map[*graph.Value]bool) {
+	in.g.Nodes = slices.DeleteFunc(in.g.Nodes, func(n *graph.Node) bool {
+		if !slices.ContainsFunc(n.In, func(v *graph.Value) bool { return dropped[v] }) {
+			return false
+		}
+		for _, v := range n.Out {
+			dropped[v] = true
+		}
+		return true
+	})
 }
 
 // tensorsOf returns the leaves of a form as tensors, nil where one depends on

@@ -42,3 +42,25 @@ func TestLowerCounter(t *testing.T) {
 	f(6, -2)
 	f(1, 2)
 }
+
+// TestLowerCounterOfNoUse is a module that counts its calls and gives what does
+// not depend on them.
+func TestLowerCounterOfNoUse(t *testing.T) {
+	code := class("  n : int\n" +
+		"  def forward(self: __torch__.m.M,\n    x: Tensor) -> Tensor:\n    self.n = torch.add(self.n, 1)\n" +
+		"    _0 = torch.add(torch.mul(x, self.n), 2)\n    return torch.neg(x)\n")
+	m, err := decode(t, code, objectWith("n", "K\x05"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := m.Lower(torchscript.LowerOptions{InputShapes: map[string][]int{"x": {graph.Batch, 1}}, Rows: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(g.States) != 0 || len(g.Inputs) != 1 || len(g.Outputs) != 1 {
+		t.Errorf("the graph has %d states, %d inputs and %d outputs", len(g.States), len(g.Inputs), len(g.Outputs))
+	}
+	if out := run(t, g, 2)[0]; out.At(0) != -2 {
+		t.Errorf("gives %v, want -2", out.At(0))
+	}
+}

@@ -59,6 +59,7 @@ type slot struct {
 	shape     graph.Shape // nil while not known
 	batch     graph.Shape // shape with the batch axis, where rows are fixed
 	dtype     graph.DType // Invalid while not known
+	floating  bool        // told to be of floating point, of whatever width
 	v         *graph.Value
 	flat      bool   // the code asked for the shape and was told that of a row
 	ranked    bool   // the code asked for the number of dimensions

@@ -10,7 +10,7 @@ import (
 
 // value is what an expression of the code is while a method is lowered:
 //
-//	nil (None), bool, int64, float64, string, rows, openDim,
+//	nil (None), bool, int64, float64, string, rows, openDim, openType,
 //	*scalar, *optional, unmerged, *rangeOf,
 //	*list, *tuple, *dict, *tensor, *object,
 //	*function, *classDef, namespace, device, absent, uninitialized
@@ -119,7 +119,7 @@ func kindName(v value) string {
 		return "None"
 	case bool:
 		return "bool"
-	case int64, rows, openDim:
+	case int64, rows, openDim, openType:
 		return "int"
 	case float64:
 		return "float"
