@@ -154,6 +154,10 @@ test-ort: ## Vet and test the build with ONNX Runtime, whose library is put into
 fuzz: ## Run every fuzz target for a fixed count (FUZZ_COUNT).
 	FUZZ_COUNT=$(FUZZ_COUNT) tools/fuzz
 
+.PHONY: mutate
+mutate: ## Change every operator of the safety envelope, one at a time: its tests must notice each.
+	go run ./tools/mutate ./internal/envelope
+
 .PHONY: e2e
 e2e: e2e-process e2e-cluster ## End-to-end tests: the built binary over the wire, the image and the manifests on a real cluster.
 

@@ -35,13 +35,14 @@ var law = map[string][]string{
 	"internal/format":              {"internal/format/*", "internal/graph"},
 
 	"internal/spelling":    {},
+	"internal/envelope":    {},
 	"internal/artifact":    {"internal/spelling"},
-	"internal/policy":      {"internal/artifact", "internal/format", "internal/format/*", "internal/graph", "internal/plan"},
+	"internal/policy":      {"internal/artifact", "internal/envelope", "internal/format", "internal/format/*", "internal/graph", "internal/plan"},
 	"internal/ort":         {"internal/format/onnx", "internal/graph", "internal/kernel", "internal/policy"},
 	"internal/conformance": {"internal/format", "internal/format/architecture", "internal/format/preprocess", "internal/graph"},
 	"internal/repository":  {"internal/policy", "internal/artifact"},
-	"internal/serving":     {"internal/repository", "internal/policy"},
-	"internal/server":      {"internal/serving", "internal/repository", "internal/policy", "internal/spelling"},
+	"internal/serving":     {"internal/repository", "internal/policy", "internal/envelope"},
+	"internal/server":      {"internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
 
 	"internal/config":    {"internal/spelling"},
 	"internal/telemetry": {},
@@ -50,7 +51,7 @@ var law = map[string][]string{
 
 	// The root package is for Go programs that embed a policy; it knows no
 	// protocol.
-	"": {"internal/policy", "internal/artifact"},
+	"": {"internal/policy", "internal/artifact", "internal/envelope"},
 	// The command wires everything.
 	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
 
@@ -60,6 +61,7 @@ var law = map[string][]string{
 	"tools/gen-deploy":   {},
 	"tools/testsum":      {},
 	"tools/image/rootfs": {},
+	"tools/mutate":       {},
 	"tools/noop":         {},
 }
 
@@ -81,6 +83,7 @@ var engine = map[string][]string{
 	"internal/format/torchmodule":  {},
 	"internal/format/onnx":         {"github.com/go-json-experiment/json"},
 	"internal/format/sb3":          {"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext"},
+	"internal/envelope":            {},
 	"internal/artifact":            {"go.yaml.in/yaml/v3"},
 	"internal/policy":              {},
 	"internal/ort":                 {"github.com/yalue/onnxruntime_go"},

@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -100,7 +101,9 @@ func (p *Policy) Features() []Feature {
 
 // Act returns the deterministic action for one observation. A feature that is
 // missing, unknown, of another shape, not finite or out of its range is an
-// error, and so is an answer that is not finite or out of the contract.
+// error, and so is an answer that is not finite or out of the contract; where
+// the card has an envelope, that says what becomes of such an answer, and the
+// action's Interventions what became of it.
 func (p *Policy) Act(obs Observation) (Action, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,12 +117,19 @@ func (p *Policy) Act(obs Observation) (Action, error) {
 	for i, v := range p.call.Actions {
 		values[i] = float64(v)
 	}
-	return Action{contract: p.policy.Contract(), values: values}, nil
+	a := Action{contract: p.policy.Contract(), values: values}
+	for _, v := range p.call.Interventions {
+		a.interventions = append(a.interventions, Intervention{
+			Action: a.contract.ActionName(v.Value), Kind: string(v.Kind), Fallback: v.Fallback != envelope.FallbackError, From: float64(v.From), To: float64(v.To),
+		})
+	}
+	return a, nil
 }
 
 // ActRow is Act without names and without allocation: obs holds the values of
 // all features in the order of the contract, action receives the values of
-// all actions. It serves policies that have one input.
+// all actions. It serves policies that have one input. An action that the
+// envelope of the card changed is given as it became, and not labelled.
 func (p *Policy) ActRow(obs, action []float32) error {
 	c := p.policy.Contract()
 	if len(c.Inputs) != 1 || len(obs) != c.Inputs[0].Width || len(action) != len(p.call.Actions) {
@@ -147,7 +157,21 @@ func (p *Policy) act() error {
 type Action struct {
 	contract *policy.Contract
 	values   []float64
+
+	interventions []Intervention
 }
+
+// Intervention is a value of an action that is not what the policy gave,
+// because the envelope of its card has it otherwise.
+type Intervention struct {
+	Action   string // name of the value: "steer", "wheels[2]", "[3]"
+	Kind     string // "not_finite", "bound", "rate", "jerk" or "out_of_distribution"
+	Fallback bool   // To is of the card's fallback, which replaced the whole action
+	From, To float64
+}
+
+// Interventions returns what the envelope of the card changed of the action.
+func (a Action) Interventions() []Intervention { return a.interventions }
 
 // Value returns the action of that name. It panics when the policy has no
 // action of the name, or when the action has a shape.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
@@ -17,6 +18,10 @@ type observations struct {
 	// episodeStart makes of the rows one sequence, in which an episode begins
 	// where it is true; nil where each row is an episode of its own.
 	episodeStart []bool
+
+	// enveloped has the actions held to the policy's envelope, as a server
+	// does. Comparisons look at what its network gives.
+	enveloped bool
 }
 
 // newObservations has room for rows.
@@ -38,6 +43,8 @@ type answer struct {
 	actions []float32 // rows×ActionWidth
 	names   []string  // of the outputs
 	outputs []values
+
+	interventions []envelope.Intervention
 }
 
 // ask acts on the rows.
@@ -47,11 +54,11 @@ func ask(p *policy.Policy, o *observations, deterministic bool, seed uint64) (*a
 	}
 	call := newCall(p, o.rows)
 	call.In, call.Masks = o.in, o.masks
-	call.Deterministic, call.Seed = deterministic, seed
+	call.Deterministic, call.Seed, call.Raw = deterministic, seed, !o.enveloped
 	if err := p.Runner(0).Act(call); err != nil {
 		return nil, err
 	}
-	a := &answer{actions: call.Actions}
+	a := &answer{actions: call.Actions, interventions: call.Interventions}
 	for i, spec := range p.Outputs() {
 		a.add(spec.Name, newValues(p, spec, o.rows, call.Outputs[i]))
 	}
@@ -63,7 +70,7 @@ func ask(p *policy.Policy, o *observations, deterministic bool, seed uint64) (*a
 func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uint64) (*answer, error) {
 	c := p.Contract()
 	call := newCall(p, 1)
-	call.Deterministic, call.Seed = deterministic, seed
+	call.Deterministic, call.Seed, call.Raw = deterministic, seed, !o.enveloped
 	a := &answer{}
 	outputs := make([][]float32, len(p.Outputs()))
 	states := make([][]float32, len(c.State))
@@ -83,6 +90,10 @@ func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uin
 			return nil, fmt.Errorf("step %d: %w", row, err)
 		}
 		a.actions = append(a.actions, call.Actions...)
+		for _, v := range call.Interventions {
+			v.Row = row
+			a.interventions = append(a.interventions, v)
+		}
 		for i := range outputs {
 			outputs[i] = append(outputs[i], call.Outputs[i]...)
 		}

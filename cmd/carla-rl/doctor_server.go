@@ -77,6 +77,7 @@ func exposed() []doctor.Metric {
 	m.Route(http.MethodGet, "/")(http.StatusOK, 0, "")
 	m.Inference("model", "version")(1, true, false, 0, 0, 0, 0)
 	m.Saturation("model", "version", []string{"action"}, []float64{0}, []float64{1})([]float32{1})
+	m.Interventions("model", "version", []string{"action"})(0, "kind")
 	m.Rejected("reason")()
 	m.Error("CODE", "/")
 	zero := func() int { return 0 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/server"
 )
 
 // act asks the policy for the actions of observations.
@@ -31,6 +32,7 @@ func (c *predictCmd) act(q *question) ([]byte, error) {
 	if q.Deterministic != nil {
 		deterministic = *q.Deterministic
 	}
+	o.enveloped = true
 	a, err := ask(p, o, deterministic, *q.Seed)
 	if err != nil {
 		return nil, err
@@ -38,6 +40,10 @@ func (c *predictCmd) act(q *question) ([]byte, error) {
 	b := append(appendActions([]byte(`{"actions":`), contract, o.rows, a.actions), `,"outputs":`...)
 	if b, err = c.selected(b, a.names, a.outputs); err != nil {
 		return nil, err
+	}
+	if len(a.interventions) > 0 {
+		b = append(b, `,"interventions":`...)
+		b = server.AppendInterventions(b, contract, a.interventions)
 	}
 	return append(b, '}'), nil
 }

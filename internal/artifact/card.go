@@ -46,13 +46,13 @@ type Card struct {
 	FrameStack           int
 	ControlHz            float64
 	Golden               *Golden
+	Envelope             *Envelope // nil where absent
+	Fallback             *Fallback // nil where absent
 
-	// Recurrent, Fallback, Envelope and Architecture are kept as the card has
-	// them, for the packages that give them a meaning. Nil where absent. Their
-	// depth is bounded and they hold no alias.
+	// Recurrent and Architecture are kept as the card has them, for the
+	// packages that give them a meaning. Nil where absent. Their depth is
+	// bounded and they hold no alias.
 	Recurrent    *yaml.Node
-	Fallback     *yaml.Node
-	Envelope     *yaml.Node
 	Architecture *yaml.Node
 }
 
@@ -171,6 +171,7 @@ func (r *cardReader) read(data []byte) *Card {
 			r.fail(root, name, "this key is required and is not there")
 		}
 	}
+	r.agreeEnvelope(card)
 	return card
 }
 

@@ -13,7 +13,7 @@ import (
 
 // idleKeys are keys of the contract that nothing acts on yet. Who wrote one
 // into a card counts on it, so that it is not passed over in silence.
-var idleKeys = []string{"distribution", "fallback", "envelope"}
+var idleKeys = []string{"distribution"}
 
 // key reads the value of one key of the card.
 func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
@@ -72,9 +72,9 @@ func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 	case "recurrent":
 		c.Recurrent = v
 	case "fallback":
-		c.Fallback = v
+		c.Fallback = r.fallback(v, name)
 	case "envelope":
-		c.Envelope = v
+		c.Envelope = r.envelope(v, name)
 	case "architecture":
 		c.Architecture = v
 	case "golden":

@@ -147,12 +147,12 @@ func TestParseCardForms(t *testing.T) {
 }
 
 func TestParseCardNotesWhatItDoesNotKnow(t *testing.T) {
-	_, notes, err := artifact.ParseCard([]byte(minimal + "author: somebody\nenvelope: {max: 1}\nperformance_metrics: {best: yes please}\n"))
+	_, notes, err := artifact.ParseCard([]byte(minimal + "author: somebody\ndistribution: gaussian\nperformance_metrics: {best: yes please}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := strings.Join(notes, "\n")
-	for _, want := range []string{`the key "author"`, "model_card.yaml:5: envelope is read and has no effect yet.", "performance_metrics.best is not a number"} {
+	for _, want := range []string{`the key "author"`, "model_card.yaml:5: distribution is read and has no effect yet.", "performance_metrics.best is not a number"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("notes lack %q: %s", want, got)
 		}

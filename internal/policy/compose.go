@@ -50,6 +50,9 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err := p.keepState(src, network); err != nil {
 		return nil, err
 	}
+	if err := p.keepEnvelope(src); err != nil {
+		return nil, err
+	}
 	if p.batchable = network.rows == graph.Batch; !p.batchable {
 		p.notes = append(p.notes, "batching: the rows of a request go through the network one by one, because its computation is made for one")
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
 	"github.com/carla-rl/carla-rl-serving/internal/format/architecture"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
@@ -33,6 +34,9 @@ type Policy struct {
 	outputs   []OutputSpec
 	initial   [][]float32 // by Contract.State, one row each
 	reset     [][]float32
+
+	envelope *envelope.Envelope // nil where the card has none
+	scorer   *envelope.Scorer   // nil where observations are not scored
 
 	runners []*Runner
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
@@ -31,6 +32,16 @@ type Call struct {
 	// Outputs has room, for each of Policy.Outputs, for Rows×Width values.
 	// Nil for a policy that was opened without Options.Detailed.
 	Outputs [][]float32
+
+	// Raw leaves out the envelope of a policy that has one: the actions are
+	// what its network gives, only held to be finite.
+	Raw bool
+	// Histories has, for each row, that of the stream which the row is a step
+	// of, nil for none; nil for a call without any.
+	Histories []*envelope.History
+	// Interventions is what the envelope changed, in the order of the rows. A
+	// call that begins cuts it to nothing and uses its memory again.
+	Interventions []envelope.Intervention
 }
 
 // Runner acts for one lane. It owns the memory of its programs.
@@ -98,9 +109,11 @@ func (r *Runner) warm() error {
 	return nil
 }
 
-// newCall returns a call with memory of its own, at the start of an episode.
+// newCall returns a call with memory of its own, at the start of an episode. It
+// shows what the network gives, for golden vectors and trials: a policy that is
+// broken is not to be taken for one that falls back.
 func (p *Policy) newCall(rows int) *Call {
-	c := &Call{Rows: rows, Deterministic: true, Actions: make([]float32, rows*p.contract.ActionWidth()), State: p.NewState(rows)}
+	c := &Call{Rows: rows, Deterministic: true, Raw: true, Actions: make([]float32, rows*p.contract.ActionWidth()), State: p.NewState(rows)}
 	for _, in := range p.contract.Inputs {
 		c.In = append(c.In, make([]float32, rows*in.Width))
 	}
@@ -129,7 +142,7 @@ func (r *Runner) Act(c *Call) error {
 		if err := run.Run(c.Rows, c.In, r.action[:], noise); err != nil {
 			return err
 		}
-		return r.check(c.Rows, actions)
+		return r.check(c, actions)
 	}
 	if err := r.gather(c); err != nil {
 		return err
@@ -137,7 +150,7 @@ func (r *Runner) Act(c *Call) error {
 	if err := r.runRows(run, c.Rows, noise); err != nil {
 		return err
 	}
-	if err := r.check(c.Rows, actions); err != nil {
+	if err := r.check(c, actions); err != nil {
 		return err
 	}
 	for i, next := range r.next {
@@ -252,8 +265,24 @@ func part(x []float32, i, parts int) []float32 {
 	return x[i*n : (i+1)*n]
 }
 
-// check holds actions to the contract.
-func (r *Runner) check(rows int, actions []float32) error {
+// check holds the actions of a call to the envelope, or to the contract where
+// there is none.
+func (r *Runner) check(c *Call, actions []float32) error {
+	c.Interventions = c.Interventions[:0]
+	switch {
+	case r.policy.envelope == nil:
+		return r.checkContract(c.Rows, actions)
+	case c.Raw:
+		return r.finite(actions)
+	}
+	err := r.envelop(c, actions)
+	if err != nil {
+		c.Interventions = c.Interventions[:0]
+	}
+	return err
+}
+
+func (r *Runner) checkContract(rows int, actions []float32) error {
 	for row := range rows {
 		action := actions[row*r.width:][:r.width]
 		for i, v := range action {

@@ -87,6 +87,10 @@ type Metrics interface {
 	// whole rows. For each value of a row it is told the action's name and
 	// bounds, which may be infinite.
 	Saturation(model, version string, names []string, low, high []float64) func(actions []float32)
+	// Interventions returns the counter of what one version's envelope changed,
+	// which takes the position of a value in an action row and the kind. names
+	// has the action of each value.
+	Interventions(model, version string, names []string) func(value int, kind string)
 	// Rejected returns the counter of requests that a limit turned away.
 	Rejected(reason string) func()
 	// Error counts an error answer by its code and route.

@@ -32,6 +32,9 @@ type targetKey struct{ model, version string }
 type versionObserver struct {
 	inference func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration)
 	actions   func(rows []float32)
+
+	interventions func(value int, kind string)
+	log           *interventionLog
 }
 
 // observeInference counts a request that reached the backend at begun. What
@@ -49,6 +52,9 @@ func (x *exchange) observeInference(begun time.Time, err error) {
 	encode := max(0, time.Since(begun)-req.Queue-req.Infer)
 	o.inference(req.Rows, req.Deterministic, false, begun.Sub(x.start), req.Queue, req.Infer, encode)
 	o.actions(req.Actions)
+	if len(req.Interventions) > 0 {
+		x.observeInterventions(&o)
+	}
 }
 
 func newVersionObserver(m Metrics, t *Target) versionObserver {
@@ -68,6 +74,9 @@ func newVersionObserver(m Metrics, t *Target) versionObserver {
 	return versionObserver{
 		inference: m.Inference(t.Model, t.Version),
 		actions:   m.Saturation(t.Model, t.Version, names, low, high),
+
+		interventions: m.Interventions(t.Model, t.Version, names),
+		log:           &interventionLog{},
 	}
 }
 
@@ -84,6 +93,9 @@ func (noMetrics) Inference(string, string) func(int, bool, bool, time.Duration, 
 
 func (noMetrics) Saturation(string, string, []string, []float64, []float64) func([]float32) {
 	return func([]float32) {}
+}
+func (noMetrics) Interventions(string, string, []string) func(int, string) {
+	return func(int, string) {}
 }
 func (noMetrics) Rejected(string) func() { return func() {} }
 func (noMetrics) Error(string, string)   {}

@@ -173,7 +173,7 @@ func faultOf(err error) (f *fault, message string, details []byte) {
 	}
 	var input *policy.InputError
 	if errors.As(err, &input) {
-		return faultContract, input.Error(), nil
+		return faultContract, input.Error(), inputDetails(input)
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -187,6 +187,19 @@ func notReadyDetails(e *NotReadyError) []byte {
 	b = appendMember(b, "version", e.Version)
 	b = appendMember(b, "state", e.State)
 	return appendMember(b, "reason", e.Reason)
+}
+
+// inputDetails is the violation of an observation that the policy itself
+// refused.
+func inputDetails(e *policy.InputError) []byte {
+	field := "body.observations." + strconv.Itoa(e.Row)
+	if e.Field != "" {
+		field += "." + e.Field
+	}
+	b := append([]byte(`"validation_errors":[{`), appendMember(nil, "field", field)...)
+	b = appendMember(b, "message", "expected "+e.Expected+", got "+e.Got)
+	b = append(b, `"type":`...)
+	return append(appendString(b, kindValue), "}],"...)
 }
 
 // appendMember appends a member of a JSON object and a comma, or nothing for

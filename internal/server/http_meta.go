@@ -44,6 +44,8 @@ type featureInfo struct {
 	Unit  string   `json:"unit,omitempty"`
 	Low   *float64 `json:"low"`
 	High  *float64 `json:"high"`
+	// Image tells that the values are those of a uint8 image, 0 to 255.
+	Image bool `json:"image,omitzero"`
 }
 
 type actionInfo struct {
@@ -83,7 +85,7 @@ func (x *exchange) metadata() error {
 	}
 	for i := range c.Features {
 		f := &c.Features[i]
-		m.Observation = append(m.Observation, featureInfo{Name: f.Name, Shape: shapeOf(f.Shape), Unit: f.Unit, Low: bounded(f.Low), High: bounded(f.High)})
+		m.Observation = append(m.Observation, featureInfo{Name: f.Name, Shape: shapeOf(f.Shape), Unit: f.Unit, Low: bounded(f.Low), High: bounded(f.High), Image: f.Image})
 	}
 	for i := range c.Actions {
 		a := &c.Actions[i]

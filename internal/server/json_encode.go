@@ -15,7 +15,8 @@ import (
 //	{"actions":[{"throttle":0.7,"brake":0.0,"steer":0.1}],"version":"v0.1.0",
 //	 "timingMs":0.0085,"deterministic":true,"model":"carla-ppo"}
 //
-// A policy whose actions have no names answers with an array a row, or with
+// with what its envelope changed behind that, where it changed anything:
+// AppendInterventions. A policy whose actions have no names answers with an array a row, or with
 // the bare value where it has a single one without a shape. It reports false
 // when an action is not finite, which JSON cannot say; b is then of no use.
 func appendAnswer(b []byte, t *Target, req *serving.Request, took time.Duration) ([]byte, bool) {
@@ -43,6 +44,10 @@ func appendAnswer(b []byte, t *Target, req *serving.Request, took time.Duration)
 		b = append(b, `,"deterministic":false,"model":`...)
 	}
 	b = appendString(b, t.Model)
+	if len(req.Interventions) > 0 {
+		b = append(b, `,"interventions":`...)
+		b = AppendInterventions(b, t.Contract, req.Interventions)
+	}
 	return append(b, '}'), finite
 }
 

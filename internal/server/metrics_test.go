@@ -50,6 +50,10 @@ func (m *countingMetrics) Saturation(model, version string, names []string, low,
 	return func(actions []float32) { m.count("actions %v", actions) }
 }
 
+func (m *countingMetrics) Interventions(model, version string, names []string) func(int, string) {
+	return func(value int, kind string) { m.count("%s %s: %s of %s", model, version, kind, names[value]) }
+}
+
 func (m *countingMetrics) Rejected(reason string) func() {
 	return func() { m.count("rejected %s", reason) }
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -236,11 +237,32 @@ func (s *Server) schemas() object {
 	}
 	schemas["Observation"], schemas["Action"], schemas["PredictRequest"] = observation, action, request
 	maps.Copy(schemas, schemas2())
-	schemas["Prediction"] = form(object{
+	prediction := form(object{
 		"actions": object{"type": "array", "items": ref("Action")},
 		"version": text, "model": text, "timingMs": number, "deterministic": boolean,
 	})
+	prediction["properties"].(object)["interventions"] = object{"type": "array", "items": ref("Intervention")}
+	schemas["Prediction"], schemas["Intervention"] = prediction, interventionSchema()
 	return schemas
+}
+
+// interventionSchema is that of AppendInterventions.
+func interventionSchema() object {
+	kinds, fallbacks := []any{}, []any{}
+	for _, k := range envelope.Kinds {
+		kinds = append(kinds, string(k))
+	}
+	for f := envelope.FallbackHold; f <= envelope.FallbackConstant; f++ {
+		fallbacks = append(fallbacks, f.String())
+	}
+	return object{
+		"type": "object", "required": []any{"row", "action", "kind", "from", "to"},
+		"properties": object{
+			"row": object{"type": "integer"}, "action": object{"type": "string"}, "kind": object{"type": "string", "enum": kinds},
+			"fallback": object{"type": "string", "enum": fallbacks}, "feature": object{"type": "string"}, "score": object{"type": "number"},
+			"from": object{"type": []any{"number", "null"}}, "to": object{"type": "number"},
+		},
+	}
 }
 
 // form is the schema of an object all of whose members are there.

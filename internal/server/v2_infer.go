@@ -123,6 +123,11 @@ func appendInference(b []byte, t *Target, req *serving.Request, d *inferDecoder)
 		b = append(b, `,"seed":`...)
 		b = strconv.AppendUint(b, req.Seed, 10)
 	}
+	if len(req.Interventions) > 0 {
+		// A parameter is a text, a number or a boolean: the list is a text.
+		b = append(b, `,"interventions":`...)
+		b = appendString(b, string(AppendInterventions(nil, t.Contract, req.Interventions)))
+	}
 	b = append(b, `},"outputs":[`...)
 	if len(d.outputs) == 0 {
 		for i := range t.Contract.Actions {

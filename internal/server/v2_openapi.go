@@ -46,7 +46,7 @@ func schemas2() object {
 		}),
 		"InferResponse": with(form(object{
 			"model_name": text, "model_version": text,
-			"parameters": with(form(object{"deterministic": boolean}), object{"seed": whole}),
+			"parameters": with(form(object{"deterministic": boolean}), object{"seed": whole, "interventions": text}),
 			"outputs": list(with(form(object{"name": text, "datatype": kind, "shape": list(whole)}), object{
 				"data": data, "parameters": form(object{"binary_data_size": whole}),
 			})),

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -51,6 +52,9 @@ type Request struct {
 	// Actions are the answer, Rows × the contract's ActionWidth values,
 	// valid until the request is used again.
 	Actions []float32
+	// Interventions is what the policy's envelope changed of them, valid as
+	// long.
+	Interventions []envelope.Intervention
 	// Queue and Infer are how long the request waited and ran.
 	Queue, Infer time.Duration
 
@@ -112,6 +116,8 @@ func (s *Service) run(lane int, p *policy.Policy, req *Request) error {
 		req.Actions = make([]float32, want)
 	}
 	req.Actions = req.Actions[:want]
-	req.call = policy.Call{Rows: req.Rows, In: req.Inputs, Actions: req.Actions, Deterministic: req.Deterministic, Seed: req.Seed}
-	return p.Runner(lane).Act(&req.call)
+	req.call = policy.Call{Rows: req.Rows, In: req.Inputs, Actions: req.Actions, Deterministic: req.Deterministic, Seed: req.Seed, Interventions: req.Interventions[:0]}
+	err := p.Runner(lane).Act(&req.call)
+	req.Interventions = req.call.Interventions
+	return err
 }

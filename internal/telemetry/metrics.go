@@ -38,6 +38,7 @@ type Metrics struct {
 	deterministic     *prometheus.CounterVec
 	queueDuration     prometheus.Histogram
 	saturation        saturation
+	interventions     *prometheus.CounterVec
 
 	active   atomic.Int64
 	rejected *prometheus.CounterVec
@@ -82,6 +83,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	}, []string{"model", "stage"})
 	m.batchSize = histograms("carla_rl_batch_size", "Observations in one request.", batchBuckets)
 	m.deterministic = counters(m, "carla_rl_deterministic_requests_total", "Requests answered deterministically.", "model", "version")
+	m.interventions = counters(m, "carla_rl_interventions_total", "Values of actions that an envelope changed, by why.", "model", "version", "action", "kind")
 	m.queueDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "carla_rl_queue_seconds", Help: "Time that a request waited for a lane.", Buckets: inferenceBuckets,
 	})

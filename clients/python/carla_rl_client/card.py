@@ -53,7 +53,7 @@ class GoldenVector:
     action: Sequence[float]
 
 
-class _Flow(dict):
+class _Flow(dict[str, Any]):
     """A mapping written on one line."""
 
 
@@ -66,7 +66,7 @@ class _Dumper(yaml.SafeDumper):
         return True  # the server refuses aliases
 
 
-def _represent_sequence(dumper: yaml.SafeDumper, value: list) -> yaml.Node:
+def _represent_sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
     flow = not any(isinstance(item, (dict, list)) for item in value)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=flow)
 
@@ -140,7 +140,8 @@ def write_card(directory: str | pathlib.Path, content: Mapping[str, Any]) -> pat
 
 
 def read_card(directory: str | pathlib.Path) -> dict[str, Any]:
-    return yaml.safe_load((pathlib.Path(directory) / CARD_NAME).read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load((pathlib.Path(directory) / CARD_NAME).read_text(encoding="utf-8"))
+    return content
 
 
 def sha256_hex(path: str | pathlib.Path) -> str:
@@ -191,7 +192,7 @@ def _named_observation(features: Sequence[Feature], row: Sequence[float]) -> dic
     return result
 
 
-def _nested(values: list[float], shape: Sequence[int]) -> list:
+def _nested(values: list[float], shape: Sequence[int]) -> list[Any]:
     if len(shape) == 1:
         return values
     step = len(values) // shape[0]

@@ -149,7 +149,7 @@ def _drop_debug_records(path: pathlib.Path) -> None:
     """
     import torch
 
-    reader_type = getattr(torch._C, "PyTorchFileReader", None)
+    reader_type: Any = getattr(torch._C, "PyTorchFileReader", None)
     if not hasattr(reader_type, "get_all_records"):
         return
     reader = reader_type(str(path))

@@ -40,5 +40,7 @@ def postprocess(kind: str, action: Sequence[Action], rows: np.ndarray) -> np.nda
     low = np.array([output.low for output in action], np.float32)
     high = np.array([output.high for output in action], np.float32)
     if kind == "unscale":
-        return low + np.float32(0.5) * (rows + np.float32(1)) * (high - low)
-    return np.clip(rows, low, high)
+        unscaled: np.ndarray = low + np.float32(0.5) * (rows + np.float32(1)) * (high - low)
+        return unscaled
+    clipped: np.ndarray = np.clip(rows, low, high)
+    return clipped

@@ -1,0 +1,111 @@
+import signal
+import sys
+import types
+
+import numpy as np
+import pytest
+import yaml
+
+from carla_rl_client import RemotePolicy
+from carla_rl_client.carla_agent import RemoteAgent
+
+
+class VehicleControl:
+    """Stands in for carla.VehicleControl: its members and their defaults."""
+
+    def __init__(self):
+        self.throttle = self.steer = self.brake = 0.0
+        self.hand_brake = self.reverse = self.manual_gear_shift = False
+        self.gear = 0
+
+
+@pytest.fixture(autouse=True)
+def carla(monkeypatch):
+    monkeypatch.setitem(sys.modules, "carla", types.SimpleNamespace(VehicleControl=VehicleControl))
+
+
+class Driver(RemoteAgent):
+    def observe(self, input_data, timestamp):
+        return {"speed": input_data["speed"][1]["speed"] * 3.6, "steering": self._steer, "sensors": input_data["ranges"][1]}
+
+
+DATA = {"speed": (1, {"speed": 7.0}), "ranges": (1, [0.8, 0.2, 0.5, 0.9, 0.1])}
+
+
+def agent(tmp_path, kind, **content):
+    path = tmp_path / "agent.yaml"
+    path.write_text(yaml.safe_dump(content))
+    made = kind()
+    made.setup(str(path))
+    return made
+
+
+def test_drives_with_the_policys_actions(demo, tmp_path):
+    driver = agent(tmp_path, Driver, url=demo, deadline=5.0)
+    with RemotePolicy(demo) as policy:
+        steer = 0.0
+        for step in range(5):
+            control = driver.run_step(DATA, step * 0.05)
+            observation = {"speed": 7.0 * 3.6, "steering": steer, "sensors": DATA["ranges"][1]}
+            want = policy.act(observation, deterministic=True).named()[0]
+            assert isinstance(control, VehicleControl)
+            got = {name: getattr(control, name) for name in want}
+            assert np.allclose(list(got.values()), list(want.values()), rtol=0, atol=1e-7)
+            assert (control.hand_brake, control.reverse) == (False, False)
+            steer = control.steer
+    assert driver.watchdog.fallbacks == 0
+    assert driver.sensors()[0]["type"] == "sensor.speedometer"
+    driver.destroy()
+
+
+def test_brakes_when_the_server_stalls(serve, tmp_path):
+    server = serve()
+    driver = agent(tmp_path, Driver, url=server.url, deadline=5.0)
+    driver.run_step(DATA, 0.0)
+    driver.watchdog.deadline = 0.1
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        control = driver.run_step(DATA, 0.05)
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    assert (control.throttle, control.brake, control.steer) == (0.0, 1.0, 0.0)
+    assert driver.watchdog.last.fallback
+    driver.destroy()
+
+
+def test_own_fallback(tmp_path):
+    driver = agent(tmp_path, Driver, url="http://127.0.0.1:9", deadline=5.0, fallback={"brake": 0.4, "hand_brake": 1})
+    control = driver.run_step(DATA, 0.0)
+    assert (control.throttle, control.brake, control.hand_brake) == (0.0, 0.4, True)
+    driver.destroy()
+
+
+def test_values_of_an_action_by_given_names(tmp_path):
+    driver = agent(tmp_path, Driver, url="http://127.0.0.1:9", actions=["steer", "throttle"])
+    assert driver._by_name(np.array([0.5, 2.0], np.float32)) == {"steer": 0.5, "throttle": 2.0}
+    assert driver._control({"steer": 0.5, "throttle": 2.0}).throttle == 1.0
+    with pytest.raises(ValueError, match="gives 3 values"):
+        driver._by_name(np.zeros(3))
+    with pytest.raises(ValueError, match="not finite"):
+        driver._by_name(np.array([np.nan, 0.0]))
+    driver.destroy()
+
+
+def test_an_observation_it_cannot_give_is_named(demo, tmp_path):
+    driver = agent(tmp_path, RemoteAgent, url=demo)
+    with pytest.raises(NotImplementedError, match="the policy takes sensors; override observe"):
+        driver.run_step(DATA, 0.0)
+    driver.destroy()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": "m"}, "expected a mapping with url"),
+        ({"url": "http://127.0.0.1:9", "speed": 1}, "unknown speed"),
+        ({"url": "http://127.0.0.1:9", "fallback": {"clutch": 1}}, "has no clutch"),
+    ],
+)
+def test_refuses_a_configuration(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        agent(tmp_path, RemoteAgent, **content)

@@ -1,0 +1,224 @@
+import asyncio
+import concurrent.futures
+import dataclasses
+import gc
+import pickle
+
+import httpx
+import numpy as np
+import pytest
+from conftest import corpus_cases, recorded
+
+from carla_rl_client import (
+    AsyncRemotePolicy,
+    ObservationError,
+    PolicyError,
+    RemotePolicy,
+    RequestError,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+)
+
+OBSERVATION = {"speed": 25.5, "steering": 0.1, "sensors": [0.8, 0.2, 0.5, 0.9, 0.1]}
+FLAT = np.array([25.5, 0.1, 0.8, 0.2, 0.5, 0.9, 0.1], np.float32)
+
+
+@pytest.fixture
+def policy(demo):
+    with RemotePolicy(demo) as made:
+        yield made
+
+
+def test_actions_are_those_that_the_server_sends(demo, policy):
+    body = httpx.post(f"{demo}/predict", json={"observations": [OBSERVATION], "deterministic": True}).json()
+    named = body["actions"][0]
+    action, state = policy.predict(OBSERVATION, deterministic=True)
+    assert state is None
+    assert (action.shape, action.dtype) == ((3,), np.float32)
+    assert np.array_equal(action, np.array([named["throttle"], named["brake"], named["steer"]], np.float32))
+    assert policy.contract.action_names == ("throttle", "brake", "steer")
+    answer = policy.act(OBSERVATION)
+    assert answer.named() == [named]
+    assert (answer.model, answer.version, answer.deterministic) == ("carla-ppo", "v0.1.0", True)
+    assert answer.request_id
+    assert answer.infer_ms > 0
+
+
+def test_a_batch_answers_as_its_rows_do(policy):
+    rows = np.random.default_rng(3).uniform(0, 1, (7, 7)).astype(np.float32)
+    batch, _ = policy.predict(rows, episode_start=np.ones(7, bool), deterministic=True)
+    assert batch.shape == (7, 3)
+    assert np.array_equal(batch, [policy.predict(row, deterministic=True)[0] for row in rows])
+    named = {"speed": rows[:, 0], "steering": rows[:, 1], "sensors": rows[:, 2:]}
+    assert np.array_equal(batch, policy.predict(named, deterministic=True)[0])
+
+
+def test_pickled_without_connections(policy):
+    want, _ = policy.predict(FLAT, deterministic=True)
+    with pickle.loads(pickle.dumps(policy)) as copy:
+        assert np.array_equal(copy.predict(FLAT, deterministic=True)[0], want)
+
+
+def test_threads_share_one(policy):
+    rows = np.random.default_rng(4).uniform(0, 1, (64, 7)).astype(np.float32)
+    want, _ = policy.predict(rows, deterministic=True)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda row: policy.predict(row, deterministic=True)[0], np.tile(rows, (4, 1))))
+    assert np.array_equal(got, np.tile(want, (4, 1)))
+
+
+def test_a_connection_is_kept(policy):
+    policy.predict(FLAT)
+    connections = policy._open()._transport._pool.connections
+    for _ in range(5):
+        policy.predict(FLAT)
+    assert policy._open()._transport._pool.connections == connections
+    assert len(connections) == 1
+
+
+def test_async_twin(demo, policy):
+    rows = np.random.default_rng(5).uniform(0, 1, (16, 7)).astype(np.float32)
+    want, _ = policy.predict(rows, deterministic=True)
+
+    async def ask():
+        async with AsyncRemotePolicy(demo) as twin:
+            assert (await twin.contract()) == policy.contract
+            answers = await asyncio.gather(*(twin.predict(row, deterministic=True) for row in rows))
+            with pytest.raises(ObservationError):
+                await twin.predict(rows[0, :3])
+            with pytest.raises(NotImplementedError):
+                await twin.predict(rows[0], action_masks=np.ones(3))
+        return [action for action, _ in answers]
+
+    assert np.array_equal(asyncio.run(ask()), want)
+
+
+def test_what_the_server_refuses_names_the_field(policy):
+    with pytest.raises(ObservationError, match="speed: expected 0 to 200 km/h, got 250") as caught:
+        policy.predict(OBSERVATION | {"speed": 250.0})
+    assert caught.value.status == 422
+    assert caught.value.code == "VALIDATION_ERROR"
+    assert caught.value.fields == ["body.observations.0.speed"]
+    assert caught.value.request_id
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.fields) == (str(caught.value), caught.value.fields)
+
+
+def test_state_and_masks_are_not_implemented(policy):
+    with pytest.raises(NotImplementedError, match="sessions"):
+        policy.predict(FLAT, state=(np.zeros(1),))
+    with pytest.raises(NotImplementedError, match="masks"):
+        policy.predict(FLAT, action_masks=np.ones(3))
+
+
+def test_model_and_version(demo):
+    with RemotePolicy(demo, model="carla-ppo", version="v0.1.0") as exact:
+        assert exact.predict(FLAT)[0].shape == (3,)
+    with RemotePolicy(demo, model="other") as other, pytest.raises(NotImplementedError, match="default version only"):
+        other.predict(FLAT)
+    with pytest.raises(ValueError, match="version"):
+        RemotePolicy(demo, version="v0.1.0")
+    with pytest.raises(ValueError, match="url"):
+        RemotePolicy("localhost:8080")
+    with pytest.raises(ValueError, match="timeout"):
+        RemotePolicy(demo, timeout=0)
+
+
+def test_a_version_that_went_live_brings_its_contract(policy):
+    current = policy.contract
+    policy._contract = dataclasses.replace(current, version="v0.0.9")
+    assert policy.act(FLAT).contract == current
+    assert policy.contract == current
+
+
+def test_api_key(serve, tmp_path):
+    key = "k" * 40
+    url = serve(API_KEY=key).url
+    with RemotePolicy(url, api_key=key) as policy:
+        assert policy.predict(FLAT)[0].shape == (3,)
+        assert key not in repr(policy)
+    with RemotePolicy(url) as policy, pytest.raises(RequestError) as caught:
+        policy.predict(FLAT)
+    assert (caught.value.status, caught.value.code) == (401, "UNAUTHORIZED")
+
+
+def test_a_server_that_is_not_there():
+    with RemotePolicy("http://127.0.0.1:9") as policy, pytest.raises(Unreachable) as caught:
+        policy.predict(FLAT)
+    assert isinstance(caught.value, PolicyError)
+    assert caught.value.status is None
+
+
+def test_another_server_is_told_as_that(demo):
+    with RemotePolicy(demo + "/livez") as policy, pytest.raises(RequestError) as caught:
+        policy.predict(FLAT)
+    assert caught.value.status == 404
+
+
+def test_a_server_that_stopped_and_came_back(serve):
+    server = serve()
+    policy = RemotePolicy(server.url, timeout=2)
+    want, _ = policy.predict(FLAT, deterministic=True)
+    server.stop()
+    with pytest.raises((Unreachable, TimedOut)):
+        policy.predict(FLAT)
+    again = serve(PORT=server.url.rsplit(":", 1)[1])
+    policy.url = again.url
+    policy.close()
+    assert np.array_equal(policy.predict(FLAT, deterministic=True)[0], want)
+    policy.close()
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    corpus_cases(
+        "sb3_real/ppo_Acrobot-v1",
+        "sb3_real/ppo_BipedalWalker-v3",
+        "sb3_real/a2c_MountainCar-v0",
+        "sb3_real/dqn_CartPole-v1",
+        "sb3_real/sac_MountainCarContinuous-v0",
+        "sb3_real/ddpg_LunarLanderContinuous-v2",
+        "sb3_real/tqc_FetchReach-v1",
+        "sb3_gen/td3_mlp",
+        "sb3_gen/dqn_cnn_atari_small",
+        "sb3_gen/ppo_cnn_36x36x3_uint8_hwc",
+        "sb3_gen/ppo_multiinput_dict",
+        "sb3_gen/her_sac_goal_dict",
+        "sb3_gen/ppo_discrete_obs_onehot",
+        "sb3_gen/ppo_multibinary_obs",
+        "sb3_gen/ppo_highway_kinematics",
+    ),
+)
+def test_recorded_actions(serve, folder):
+    case, observations, want = recorded(folder)
+    server = serve(folder)
+    with RemotePolicy(server.url) as policy:
+        got, _ = policy.predict(observations, deterministic=True)
+        discrete = np.issubdtype(want.dtype, np.integer)
+        assert got.dtype == (np.int64 if discrete else np.float32)
+        assert got.shape == want.shape
+        tolerance = 0 if discrete else case.get("atol", 1e-5) + 1e-5 * np.abs(want)
+        assert np.all(np.abs(got - want) <= tolerance)
+        for i in range(len(want)):
+            row = {name: part[i] for name, part in observations.items()} if isinstance(observations, dict) else observations[i]
+            single, _ = policy.predict(row, deterministic=True)
+            assert isinstance(single, np.ndarray)
+            assert np.array_equal(single, got[i])
+        declared = case["action_space"]
+        space = policy.action_space
+        assert type(space).__name__.removesuffix("Spec") == declared["type"]
+        assert list(space.shape) == declared.get("shape", [])
+        if "image" in folder.name or "cnn" in folder.name:
+            images = policy.observation_space
+            assert (images.dtype, images.shape) == (np.uint8, observations.shape[1:])
+        if declared["type"] == "Discrete":
+            assert space.n == declared["n"]
+    server.stop()
+
+
+@pytest.mark.parametrize("folder", corpus_cases("sb3_gen/rppo_mlp_lstm"))
+def test_a_recurrent_policy_says_why_not(serve, folder):
+    with RemotePolicy(serve(folder).url) as policy, pytest.raises(Unavailable, match="sessions are not served yet"):
+        policy.predict(np.zeros(6))

@@ -1,0 +1,252 @@
+import http.server
+import json
+import logging
+import signal
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from carla_rl_client import ObservationError, RemotePolicy, Unreachable, Watchdog
+
+FLAT = np.array([25.5, 0.1, 0.8, 0.2, 0.5, 0.9, 0.1], np.float32)
+BRAKE = np.array([0.0, 1.0, 0.0], np.float32)
+DEADLINE = 0.1
+# How much later than the deadline the fallback may come: one period of a 10 Hz loop.
+PERIOD = 0.1
+
+
+def assert_in_time(seconds, deadline):
+    """All but one in twenty, which a busy machine may hold up, and no one for long."""
+    ordered = sorted(seconds)
+    assert ordered[int(len(ordered) * 0.95) - 1] <= deadline + PERIOD
+    assert ordered[-1] <= deadline + 10 * PERIOD
+
+
+class Scripted:
+    """Answers with the observation, after as long as the script says for it."""
+
+    def __init__(self, seconds=()):
+        self.seconds = dict(seconds)
+        self.error = None
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        time.sleep(self.seconds.get(observation, 0))
+        if self.error is not None:
+            raise self.error
+        return observation, state
+
+
+def test_answers_in_time_are_the_policys():
+    watchdog = Watchdog(Scripted(), 5.0, -1)
+    assert [watchdog.predict(i, state=("s",)) for i in range(20)] == [(i, ("s",)) for i in range(20)]
+    assert (watchdog.steps, watchdog.fallbacks, watchdog.dropped) == (20, 0, 0)
+    assert watchdog.last.fallback is False
+    watchdog.close()
+
+
+def test_late_answers_are_dropped_and_never_given_later():
+    seen = []
+    watchdog = Watchdog(Scripted({0: 0.5, 1: 0.3}), DEADLINE, -1, on_step=seen.append)
+    got = [watchdog.predict(i)[0] for i in range(2)]
+    assert_in_time([step.seconds for step in seen], DEADLINE)
+    assert got == [-1, -1]
+    # Both answers arrive, the second before the first, while newer observations are asked.
+    for i in range(2, 30):
+        action, _ = watchdog.predict(i)
+        assert action in (i, -1)
+        time.sleep(0.02)
+    watchdog.deadline = 5.0
+    assert watchdog.predict(30)[0] == 30
+    end = time.monotonic() + 5.0
+    while watchdog.dropped < watchdog.fallbacks and time.monotonic() < end:
+        time.sleep(0.01)
+    assert watchdog.dropped == sum(step.fallback for step in seen) == watchdog.fallbacks >= 2
+    assert seen[0].fallback
+    assert seen[0].reason.startswith("late")
+    assert watchdog.last.number == watchdog.steps == len(seen)
+    watchdog.close()
+
+
+def test_many_stalled_questions_do_not_hold_up_the_loop():
+    policy = Scripted(dict.fromkeys(range(8), 2.0))
+    watchdog = Watchdog(policy, 0.05, -1)
+    seconds = []
+    for i in range(8):
+        begun = time.monotonic()
+        assert watchdog.predict(i)[0] == -1
+        seconds.append(time.monotonic() - begun)
+    assert_in_time(seconds, 0.05)
+    assert watchdog.fallbacks == 8
+    assert "earlier questions" in watchdog.last.reason
+    assert sum(thread.name == "carla-rl-watchdog" for thread in threading.enumerate()) <= 16
+    watchdog.close()
+
+
+def test_errors_of_the_server_lead_to_the_fallback_and_others_are_raised(caplog):
+    policy = Scripted()
+    watchdog = Watchdog(policy, 5.0, lambda observation: -observation)
+    policy.error = Unreachable("gone")
+    with caplog.at_level(logging.WARNING):
+        assert [watchdog.predict(i)[0] for i in (1, 2, 3)] == [-1, -2, -3]
+        assert watchdog.last.reason == "error: gone"
+        policy.error = None
+        assert watchdog.predict(4)[0] == 4
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]  # when it began and when it ended
+    policy.error = TypeError("no such argument")
+    with pytest.raises(TypeError, match="no such argument"):
+        watchdog.predict(5)
+    policy.error = ObservationError("observation: expected the shape [3]")
+    assert watchdog.predict(6)[0] == -6
+    assert watchdog.fallbacks == 4
+    watchdog.close()
+
+
+def test_the_fallback_cannot_be_changed_through_an_answer():
+    watchdog = Watchdog(Scripted({0: 1.0, 1: 1.0}), 0.01, BRAKE)
+    first, _ = watchdog.predict(0)
+    first[:] = 7
+    assert np.array_equal(watchdog.predict(1)[0], BRAKE)
+    watchdog.close()
+
+
+def test_refuses_a_deadline_of_nothing():
+    with pytest.raises(ValueError, match="deadline"):
+        Watchdog(Scripted(), 0, BRAKE)
+
+
+def test_a_server_that_is_stopped_for_seconds(serve):
+    """A process under SIGSTOP takes connections and answers nothing."""
+    server = serve()
+    with RemotePolicy(server.url, timeout=10) as policy:
+        want, _ = policy.predict(FLAT, deterministic=True)
+        watchdog = Watchdog(policy, DEADLINE, BRAKE)
+        watchdog.predict(FLAT, deterministic=True)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            end, seconds = time.monotonic() + 5, []
+            while time.monotonic() < end:
+                begun = time.monotonic()
+                action, _ = watchdog.predict(FLAT, deterministic=True)
+                seconds.append(time.monotonic() - begun)
+                assert watchdog.last.fallback
+                assert np.array_equal(action, BRAKE)
+            assert_in_time(seconds, DEADLINE)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        stalled = watchdog.fallbacks
+        assert stalled >= 20
+        for _ in range(50):
+            action, _ = watchdog.predict(FLAT, deterministic=True)
+            if not watchdog.last.fallback:
+                break
+        assert np.array_equal(action, want)
+        assert watchdog.dropped > 0
+        watchdog.close()
+
+
+class _Proxy:
+    """Between a client and a server: bytes of the server are held back for as long as ``delays`` says, in turn.
+
+    A delay of None is a black hole: the connection stays open and nothing comes.
+    """
+
+    def __init__(self, url, delays):
+        self.target = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        self.delays = iter(delays)
+        self.lock = threading.Lock()
+        self.sockets = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(self.target)
+            self.sockets += [near, far]
+            threading.Thread(target=self._copy, args=(near, far, False), daemon=True).start()
+            threading.Thread(target=self._copy, args=(far, near, True), daemon=True).start()
+
+    def _copy(self, source, target, hold):
+        try:
+            while data := source.recv(65536):
+                if hold:
+                    with self.lock:
+                        delay = next(self.delays, 0)
+                    if delay is None:
+                        return
+                    time.sleep(delay)
+                target.sendall(data)
+        except OSError:
+            pass  # a side gave up, which is what the proxy is for
+
+    def close(self):
+        # shutdown wakes the threads that wait in accept and recv; close alone does not.
+        for end in [self.listener, *self.sockets]:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the other side was first
+            end.close()
+
+
+def test_answers_that_are_delayed_reordered_or_lost_in_the_network(demo):
+    """Each action belongs to its own observation, or is the fallback; both are told apart."""
+    rng = np.random.default_rng(11)
+    delays = [0.0, 0.0] + [float(rng.choice([0.0, 0.005, 0.15, 0.4])) for _ in range(60)]
+    delays[10] = None
+    proxy = _Proxy(demo, delays)
+    rows = rng.uniform(0, 1, (40, 7)).astype(np.float32)
+    with RemotePolicy(demo) as direct:
+        want, _ = direct.predict(rows, deterministic=True)
+    with RemotePolicy(proxy.url, timeout=1) as policy:
+        assert policy.contract
+        watchdog = Watchdog(policy, DEADLINE, BRAKE)
+        seconds = []
+        for i, row in enumerate(rows):
+            begun = time.monotonic()
+            action, _ = watchdog.predict(row, deterministic=True)
+            seconds.append(time.monotonic() - begun)
+            assert np.array_equal(action, BRAKE if watchdog.last.fallback else want[i])
+        assert_in_time(seconds, DEADLINE)
+        assert 0 < watchdog.fallbacks < len(rows)
+        watchdog.close()
+    proxy.close()
+
+
+def test_the_kept_connection_that_was_closed_is_asked_again(demo):
+    """A server may close a connection between two requests; that is no error of the second."""
+    with RemotePolicy(demo) as policy:
+        body = policy.metadata()
+    closed = []
+
+    class Closing(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            data = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            closed.append(1)
+            self.close_connection = True  # without saying so
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Closing)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with RemotePolicy(f"http://127.0.0.1:{server.server_port}") as policy:
+        for _ in range(3):
+            assert policy.metadata() == body
+    assert len(closed) == 3
+    server.shutdown()
+    server.server_close()

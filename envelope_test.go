@@ -1,0 +1,54 @@
+package carlarl_test
+
+import (
+	"math"
+	"os"
+	"testing"
+	"testing/fstest"
+
+	carlarl "github.com/carla-rl/carla-rl-serving"
+)
+
+// TestEnvelope opens a policy whose card narrows an action, and has another in
+// place of all for an observation unlike the training.
+func TestEnvelope(t *testing.T) {
+	weights, err := os.ReadFile("testdata/modules/2.8.0/seq_mlp/state_dict.pth")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const card = `
+model_name: weights
+version: v0.1.0
+model_type: pytorch
+model_filename: model.pth
+observation: [{name: obs, shape: [5]}]
+action: [{name: a, low: -0.5, high: 1}, {name: b, low: -1, high: 1}, {name: c, low: 0, high: 1}]
+postprocess: none
+architecture: [{linear: 0}, tanh, {linear: 2}, relu, {linear: 4}]
+envelope:
+  max_zscore: 5
+  statistics: {obs: {mean: 0, std: 1}}
+fallback: {a: 0, b: 0, c: 0.125}
+`
+	p, err := carlarl.OpenFS(fstest.MapFS{"model.pth": {Data: weights}, "model_card.yaml": {Data: []byte(card)}}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := p.Act(carlarl.Observation{"obs": []float64{-1.7822044, -0.3122457, -1.7094785, -1.0696787, 0.913396}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := a.Interventions()
+	if len(got) != 1 || got[0].Action != "a" || got[0].Kind != "bound" || got[0].Fallback || math.Abs(got[0].From+0.5753776) > 1e-5 || got[0].To != -0.5 || a.Value("a") != -0.5 {
+		t.Errorf("%+v, %v", got, a.Value("a"))
+	}
+	if a, err = p.Act(carlarl.Observation{"obs": []float64{0, 0, 8, 0, 0}}); err != nil {
+		t.Fatal(err)
+	}
+	if got = a.Interventions(); len(got) != 3 || !got[2].Fallback || got[2].Kind != "out_of_distribution" || a.Value("c") != 0.125 {
+		t.Errorf("%+v", got)
+	}
+	if a, err = p.Act(carlarl.Observation{"obs": []float64{0, 0, 0, 0, 0}}); err != nil || len(a.Interventions()) > 0 {
+		t.Errorf("%v, %+v", err, a.Interventions())
+	}
+}

@@ -1,0 +1,244 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/envelope"
+)
+
+// Enveloped tells whether actions are held to an envelope. Without one, an
+// action that does not fit the contract is an *ActionError.
+func (p *Policy) Enveloped() bool { return p.envelope != nil }
+
+// keepEnvelope makes the envelope of the card, where it has one.
+func (p *Policy) keepEnvelope(src *sources) error {
+	declared := src.card.Envelope
+	if declared == nil {
+		return nil
+	}
+	spec := envelope.Spec{ControlHz: src.card.ControlHz}
+	moving, err := p.contract.limits(declared.Limits, &spec)
+	if err == nil {
+		err = p.contract.fallback(src.card.Fallback, &spec)
+	}
+	if err == nil {
+		p.envelope, err = envelope.New(spec)
+	}
+	if err == nil {
+		p.scorer, err = p.contract.newScorer(src)
+	}
+	if err != nil {
+		return fmt.Errorf("model_card.yaml: envelope: %w", err)
+	}
+	p.notes = append(p.notes, "envelope: actions are held to their limits; in place of one that may not leave stands: "+p.envelope.Fallback().String())
+	if moving {
+		p.notes = append(p.notes, "envelope: rate and jerk are counted from the action before, which requests to /predict do not carry: they are held to bounds only")
+	}
+	return nil
+}
+
+// limits fills in those of spec, and tells whether any needs the action before.
+func (c *Contract) limits(declared []artifact.EnvelopeLimit, spec *envelope.Spec) (moving bool, err error) {
+	for _, l := range declared {
+		if !slices.ContainsFunc(c.Actions, func(a Action) bool { return a.Name == l.Action }) || l.Action == "" {
+			return false, fmt.Errorf("limits: there is no action %q; there are: %s", l.Action, c.actionNames())
+		}
+		moving = moving || l.Rate > 0 || l.Jerk > 0
+	}
+	for i := range c.Actions {
+		a := &c.Actions[i]
+		limit := envelope.Limit{Name: a.Name, Low: a.Low, High: a.High, Discrete: a.Discrete}
+		if at := slices.IndexFunc(declared, func(l artifact.EnvelopeLimit) bool { return l.Action == a.Name }); at >= 0 {
+			l := &declared[at]
+			limit.Low, limit.High = max(limit.Low, bound(l.Low, -1)), min(limit.High, bound(l.High, 1))
+			limit.Rate, limit.Jerk = l.Rate, l.Jerk
+		}
+		for range a.Size {
+			spec.Limits = append(spec.Limits, limit)
+		}
+	}
+	return moving, nil
+}
+
+func (c *Contract) actionNames() string {
+	if len(c.Actions) == 0 || c.Actions[0].Name == "" {
+		return "none with a name (name them under action)"
+	}
+	names := make([]string, len(c.Actions))
+	for i := range c.Actions {
+		names[i] = c.Actions[i].Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// fallback fills in that of spec; f is nil where the card has none.
+func (c *Contract) fallback(f *artifact.Fallback, spec *envelope.Spec) error {
+	switch {
+	case f == nil:
+		return nil
+	case f.Values == nil:
+		var ok bool
+		if spec.Fallback, ok = envelope.ParseFallback(f.Word); !ok {
+			return fmt.Errorf("there is no fallback %q", f.Word)
+		}
+		if spec.Fallback.NeedsHistory() {
+			return fmt.Errorf("unsupported: fallback %s is made of the action before, which requests do not carry; give brake, a constant action or error", f.Word)
+		}
+		return nil
+	}
+	spec.Fallback = envelope.FallbackConstant
+	named, isNamed := f.Values.(map[string]any)
+	if !isNamed {
+		flat, ok := flatten(nil, f.Values, 0)
+		if !ok || len(flat) != c.ActionWidth() {
+			return fmt.Errorf("fallback: expected %d numbers, got %s", c.ActionWidth(), describe(f.Values, flat, ok))
+		}
+		spec.Constant = make([]float32, len(flat))
+		copyFloat32(spec.Constant, flat)
+		return nil
+	}
+	for i := range c.Actions {
+		a := &c.Actions[i]
+		flat, ok := flatten(nil, named[a.Name], 0)
+		if !ok || len(flat) != a.Size {
+			return fmt.Errorf("fallback: action %s: expected %d numbers, got %s", a.Name, a.Size, describe(named[a.Name], flat, ok))
+		}
+		for _, v := range flat {
+			spec.Constant = append(spec.Constant, float32(v))
+		}
+	}
+	if len(named) != len(c.Actions) {
+		return fmt.Errorf("fallback: expected %d names, got %d", len(c.Actions), len(named))
+	}
+	return nil
+}
+
+// newScorer returns what tells observations that are unlike the training, nil
+// where the card has no limit for them.
+func (c *Contract) newScorer(src *sources) (*envelope.Scorer, error) {
+	e := src.card.Envelope
+	if e.MaxZScore == 0 && e.MaxDistance == 0 {
+		if len(e.Statistics) > 0 || e.Covariance != nil {
+			return nil, errors.New("statistics have no effect without max_zscore or max_distance")
+		}
+		return nil, nil
+	}
+	if len(c.Inputs) != 1 {
+		return nil, errors.New("unsupported: max_zscore and max_distance are of policies with one input")
+	}
+	width := c.Inputs[0].Width
+	s := envelope.Statistics{Covariance: e.Covariance, MaxZ: e.MaxZScore, MaxDistance: e.MaxDistance}
+	known := 0
+	if src.preprocessor != nil {
+		s.Mean, s.Deviation = src.preprocessor.Statistics(width)
+	}
+	if s.Mean == nil {
+		s.Mean, s.Deviation = make([]float64, width), slices.Repeat([]float64{math.Inf(1)}, width)
+	} else {
+		known = width
+	}
+	for _, d := range e.Statistics {
+		i := slices.IndexFunc(c.Features, func(f Feature) bool { return f.Name == d.Feature })
+		if i < 0 {
+			return nil, fmt.Errorf("statistics: there is no feature %q; there are: %s", d.Feature, c.featureNames())
+		}
+		f := &c.Features[i]
+		for _, list := range [][]float64{d.Mean, d.Std} {
+			if len(list) != 1 && len(list) != f.Size {
+				return nil, fmt.Errorf("statistics: feature %s: expected one number or %d, got %d", f.Name, f.Size, len(list))
+			}
+		}
+		for j := range f.Size {
+			s.Mean[f.Offset+j], s.Deviation[f.Offset+j] = d.Mean[j%len(d.Mean)], d.Std[j%len(d.Std)]
+		}
+		known += f.Size
+	}
+	switch {
+	case known == 0:
+		return nil, errors.New("max_zscore and max_distance need the statistics of the training: neither the preprocessor nor the card has any")
+	case e.MaxDistance > 0 && known < width:
+		return nil, errors.New("max_distance needs the mean of every feature")
+	}
+	return envelope.NewScorer(s)
+}
+
+// envelop holds the actions of a call to the envelope.
+func (r *Runner) envelop(c *Call, actions []float32) error {
+	e, scorer := r.policy.envelope, r.policy.scorer
+	for row := range c.Rows {
+		action := actions[row*r.width:][:r.width]
+		var h *envelope.History
+		if c.Histories != nil {
+			h = c.Histories[row]
+		}
+		if scorer != nil {
+			w := r.policy.contract.Inputs[0].Width
+			if cause, like := scorer.Check(c.In[0][row*w:][:w]); !like {
+				var ok bool
+				if c.Interventions, ok = e.Replace(row, cause, action, h, c.Interventions); !ok {
+					return r.unlike(row, cause)
+				}
+				continue
+			}
+		}
+		for i, v := range action { // What is no more than rounding is no intervention.
+			if bound, ok := r.snap(i, v); ok {
+				action[i] = bound
+			}
+		}
+		var refused int
+		if c.Interventions, refused = e.Apply(row, action, h, c.Interventions); refused >= 0 {
+			return r.refuse(row, refused, action[refused])
+		}
+	}
+	return nil
+}
+
+// unlike is the refusal of an observation that no action is given for.
+func (r *Runner) unlike(row int, cause envelope.Cause) error {
+	err := &InputError{Row: row, Expected: "an observation like those of the training"}
+	if cause.Feature == envelope.NoFeature {
+		err.Got = fmt.Sprintf("one at a distance of %.4g from their mean", cause.Score)
+		return err
+	}
+	err.Field = r.policy.contract.FeatureName(cause.Feature)
+	err.Got = fmt.Sprintf("a value %.4g standard deviations from the mean", cause.Score)
+	return err
+}
+
+// finite holds the actions of a raw call of a policy with an envelope to what
+// they all must be.
+func (r *Runner) finite(actions []float32) error {
+	for i, v := range actions {
+		if v-v != 0 {
+			return r.refuse(i/r.width, i%r.width, v)
+		}
+	}
+	return nil
+}
+
+// ActionName names a value of an action row, as messages do: steer, wheels[2],
+// or [3] where actions have no names.
+func (c *Contract) ActionName(value int) string {
+	for i := range c.Actions {
+		if a := &c.Actions[i]; value >= a.Offset && value < a.Offset+a.Size {
+			return a.name(value - a.Offset)
+		}
+	}
+	return ""
+}
+
+// FeatureName names a value of the row of the policy's one input.
+func (c *Contract) FeatureName(value int) string {
+	for i := range c.Features {
+		if f := &c.Features[i]; value >= f.Offset && value < f.Offset+f.Size {
+			return f.field(value - f.Offset)
+		}
+	}
+	return ""
+}
