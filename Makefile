@@ -28,6 +28,8 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 
 # The size budget: a library that does not fit goes behind a build tag.
 SIZE_MAX_MIB := 24
+# A Windows executable of the same program is larger.
+SIZE_MAX_MIB_WINDOWS := 25
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 
 # How often each fuzz target runs in `make test`.
@@ -74,9 +76,10 @@ cross: ## Build every platform of a release, tests included, and check the size 
 .PHONY: size
 size: ## Hold the binaries that were built to the size budget.
 	@for f in $$(ls dist/bin/*/carla-rl*); do \
-	  n=$$(wc -c <$$f); max=$$(( $(SIZE_MAX_MIB) << 20 )); \
-	  printf '%-40s %5.1f MiB of %d\n' $$f $$(awk "BEGIN{print $$n/1048576}") $(SIZE_MAX_MIB); \
-	  [ $$n -le $$max ] || { echo "$$f is larger than the budget of $(SIZE_MAX_MIB) MiB" >&2; exit 1; }; \
+	  case $$f in */windows-*) mib=$(SIZE_MAX_MIB_WINDOWS) ;; *) mib=$(SIZE_MAX_MIB) ;; esac; \
+	  n=$$(wc -c <$$f); max=$$(( mib << 20 )); \
+	  printf '%-40s %5.1f MiB of %d\n' $$f $$(awk "BEGIN{print $$n/1048576}") $$mib; \
+	  [ $$n -le $$max ] || { echo "$$f is larger than the budget of $$mib MiB" >&2; exit 1; }; \
 	done
 
 .PHONY: release
