@@ -46,7 +46,7 @@ func autoscaler(t *testing.T) {
 	t.Logf("up: %.0f s after the load: %s", up.Seconds(), kubectl(t, "-n", production, "get", "hpa", "--no-headers"))
 	t.Log(peak.stop())
 
-	l := productionLoad(t, 20)
+	l := productionLoad(t, 100)
 	down := waitFor(t, 150*time.Second, "two pods after the load", func() error {
 		found, err := pods(production, "app=model-serving")
 		if err == nil && len(found) != 2 {
@@ -55,5 +55,5 @@ func autoscaler(t *testing.T) {
 		return err
 	})
 	t.Logf("down: %.0f s after it", down.Seconds())
-	l.lossless(t, 200)
+	l.lossless(t)
 }

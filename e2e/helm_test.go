@@ -241,7 +241,7 @@ func helmLife(t *testing.T, program string) {
 		serves(t, at, "v0.2.0")
 		line("helm rollback carla-rl-serving 2 --namespace carla-rl-serving --wait --timeout 120s")
 		serves(t, at, "v0.1.0")
-		l.lossless(t, 500)
+		l.lossless(t)
 	}
 
 	line("helm uninstall carla-rl-serving --namespace carla-rl-serving --wait")

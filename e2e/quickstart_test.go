@@ -14,6 +14,9 @@ func TestQuickStart(t *testing.T) {
 	t.Cleanup(func() {
 		shell(t, "kubectl delete -f ../deploy/k8s/deployment.yaml --grace-period=1 --wait")
 	})
+	// Its pods live under the strictest level of Pod Security too.
+	shell(t, "kubectl label namespace default pod-security.kubernetes.io/enforce=restricted")
+	t.Cleanup(func() { shell(t, "kubectl label namespace default pod-security.kubernetes.io/enforce-") })
 	began := time.Now()
 	shell(t, "kubectl apply -f ../deploy/k8s/deployment.yaml")
 	readyPods(t, "default", "app=model-serving", 2)

@@ -222,7 +222,7 @@ func killedPods(t *testing.T) {
 			}
 			after := productionLoad(t, 200)
 			time.Sleep(2 * time.Second)
-			after.lossless(t, 200)
+			after.lossless(t)
 		})
 	}
 }

@@ -23,7 +23,7 @@ func zeroLoss(t *testing.T) {
 			took := rolledOut(t, production, "model-serving")
 			gone(t, 3)
 			t.Logf("rollout %d in %.1f s", i+1, took.Seconds())
-			l.lossless(t, 500)
+			l.lossless(t)
 		}
 	})
 	t.Run("rollback", func(t *testing.T) {
@@ -31,7 +31,7 @@ func zeroLoss(t *testing.T) {
 		kubectl(t, "-n", production, "rollout", "undo", "deployment/model-serving")
 		rolledOut(t, production, "model-serving")
 		gone(t, 3)
-		l.lossless(t, 500)
+		l.lossless(t)
 	})
 	t.Run("kubectl delete pod", func(t *testing.T) {
 		l := productionLoad(t, rate)
@@ -40,7 +40,7 @@ func zeroLoss(t *testing.T) {
 			kubectl(t, "-n", production, "delete", "pod", p.Metadata.Name)
 		}
 		gone(t, 3)
-		l.lossless(t, 500)
+		l.lossless(t)
 	})
 	t.Run("eviction under the budget", func(t *testing.T) {
 		l := productionLoad(t, rate)
@@ -54,7 +54,7 @@ func zeroLoss(t *testing.T) {
 			t.Errorf("the budget let two pods go at once")
 		}
 		gone(t, 3)
-		l.lossless(t, 500)
+		l.lossless(t)
 	})
 	t.Run("without the drain requests are lost", func(t *testing.T) {
 		defer resetProduction(t, 3)
