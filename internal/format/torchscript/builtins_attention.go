@@ -59,10 +59,10 @@ func (in *interp) masked(s, mask *graph.Value) *graph.Value {
 // causal is the mask in which each position sees those before it and itself.
 func (in *interp) causal(s graph.Shape) *graph.Value {
 	n, m := s[len(s)-2], s[len(s)-1]
-	if n < 0 || m < 0 || n*m > maxMadeElements {
+	if n < 0 || m < 0 {
 		in.unsupported("a causal mask over %v", s)
 	}
-	t := &graph.Tensor{DType: graph.Bool, Shape: graph.Shape{n, m}, I64: make([]int64, n*m)}
+	t := &graph.Tensor{DType: graph.Bool, Shape: graph.Shape{n, m}, I64: make([]int64, in.area(n, m))}
 	for i := range n {
 		for j := range min(i+1, m) {
 			t.I64[i*m+j] = 1

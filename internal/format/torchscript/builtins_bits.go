@@ -55,12 +55,10 @@ func bitwiseOf(op graph.Op, f func(in *interp, x, y, both *graph.Value) *graph.V
 				}
 				in.errorf("%s of %v and %v", c.name, x.DType, y.DType)
 			}
-			// A number of Python does not widen a tensor.
-			for i, v := range []*graph.Value{x, y} {
-				if t, tensor := c.args[i].(*tensor); !tensor || t.num != nil {
-					dt = []*graph.Value{x, y}[1-i].DType
-				} else if v.DType == graph.Bool {
-					continue
+			// A number of Python does not widen a tensor, but one of booleans.
+			for i, other := range []*graph.Value{y, x} {
+				if t, tensor := c.args[i].(*tensor); (!tensor || t.num != nil) && other.DType != graph.Bool {
+					dt = other.DType
 				}
 			}
 			x, y = in.cast(x, dt), in.cast(y, dt)
@@ -105,8 +103,13 @@ func (in *interp) bit(x *graph.Value, k int) *graph.Value {
 // maxRuns bounds the runs of ones of a mask: each is a few nodes.
 const maxRuns = 32
 
+// maxRun is the longest run of ones below the sign: 2 to its power, by which the
+// bits are divided, is an int64.
+const maxRun = 62
+
 // masked is the bits of x that a known mask has: one run of ones after the
-// other.
+// other. One that goes up to the sign takes all that is above; the sign alone
+// is refused, since no int64 is the power of two of that bit.
 func (c *call) masked(x *graph.Value, mask *graph.Tensor) *graph.Value {
 	in := c.in
 	rest := make([]uint64, mask.Len())
@@ -126,12 +129,16 @@ func (c *call) masked(x *graph.Value, mask *graph.Tensor) *graph.Value {
 			more = true
 			lo := bits.TrailingZeros64(m)
 			n := bits.TrailingZeros64(^(m >> lo))
-			low[i] = 1 << min(lo, 62)
-			if lo+n >= 63 { // up to the sign: all that is above
+			if lo > maxRun {
+				in.unsupported("torch.%s with a mask of the sign alone", c.name)
+			}
+			low[i] = 1 << lo
+			if lo+n == 64 { // up to the sign: all that is above
 				open = true
 				size[i], rest[i] = 0, 0
 				continue
 			}
+			n = min(n, maxRun) // what is left is the next run
 			size[i] = 1 << n
 			rest[i] = m &^ ((uint64(1)<<n - 1) << lo)
 		}

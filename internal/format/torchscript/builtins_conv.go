@@ -129,7 +129,11 @@ func (c *call) namedPadding(mode string, kernel graph.Shape, dilation []int) []i
 	case "valid":
 	case "same":
 		for i, k := range kernel {
-			total := dilation[min(i, len(dilation)-1)] * (k - 1)
+			d := dilation[min(i, len(dilation)-1)]
+			if d < 1 || d > maxResized {
+				c.in.errorf("%s with a dilation of %d", c.name, d)
+			}
+			total := d * (k - 1)
 			if total%2 != 0 {
 				c.in.unsupported(`padding "same" of a kernel of even size`)
 			}

@@ -255,10 +255,7 @@ func arange(c *call) value {
 func eye(c *call) value {
 	n := c.int(0, 0)
 	m := c.int0(1, n)
-	if n < 0 || m < 0 || n > maxListLen || m > maxListLen || n*m > maxMadeElements {
-		c.in.limit("eye of %d by %d", n, m)
-	}
-	t := &graph.Tensor{DType: graph.Float32, Shape: graph.Shape{n, m}, F32: make([]float32, n*m)}
+	t := &graph.Tensor{DType: graph.Float32, Shape: graph.Shape{n, m}, F32: make([]float32, c.in.area(n, m))}
 	for i := range min(n, m) {
 		t.F32[i*m+i] = 1
 	}
@@ -273,10 +270,7 @@ func triangle(c *call, keep func(row, col, k int) bool) value {
 		c.in.errorf("%s of %v", c.name, x.Shape)
 	}
 	rowCount, cols := x.Shape[rank-2], x.Shape[rank-1]
-	if rowCount*cols > maxMadeElements {
-		c.in.limit("%s of %v", c.name, x.Shape)
-	}
-	mask := &graph.Tensor{DType: graph.Bool, Shape: graph.Shape{rowCount, cols}, I64: make([]int64, rowCount*cols)}
+	mask := &graph.Tensor{DType: graph.Bool, Shape: graph.Shape{rowCount, cols}, I64: make([]int64, c.in.area(rowCount, cols))}
 	for r := range rowCount {
 		for col := range cols {
 			if keep(r, col, k) {

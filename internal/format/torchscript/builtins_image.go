@@ -57,7 +57,7 @@ func pixelShuffle(c *call) value {
 func pixelUnshuffle(c *call) value {
 	x, lead, ch, h, w := c.lead()
 	r := c.int(1, 1)
-	if r < 1 || h%r != 0 || w%r != 0 {
+	if r < 1 || r > maxWindow || h%r != 0 || w%r != 0 {
 		c.in.errorf("pixel_unshuffle of %v by %d", x.Shape, r)
 	}
 	h, w = h/r, w/r
@@ -86,10 +86,11 @@ func (c *call) patches(i, n int, kernelArg, dilationArg int) window {
 	if w.kernel < 1 || w.kernel > maxWindow || w.stride < 1 || w.dilation < 1 || w.dilation > maxResized || w.padding < 0 || w.padding > maxResized {
 		c.in.errorf("%s with a kernel of %d, stride %d, padding %d, dilation %d", c.name, w.kernel, w.stride, w.padding, w.dilation)
 	}
-	w.out = (n+2*w.padding-w.dilation*(w.kernel-1)-1)/w.stride + 1
-	if w.out < 1 {
+	room := n + 2*w.padding - w.dilation*(w.kernel-1) - 1
+	if n < 0 || room < 0 {
 		c.in.errorf("%s of %d elements with a kernel of %d", c.name, n, w.kernel)
 	}
+	w.out = room/w.stride + 1
 	c.in.listLen(w.out * w.kernel)
 	return w
 }
@@ -148,10 +149,7 @@ func columnsToImage(c *call) value {
 // covering is 1 where an element of an axis is one of a patch: [in,
 // kernel·out].
 func (in *interp) covering(w window, dt graph.DType) *graph.Value {
-	if w.in*w.kernel*w.out > maxMadeElements {
-		in.limit("patches of %d elements", w.in*w.kernel*w.out)
-	}
-	t := &graph.Tensor{DType: graph.Float32, Shape: graph.Shape{w.in, w.kernel * w.out}, F32: make([]float32, w.in*w.kernel*w.out)}
+	t := &graph.Tensor{DType: graph.Float32, Shape: graph.Shape{w.in, w.kernel * w.out}, F32: make([]float32, in.area(w.in, w.kernel*w.out))}
 	for k := range w.kernel {
 		for o := range w.out {
 			if at := k*w.dilation + o*w.stride - w.padding; at >= 0 && at < w.in {
@@ -167,9 +165,12 @@ func (in *interp) covering(w window, dt graph.DType) *graph.Value {
 func affineGrid(c *call) value {
 	in := c.in
 	theta, size, corners := c.value(0), c.dims(1), c.bool(2, false)
-	if len(size) != 4 || len(theta.Shape) != 3 || size[2] < 1 || size[3] < 1 || size[2]*size[3] > maxMadeElements {
+	if len(size) != 4 || len(theta.Shape) != 3 || size[2] < 1 || size[3] < 1 {
 		in.unsupported("torch.affine_grid of %v for %v", theta.Shape, size)
 	}
+	h, w := size[2], size[3]
+	elems := in.area(in.area(h, w), 3)
+	in.cost(elems / 16)
 	place := func(i, n int) float32 {
 		switch {
 		case corners && n == 1:
@@ -179,8 +180,7 @@ func affineGrid(c *call) value {
 		}
 		return float32(2*i+1)/float32(n) - 1
 	}
-	h, w := size[2], size[3]
-	base := &graph.Tensor{DType: graph.Float32, Shape: graph.Shape{h * w, 3}}
+	base := &graph.Tensor{DType: graph.Float32, Shape: graph.Shape{h * w, 3}, F32: make([]float32, 0, elems)}
 	for y := range h {
 		for x := range w {
 			base.F32 = append(base.F32, place(x, w), place(y, h), 1)

@@ -50,7 +50,7 @@ func (in *interp) put(x, own *graph.Value, axis, start, end, step int) *graph.Va
 	}
 	start, end = sliceBounds(n, start, end)
 	if step != 1 {
-		from := identityOf(n)
+		from := in.identityOf(n)
 		for i := 0; start+i*step < end; i++ {
 			from[start+i*step] = int64(n + i)
 		}
@@ -286,7 +286,7 @@ const maxGather = 4096
 
 // classes is the constant 0, 1, ... n-1.
 func (in *interp) classes(n int) *graph.Value {
-	ids := make([]int64, n)
+	ids := make([]int64, in.area(n, 1))
 	for i := range ids {
 		ids[i] = int64(i)
 	}

@@ -1,6 +1,8 @@
 package torchscript
 
 import (
+	"slices"
+
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
 
@@ -97,13 +99,18 @@ func binaryCrossEntropyLogits(c *call) value {
 	return c.weighted(2, 4, in.add(graph.OpSub, nil, v, log))
 }
 
-// ofClass picks the negated entry of each row's class.
-func (c *call) ofClass(x *graph.Value) *graph.Value {
+// ofClass is the negated entry of each row's class, reduced. A class that is to
+// be ignored gives 0, and does not count for the mean.
+func (c *call) ofClass(x *graph.Value) value {
 	in := c.in
 	if c.has(2) {
 		in.unsupported("torch.%s with weights of the classes", c.name)
 	}
-	y := c.integers(1)
+	y := in.cast(c.integers(1), graph.Int64)
+	keep := c.notIgnored(y)
+	if keep != nil {
+		y = in.add(graph.OpWhere, nil, keep, y, in.number(int64(0), y))
+	}
 	axis := 1
 	if len(x.Shape) == 1 {
 		axis = 0
@@ -112,11 +119,30 @@ func (c *call) ofClass(x *graph.Value) *graph.Value {
 		in.errorf("%s of %v with classes %v", c.name, x.Shape, y.Shape)
 	}
 	at := append(append(append(graph.Shape{}, y.Shape[:axis]...), 1), y.Shape[axis:]...)
-	v := in.reshape(in.gatherAt(x, axis, in.reshape(y, at)), y.Shape)
-	return in.add(graph.OpNeg, nil, v)
+	v := in.add(graph.OpNeg, nil, in.reshape(in.gatherAt(x, axis, in.reshape(y, at)), y.Shape))
+	if keep == nil {
+		return c.reduction(3, v)
+	}
+	v = in.add(graph.OpWhere, nil, keep, v, in.cast(in.number(0.0, v), v.DType))
+	if c.int(3, 1) != 1 {
+		return c.reduction(3, v)
+	}
+	all := identityPerm(len(y.Shape))
+	count := in.reduce(graph.OpSum, in.cast(keep, v.DType), all, false)
+	return newTensor(in.add(graph.OpDiv, nil, in.reduce(graph.OpSum, v, all, false), count))
 }
 
-func nllLoss(c *call) value { return c.reduction(3, c.ofClass(c.value(0))) }
+// notIgnored tells the classes that count from ignore_index; nil where all are
+// known to count.
+func (c *call) notIgnored(y *graph.Value) *graph.Value {
+	ignored := int64(c.int(4, -100))
+	if known := c.in.folded(y); known != nil && !slices.Contains(known.I64, ignored) {
+		return nil
+	}
+	return c.in.add(graph.OpNe, nil, y, c.in.number(ignored, y))
+}
+
+func nllLoss(c *call) value { return c.ofClass(c.value(0)) }
 
 func crossEntropy(c *call) value {
 	in := c.in
@@ -127,8 +153,11 @@ func crossEntropy(c *call) value {
 	}
 	log := in.add(graph.OpLogSoftmax, graph.Attrs{"axis": axis}, x)
 	if y := c.value(1); y.DType.IsFloat() && len(y.Shape) == len(x.Shape) { // probabilities of the classes
+		if c.has(2) || c.int(4, -100) >= 0 {
+			in.unsupported("torch.cross_entropy_loss of probabilities with weights of the classes or a class to ignore")
+		}
 		v := in.reduce(graph.OpSum, in.add(graph.OpMul, nil, log, y), []int{axis}, false)
 		return c.reduction(3, in.add(graph.OpNeg, nil, v))
 	}
-	return c.reduction(3, c.ofClass(log))
+	return c.ofClass(log)
 }

@@ -141,6 +141,7 @@ func avgPool(c *call, n int) value {
 		x = c.in.slide(x, first+i, w, graph.OpAdd, 0)
 		var next []float64
 		for _, sofar := range counts {
+			c.in.cost(w.out)
 			for o := range w.out {
 				lo := o*w.stride - w.padding
 				hi := min(lo+w.kernel, w.in+w.padding)
@@ -149,7 +150,6 @@ func avgPool(c *call, n int) value {
 				}
 				next = append(next, sofar*float64(hi-lo))
 			}
-			c.in.cost(w.out)
 		}
 		counts, shape = next, append(shape, w.out)
 	}

@@ -324,6 +324,7 @@ func repeatInterleave(c *call) value {
 	}
 	axis := c.in.axisOf(x, c.int0(2, 0))
 	n := c.fixedDim(x, axis)
+	c.in.cost(n)
 	times := make([]int64, n)
 	if t, ok := c.args[1].(*tensor); ok {
 		k := c.in.folded(c.in.read(t))
@@ -407,7 +408,7 @@ func (in *interp) flipped(x *graph.Value, axis int) *graph.Value {
 	if n < 0 {
 		in.mixes("the rows of a batch in reverse")
 	}
-	at := make([]int64, n)
+	at := make([]int64, in.area(n, 1))
 	for i := range at {
 		at[i] = int64(n - 1 - i)
 	}
@@ -482,12 +483,13 @@ func diagEmbed(c *call) value {
 func (in *interp) onDiagonal(x *graph.Value, offset int) *graph.Value {
 	axis := len(x.Shape) - 1
 	n := x.Shape[axis]
-	size := n + max(offset, -offset)
-	if size*size > maxMadeElements {
-		in.limit("a matrix of %d by %d", size, size)
+	if n < 0 {
+		in.mixes("the rows of a batch on a diagonal")
 	}
-	mask := &graph.Tensor{DType: graph.Bool, Shape: graph.Shape{size, size}, I64: make([]int64, size*size)}
-	at := make([]int64, size*size)
+	size := n + max(offset, -offset)
+	area := in.area(size, size)
+	mask := &graph.Tensor{DType: graph.Bool, Shape: graph.Shape{size, size}, I64: make([]int64, area)}
+	at := make([]int64, area)
 	for i := range n {
 		k := (i+max(-offset, 0))*size + i + max(offset, 0)
 		mask.I64[k], at[k] = 1, int64(i)

@@ -29,7 +29,7 @@ func logspace(c *call) value {
 }
 
 // hannWindow is half a cosine, which repeats after n elements where it is
-// periodic and after n-1 where it is not. Its second argument may be left out.
+// periodic and after n-1 where it is not; a single element is 1. Its second argument may be left out.
 func hannWindow(c *call) value {
 	n, dt := c.int(0, 0), 2
 	period := n
@@ -40,16 +40,16 @@ func hannWindow(c *call) value {
 			dt = 1
 		}
 	}
+	if n == 1 {
+		return c.series(1, dt, func(int) float64 { return 1 })
+	}
 	return c.series(n, dt, func(k int) float64 { return 0.5 - 0.5*math.Cos(2*math.Pi*float64(k)/float64(max(period, 1))) })
 }
 
 // triangleIndices are the rows and the columns of the elements of a triangle.
 func triangleIndices(c *call, keep func(row, col, k int) bool) value {
 	n, m, k := c.int(0, 0), c.int(1, 0), c.int(2, 0)
-	if n < 0 || m < 0 || n > maxListLen || m > maxListLen || n*m > maxMadeElements {
-		c.in.limit("%s of %d by %d", c.name, n, m)
-	}
-	c.in.cost(n * m / 16)
+	c.in.cost(c.in.area(n, m) / 16)
 	var rowAt, colAt []int64
 	for r := range n {
 		for col := range m {

@@ -399,6 +399,9 @@ func meshgrid(c *call) value {
 		}
 		shape = append(shape, v.Shape.RowElements())
 	}
+	if err := shape.Check(); err != nil { // RowElements of any shape may overflow
+		c.in.fail(&RunError{Pos: c.in.pos, Err: err})
+	}
 	c.in.cost(shape.RowElements() / 16)
 	out := &list{}
 	for i, v := range vs {

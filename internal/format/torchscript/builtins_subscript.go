@@ -222,7 +222,7 @@ const maxPut = 64
 func (in *interp) putAt(x *graph.Value, axis int, at, v *graph.Value, add bool) *graph.Value {
 	n, k := x.Shape[axis], at.Shape[0]
 	if known := in.folded(at); known != nil && !add {
-		from := identityOf(n)
+		from := in.identityOf(n)
 		for i, p := range known.I64 {
 			if p < 0 {
 				p += int64(n)
@@ -255,8 +255,8 @@ func (in *interp) putAt(x *graph.Value, axis int, at, v *graph.Value, add bool) 
 	return x
 }
 
-func identityOf(n int) []int64 {
-	at := make([]int64, n)
+func (in *interp) identityOf(n int) []int64 {
+	at := make([]int64, in.area(n, 1))
 	for i := range at {
 		at[i] = int64(i)
 	}

@@ -45,6 +45,62 @@ func TestLowerBits(t *testing.T) {
 	gives(t, at+"return torch.bitwise_not(at)", -2, 1, -4)
 	gives(t, at+"return torch.bitwise_and(at, torch.tensor([1, 255, 2]))", 1, 254, 2)
 	gives(t, at+"return torch.bitwise_right_shift(at, torch.tensor([0, 1, 1]))", 1, -1, 1)
+
+	// The bits around the sign.
+	same := func(op, mask, want string) {
+		t.Helper()
+		gives(t, at+"return torch.eq(torch."+op+"(at, "+mask+"), torch.tensor("+want+"))", 1, 1, 1)
+	}
+	const bit62, most = "4611686018427387904", "9223372036854775807"
+	same("__and__", most, "[1, 9223372036854775806, 3]")
+	same("__and__", bit62, "[0, "+bit62+", 0]")
+	same("__and__", "9223372036854775804", "[0, 9223372036854775804, 0]")
+	same("__and__", "-"+bit62, "[0, -"+bit62+", 0]") // bits 62 and 63
+	same("__and__", "-1", "[1, -2, 3]")
+	same("__and__", "torch.tensor([-1, "+most+", -2])", "[1, 9223372036854775806, 2]")
+	same("__or__", bit62, "[4611686018427387905, -2, 4611686018427387907]")
+	same("__xor__", most, "[9223372036854775806, -9223372036854775807, 9223372036854775804]")
+	for _, sign := range []string{"-9223372036854775808", "-9223372036854775807", "torch.tensor([1, -9223372036854775808, 1])"} {
+		fails(t, forward(at+"return torch.__and__(at, "+sign+")"), objectPickle, "torch.__and__ with a mask of the sign alone", errors.ErrUnsupported)
+	}
+
+	// A tensor of booleans takes the type of a number: truths are 1, 0, 1.
+	truths := "b = torch.gt(x, 0)\n"
+	gives(t, truths+"return torch.__and__(b, 2)", 0, 0, 0)
+	gives(t, truths+"return torch.__and__(3, b)", 1, 0, 1)
+	gives(t, truths+"return torch.__or__(b, 2)", 3, 2, 3)
+	gives(t, truths+"return torch.__xor__(b, 3)", 2, 3, 2)
+	gives(t, truths+"return torch.__and__(b, True)", 1, 0, 1)
+	gives(t, "return torch.__and__(torch.to(x, 1), 6)", 0, 6, 2) // an int8 stays one
+	if got := mustLower(t, forward(truths+"return torch.__and__(b, 2)"), objectPickle).Outputs[0].Value.DType; got != graph.Int64 {
+		t.Errorf("booleans and a number give %v", got)
+	}
+}
+
+// A class that is to be ignored counts neither for a loss nor for its mean.
+func TestLowerIgnoredClass(t *testing.T) {
+	rows := "l = torch.log(torch.tensor([[0.5, 0.5], [0.25, 0.75], [0.5, 0.5]]))\n"
+	ln := func(body string, want ...float32) {
+		t.Helper()
+		gives(t, rows+"v = "+body+"\nreturn torch.round(torch.mul(v, 1000))", want...)
+	}
+	ln("torch.nll_loss(l, torch.tensor([0, -100, 1]))", 693)
+	ln("torch.nll_loss(l, torch.tensor([0, -100, 1]), None, 2)", 1386)
+	ln("torch.nll_loss(l, torch.tensor([0, -100, 1]), None, 0)", 693, 0, 693)
+	ln("torch.nll_loss(l, torch.tensor([0, 0, 1]), None, 1, 1)", 1040)
+	ln("torch.nll_loss(l, torch.tensor([0, 0, 1]))", 924)
+	ln("torch.cross_entropy_loss(l, torch.tensor([-100, 0, -100]))", 1386)
+	// The data may hold the class: 1, -2, 3 become 1, -100, 1.
+	gives(t, "y = torch.where(torch.gt(x, 0), torch.tensor(1), torch.tensor(-100))\nl = torch.reshape(torch.cat([x, x], 1), [-1, 2, 3])\nreturn torch.nll_loss(l, y, None, 0)", -1, 0, -3)
+	probabilities := "return torch.cross_entropy_loss(torch.ones([1, 2]), torch.ones([1, 2]), "
+	fails(t, forward(probabilities+"torch.ones([2]))"), objectPickle, "weights of the classes", errors.ErrUnsupported)
+	fails(t, forward(probabilities+"None, 1, 0)"), objectPickle, "a class to ignore", errors.ErrUnsupported)
+}
+
+func TestLowerWindowOfOne(t *testing.T) {
+	gives(t, "return torch.hann_window(1)", 1)
+	gives(t, "return torch.hann_window(1, False)", 1)
+	gives(t, "return torch.hann_window(2)", 0, 1)
 }
 
 // A decision after a long computation costs no more than one after a short.

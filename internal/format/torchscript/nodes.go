@@ -46,6 +46,17 @@ func (in *interp) constant(t *graph.Tensor) *graph.Value {
 	return in.here(in.g.Constant("", t))
 }
 
+// area is the number of elements of a constant that the code makes, which is
+// refused before anything is allocated. The code may give any two numbers:
+// each is looked at on its own, since their product may overflow.
+func (in *interp) area(rows, cols int) int {
+	const most = maxMadeElements
+	if rows < 0 || cols < 0 || rows > most || cols > most || rows*cols > most {
+		in.limit("a constant of %d by %d elements, above %d", rows, cols, most)
+	}
+	return rows * cols
+}
+
 // number adds a Python number as an operand beside like.
 func (in *interp) number(v value, like *graph.Value) *graph.Value {
 	switch n := v.(type) {
