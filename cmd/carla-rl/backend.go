@@ -62,9 +62,11 @@ func (b *backend) Warmup(ctx context.Context) error {
 		for _, in := range p.Contract().Inputs {
 			req.Inputs = append(req.Inputs, make([]float32, in.Width))
 		}
-		// Zeros may lie outside the contract, and what comes of them too.
+		// Zeros may lie outside the contract or be unlike the training, and
+		// what comes of them outside the contract too.
 		var unusable *policy.ActionError
-		if err := b.service.Act(ctx, p, req); err != nil && !errors.As(err, &unusable) {
+		var unlike *policy.InputError
+		if err := b.service.Act(ctx, p, req); err != nil && !errors.As(err, &unusable) && !errors.As(err, &unlike) {
 			return fmt.Errorf("warm up model %s version %s: %w", m.Name, m.Version.Name, err)
 		}
 	}

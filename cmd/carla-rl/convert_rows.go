@@ -56,6 +56,8 @@ func (c *convertCmd) rowsGraph(a *artifact.Artifact, p *policy.Policy, shapes *g
 	note := "The inputs have the shapes that the model was made for, its rows among them; it takes no others."
 	rows := firstDimension(g)
 	switch {
+	case c.Rows > 0 && (g.Batched() || len(g.States) > 0):
+		return nil, nil, usage(errors.New("--rows: the network has no fixed rows"))
 	case g.Batched() || len(g.States) > 0:
 		return nil, nil, nil
 	case c.Rows == 0 && rows < 2 && mixes:

@@ -98,6 +98,9 @@ func (g *givenShapes) forInputs(inputs []format.InputDescription) (map[string][]
 			return nil, usage(fmt.Errorf("--input-shape: %s is no input of the network, which takes %s", s.name, strings.Join(names, ", ")))
 		}
 	}
+	if g.only != nil && len(inputs) > 1 {
+		return nil, usage(fmt.Errorf("--input-shape: the network has several inputs: say NAME=N,... for each of %s", strings.Join(names, ", ")))
+	}
 	if g.only != nil && len(inputs) > 0 {
 		shapes[inputs[0].Name] = append([]int{graph.Batch}, g.only...)
 	}

@@ -148,6 +148,9 @@ func exportNotes(p *policy.Policy, sampled, masked bool) []string {
 		notes = append(notes, fmt.Sprintf("The action has columns: %s.", strings.Join(parts, ", ")))
 	}
 	notes = append(notes, "The bounds of observations are not held to: a value out of its range is computed with.")
+	if p.Enveloped() {
+		notes = append(notes, "The envelope of the card is not in the file: its actions are held to no limits, and there is no fallback.")
+	}
 	switch {
 	case c.Stochastic && sampled:
 		notes = append(notes, "The action is drawn, by the engine that runs the file: a seed of this program gives other draws there.")

@@ -128,17 +128,9 @@ func (e *Envelope) Fallback() Fallback { return e.fallback }
 // h, in whose place the action is put; a nil h is no history, and then there are
 // bounds only.
 func (e *Envelope) Apply(row int, action []float32, h *History, found []Intervention) (_ []Intervention, refused int) {
-	for i := range e.limits {
-		l, v := &e.limits[i], action[i]
-		cause := Cause{Kind: NotFinite, Feature: NoFeature}
-		if v-v == 0 {
-			if !l.discrete || float64(v) >= l.low && float64(v) <= l.high {
-				continue
-			}
-			cause.Kind = Bound
-		}
+	if i, kind := e.Unusable(action); i >= 0 {
 		var ok bool
-		if found, ok = e.Replace(row, cause, action, h, found); !ok {
+		if found, ok = e.Replace(row, Cause{Kind: kind, Feature: NoFeature}, action, h, found); !ok {
 			return found, i
 		}
 		return found, -1
@@ -153,6 +145,21 @@ func (e *Envelope) Apply(row int, action []float32, h *History, found []Interven
 	}
 	h.add(action)
 	return found, -1
+}
+
+// Unusable returns the position of the first value that makes the whole action
+// the fallback, and why, or -1.
+func (e *Envelope) Unusable(action []float32) (value int, kind Kind) {
+	for i := range e.limits {
+		l, v := &e.limits[i], action[i]
+		switch {
+		case v-v != 0:
+			return i, NotFinite
+		case l.discrete && !(float64(v) >= l.low && float64(v) <= l.high):
+			return i, Bound
+		}
+	}
+	return -1, ""
 }
 
 // hold returns x within the limit, and the last of the limits that moved it.

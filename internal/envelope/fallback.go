@@ -114,13 +114,18 @@ func (e *Envelope) prepareConstant(s *Spec) error {
 	return nil
 }
 
+// Replaces tells whether there is an action to put in the place of another.
+func (e *Envelope) Replaces(h *History) bool {
+	return e.fallback != FallbackError && (!e.fallback.NeedsHistory() || h.Begun())
+}
+
 // Replace puts the fallback in the place of the action, for a cause, and
 // appends each of its values to found. It reports false, and changes nothing,
 // where the fallback is an error, or is made of the action before and h has
 // none. The fallback is not held to rate and jerk: it is what the contract
 // wants in an emergency. A stream goes on from it as from rest.
 func (e *Envelope) Replace(row int, cause Cause, action []float32, h *History, found []Intervention) ([]Intervention, bool) {
-	if e.fallback == FallbackError || e.fallback.NeedsHistory() && !h.Begun() {
+	if !e.Replaces(h) {
 		return found, false
 	}
 	for i := range e.limits {

@@ -14,6 +14,9 @@ func NewHistory(width int) *History {
 	return &History{last: make([]float32, width), before: make([]float32, width)}
 }
 
+// Width returns the number of values of an action.
+func (h *History) Width() int { return len(h.last) }
+
 // Begun tells whether there was an action.
 func (h *History) Begun() bool { return h != nil && h.begun }
 

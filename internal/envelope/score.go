@@ -102,6 +102,11 @@ func whitening(covariance []float64, n int) ([]float64, error) {
 			inverse[i*n+j] = sum / l[i*n+i]
 		}
 	}
+	for i, x := range inverse {
+		if x-x != 0 {
+			return nil, fmt.Errorf("the covariance has no inverse that can be computed with: it is too near to singular at %d", i/n)
+		}
+	}
 	return inverse, nil
 }
 

@@ -137,3 +137,25 @@ func TestNewScorerRefuses(t *testing.T) {
 	f(func(s *envelope.Statistics) { s.Covariance[3] = n }, "not symmetric")
 	scorer(t, envelope.Statistics{Mean: []float64{0}, Deviation: []float64{1}, MaxZ: 3})
 }
+
+// TestCovarianceWithoutInverse: one that is positive definite, and whose
+// inverse is beyond all numbers, could measure nothing.
+func TestCovarianceWithoutInverse(t *testing.T) {
+	const n, d, below = 24, 0x1p-500, 0x1p23 // the factor has d on its diagonal and below·d under it
+	cov := make([]float64, n*n)
+	for i := range n {
+		cov[i*n+i] = d * d * (1 + below*below)
+		if i > 0 {
+			cov[i*n+i-1], cov[(i-1)*n+i] = below*d*d, below*d*d
+		}
+	}
+	cov[0] = d * d
+	ones := make([]float64, n)
+	for i := range ones {
+		ones[i] = 1
+	}
+	_, err := envelope.NewScorer(envelope.Statistics{Mean: make([]float64, n), Deviation: ones, Covariance: cov, MaxDistance: 1})
+	if err == nil || !strings.Contains(err.Error(), "has no inverse") {
+		t.Errorf("%v", err)
+	}
+}

@@ -128,6 +128,9 @@ func (c *Contract) newScorer(src *sources) (*envelope.Scorer, error) {
 		}
 		return nil, nil
 	}
+	if e.Covariance != nil && e.MaxDistance == 0 {
+		return nil, errors.New("the covariance has no effect without max_distance")
+	}
 	if len(c.Inputs) != 1 {
 		return nil, errors.New("unsupported: max_zscore and max_distance are of policies with one input")
 	}
@@ -170,6 +173,11 @@ func (c *Contract) newScorer(src *sources) (*envelope.Scorer, error) {
 // envelop holds the actions of a call to the envelope.
 func (r *Runner) envelop(c *Call, actions []float32) error {
 	e, scorer := r.policy.envelope, r.policy.scorer
+	if c.Histories != nil {
+		if err := r.refuseRows(c, actions); err != nil {
+			return err
+		}
+	}
 	for row := range c.Rows {
 		action := actions[row*r.width:][:r.width]
 		var h *envelope.History
@@ -194,6 +202,34 @@ func (r *Runner) envelop(c *Call, actions []float32) error {
 		var refused int
 		if c.Interventions, refused = e.Apply(row, action, h, c.Interventions); refused >= 0 {
 			return r.refuse(row, refused, action[refused])
+		}
+	}
+	return nil
+}
+
+// refuseRows is the error of the first row that has no action, before the
+// history of any other has advanced: the call is answered as a whole.
+func (r *Runner) refuseRows(c *Call, actions []float32) error {
+	e, scorer := r.policy.envelope, r.policy.scorer
+	if len(c.Histories) != c.Rows {
+		return fmt.Errorf("policy: a call of %d rows with %d histories", c.Rows, len(c.Histories))
+	}
+	for row, h := range c.Histories {
+		if h != nil && h.Width() != r.width {
+			return fmt.Errorf("policy: the history of row %d has %d values, its action %d", row, h.Width(), r.width)
+		}
+		if e.Replaces(h) {
+			continue
+		}
+		if scorer != nil {
+			w := r.policy.contract.Inputs[0].Width
+			if cause, like := scorer.Check(c.In[0][row*w:][:w]); !like {
+				return r.unlike(row, cause)
+			}
+		}
+		action := actions[row*r.width:][:r.width]
+		if i, _ := e.Unusable(action); i >= 0 {
+			return r.refuse(row, i, action[i])
 		}
 	}
 	return nil

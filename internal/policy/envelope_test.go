@@ -143,6 +143,7 @@ func TestEnvelopeRefuses(t *testing.T) {
 	statistics := artifact.FeatureStatistics{Feature: "pose", Mean: []float64{0}, Std: []float64{1}}
 	f(&artifact.Envelope{MaxZScore: 3}, nil, "need the statistics of the training")
 	f(&artifact.Envelope{Statistics: []artifact.FeatureStatistics{statistics}}, nil, "no effect without")
+	f(&artifact.Envelope{MaxZScore: 3, Covariance: []float64{1}, Statistics: []artifact.FeatureStatistics{statistics}}, nil, "no effect without max_distance")
 	f(&artifact.Envelope{MaxDistance: 3, Statistics: []artifact.FeatureStatistics{statistics}}, nil, "mean of every feature")
 	statistics.Std = []float64{1, 2, 3}
 	f(&artifact.Envelope{MaxZScore: 3, Statistics: []artifact.FeatureStatistics{statistics}}, nil, "expected one number or 2, got 3")
@@ -183,6 +184,32 @@ func TestEnvelopeNeedsHistoryForRates(t *testing.T) {
 	}
 	if c.Actions[2] != -1 || c.Actions[5] != 0.005 || len(c.Interventions) != 1 || c.Interventions[0].Row != 1 || c.Interventions[0].Kind != envelope.Rate {
 		t.Errorf("%v, %+v", c.Actions, c.Interventions)
+	}
+}
+
+// TestEnvelopeRefusesBeforeHistoriesAdvance: a row without an action leaves the
+// streams of all as they were.
+func TestEnvelopeRefusesBeforeHistoriesAdvance(t *testing.T) {
+	p := mustCompose(t, pedals(t, &artifact.Envelope{MaxZScore: 3, Statistics: []artifact.FeatureStatistics{{Feature: "speed", Mean: []float64{0}, Std: []float64{1}}}}, nil))
+	for _, bad := range []float32{9, float32(math.NaN())} {
+		c := p.newCall(2)
+		c.Raw = false
+		c.Histories = []*envelope.History{envelope.NewHistory(3), envelope.NewHistory(3)}
+		c.In[0][3] = bad
+		if err := p.runners[0].Act(c); err == nil || c.Histories[0].Begun() || c.Histories[1].Begun() || len(c.Interventions) > 0 {
+			t.Errorf("%v: %v, the first stream has begun: %v", bad, err, c.Histories[0].Begun())
+		}
+		c.In[0][3] = 1
+		if err := p.runners[0].Act(c); err != nil || !c.Histories[0].Begun() || !c.Histories[1].Begun() {
+			t.Errorf("%v", err)
+		}
+	}
+	for _, wrong := range [][]*envelope.History{{}, {nil}, {nil, nil, nil}, {nil, envelope.NewHistory(2)}} {
+		c := p.newCall(2)
+		c.Raw, c.Histories = false, wrong
+		if err := p.runners[0].Act(c); err == nil || !strings.Contains(err.Error(), "histor") {
+			t.Errorf("%d histories: %v", len(wrong), err)
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func (l *library) read(d *pickle.Dict) (*Preprocessor, error) {
 	if p.width, err = widthOf(m, s); err != nil {
 		return nil, err
 	}
-	p.steps = []step{&normalize{m.values, s.values}}
+	p.steps = []step{&normalize{mean: m.values, std: s.values}}
 	if l.clip > 0 {
 		p.steps = append(p.steps, &clip{-l.clip, l.clip})
 		p.notes = append(p.notes, fmt.Sprintf("clip %g is the default of the library: the file does not have it", l.clip))

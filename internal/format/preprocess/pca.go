@@ -79,7 +79,7 @@ func centredProjection(mean []float64, last *projection) ([]step, error) {
 			last.weights[o*last.in+i] *= units[i]
 		}
 	}
-	return []step{&normalize{mean, units}, last}, column{"components_", last.weights}.offset()
+	return []step{&normalize{mean: mean, std: units}, last}, column{"components_", last.weights}.offset()
 }
 
 // independentComponents reads a FastICA: (x - mean_) · components_ᵀ, without

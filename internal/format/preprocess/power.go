@@ -139,7 +139,7 @@ func (h *half) column(lambda, m, s, add float64) {
 func (h *half) lower(b *builder, name string, x, log *graph.Value) *graph.Value {
 	if h.shifted && b.err == nil {
 		var d *graph.Value
-		if d, b.err = (&normalize{h.from, h.unit}).lower(b.g, x, len(h.from)); b.err != nil {
+		if d, b.err = (&normalize{mean: h.from, std: h.unit}).lower(b.g, x, len(h.from)); b.err != nil {
 			return nil
 		}
 		far := make([]float32, len(h.near))
@@ -192,7 +192,7 @@ func (t *power) String() string {
 		text = "box-cox, lambda " + list(t.lambdas)
 	}
 	if t.mean != nil || t.scale != nil {
-		text += ", then " + (&normalize{t.mean, t.scale}).String()
+		text += ", then " + (&normalize{mean: t.mean, std: t.scale}).String()
 	}
 	return text
 }

@@ -128,11 +128,28 @@ func runningStatistics(v pickle.Value, name string, epsilon, bound float64) ([]i
 	if _, err := widthOf(mean); err != nil {
 		return nil, nil, err
 	}
-	steps := []step{&normalize{mean.values, std.values}}
+	steps := []step{&normalize{mean.values, std.values, unvaried(r, mean.values, variance.values, epsilon)}}
 	if !math.IsInf(bound, 1) {
 		steps = append(steps, &clip{-bound, bound})
 	}
 	return shape, steps, nil
+}
+
+// unvaried tells of which values the variance is what a RunningMeanStd gives
+// those that are always the same: it begins with 1e-4 observations of mean 0
+// and variance 1, which are never forgotten.
+func unvaried(r *pickle.Object, mean, variance []float64, epsilon float64) []bool {
+	const first = 1e-4
+	v, _ := r.Attr("count")
+	count, ok := pickle.Number(v)
+	if !ok || !(count > 1) {
+		count = math.Inf(1)
+	}
+	same := make([]bool, len(variance))
+	for i, m := range mean {
+		same[i] = variance[i] <= max(epsilon, 2*(1+m*m)*first/count)
+	}
+	return same
 }
 
 // running reads a statistic of a RunningMeanStd, flattened to a row, and its

@@ -216,7 +216,7 @@ func (s *scaler) centred(withCentre, centre, withScale string) (*Preprocessor, e
 	}
 	if s.flag(withScale, true) {
 		c := s.divisors("scale_")
-		n.std = c.values
+		n.std, n.unvaried = c.values, s.unvaried(c.values)
 		columns = append(columns, c)
 	}
 	var steps []step
@@ -224,6 +224,22 @@ func (s *scaler) centred(withCentre, centre, withScale string) (*Preprocessor, e
 		steps = append(steps, &n)
 	}
 	return s.done(steps, columns...)
+}
+
+// unvaried tells which columns did not vary: scikit-learn gives them the scale
+// 1. The variance tells them from those that have it, where it is there.
+func (s *scaler) unvaried(scale []float64) []bool {
+	var variance []float64
+	if v, ok := s.o.Attr("var_"); ok {
+		if a, err := pickle.Numbers(v); err == nil && len(a.Values) == len(scale) {
+			variance = a.Values
+		}
+	}
+	same := make([]bool, len(scale))
+	for i, v := range scale {
+		same[i] = v == 1 && (variance == nil || variance[i] < 0.5)
+	}
+	return same
 }
 
 // minMaxScaler reads x * scale_ + min_, clipped to the range where it says so.

@@ -48,11 +48,14 @@ func stackSteps(steps []step, shape []int, k int) ([]step, int, error) {
 	if len(shape) > 1 {
 		run = shape[len(shape)-1]
 	}
-	m := &normalize{make([]float64, 0, k*width), make([]float64, 0, k*width)}
+	m := &normalize{mean: make([]float64, 0, k*width), std: make([]float64, 0, k*width)}
 	for at := 0; at < width; at += run {
 		for range k {
 			m.mean = append(m.mean, n.mean[at:at+run]...)
 			m.std = append(m.std, n.std[at:at+run]...)
+			if n.unvaried != nil {
+				m.unvaried = append(m.unvaried, n.unvaried[at:at+run]...)
+			}
 		}
 	}
 	return append([]step{m}, steps[1:]...), k * width, nil

@@ -5,7 +5,8 @@ import "math"
 // Statistics returns the mean and the standard deviation that the preprocessor
 // knows of each value of the rows of n values that it takes, where it begins by
 // subtracting the one and dividing by the other; nil where it does not. A value
-// that did not vary in the training, or that is left as it is, has an infinite
+// that did not vary in the training, whose divisor its library made up, or that
+// is left as it is, has an infinite
 // deviation: nothing can be said of how far it strays.
 func (p *Preprocessor) Statistics(n int) (mean, deviation []float64) {
 	if len(p.steps) == 0 || p.width != 0 && p.width != n {
@@ -17,7 +18,12 @@ func (p *Preprocessor) Statistics(n int) (mean, deviation []float64) {
 		if s.mean == nil || s.std == nil {
 			return nil, nil
 		}
-		of = func(i int) (float64, float64) { return at(s.mean, i), at(s.std, i) }
+		of = func(i int) (float64, float64) {
+			if i < len(s.unvaried) && s.unvaried[i] {
+				return at(s.mean, i), 0
+			}
+			return at(s.mean, i), at(s.std, i)
+		}
 	case *carStep:
 		of = func(i int) (float64, float64) {
 			part := min(i, len(s.mean)-1)

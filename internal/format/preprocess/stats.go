@@ -106,7 +106,7 @@ func statistics(found map[string]*pickle.Array) (*Preprocessor, error) {
 	if p.width, err = widthOf(m, s); err != nil {
 		return nil, err
 	}
-	p.steps = []step{&normalize{m.values, s.values}}
+	p.steps = []step{&normalize{mean: m.values, std: s.values}}
 	if a, ok := found["clip"]; ok {
 		c, err := statClip(a.Values)
 		if err != nil {

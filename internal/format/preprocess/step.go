@@ -12,6 +12,9 @@ import (
 // column or a single one; nil leaves that part out.
 type normalize struct {
 	mean, std []float64
+	// unvaried tells of each column whether it did not vary in the training,
+	// so that its std says nothing of it; nil where all did.
+	unvaried []bool
 }
 
 // maxRounding is the error, in standard deviations, up to which a mean may be
@@ -68,7 +71,7 @@ type affine struct {
 // lower subtracts where the result is zero before it multiplies: a column far
 // from zero then loses no digits.
 func (s *affine) lower(g *graph.Graph, x *graph.Value, n int) (*graph.Value, error) {
-	zero := &normalize{make([]float64, n), make([]float64, n)}
+	zero := &normalize{mean: make([]float64, n), std: make([]float64, n)}
 	for i := range n {
 		zero.mean[i], zero.std[i] = -at(s.offset, i)/at(s.scale, i), 1/at(s.scale, i)
 	}
