@@ -48,6 +48,13 @@ fallback: {a: 0, b: 0, c: 0.125}
 	if got = a.Interventions(); len(got) != 3 || !got[2].Fallback || got[2].Kind != "out_of_distribution" || a.Value("c") != 0.125 {
 		t.Errorf("%+v", got)
 	}
+	action := make([]float32, 3)
+	for i, want := range []int{3, 0} {
+		obs := []float32{0, 0, float32(8 * (1 - i)), 0, 0}
+		if allocs := testing.AllocsPerRun(10, func() { err = p.ActRow(obs, action) }); err != nil || p.Intervened() != want || allocs > 0 {
+			t.Errorf("%v: %v: %d values changed, want %d, %v allocations", obs, err, p.Intervened(), want, allocs)
+		}
+	}
 	if a, err = p.Act(carlarl.Observation{"obs": []float64{0, 0, 0, 0, 0}}); err != nil || len(a.Interventions()) > 0 {
 		t.Errorf("%v, %+v", err, a.Interventions())
 	}

@@ -129,7 +129,8 @@ func (p *Policy) Act(obs Observation) (Action, error) {
 // ActRow is Act without names and without allocation: obs holds the values of
 // all features in the order of the contract, action receives the values of
 // all actions. It serves policies that have one input. An action that the
-// envelope of the card changed is given as it became, and not labelled.
+// envelope of the card changed is given as it became; Intervened tells whether
+// it was, and Act what was changed.
 func (p *Policy) ActRow(obs, action []float32) error {
 	c := p.policy.Contract()
 	if len(c.Inputs) != 1 || len(obs) != c.Inputs[0].Width || len(action) != len(p.call.Actions) {
@@ -143,6 +144,15 @@ func (p *Policy) ActRow(obs, action []float32) error {
 	}
 	copy(action, p.call.Actions)
 	return nil
+}
+
+// Intervened returns how many values of the last action that Act or ActRow gave
+// are not what the policy gave, because the envelope of its card has them
+// otherwise. It speaks of the caller's own action only where one goroutine acts.
+func (p *Policy) Intervened() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.call.Interventions)
 }
 
 // act runs the call with the mutex held.

@@ -259,6 +259,11 @@ func TestCORS(t *testing.T) {
 		if methods := preflight.header.Get("Access-Control-Allow-Methods"); (methods == "GET, POST") != (allow != "") {
 			t.Errorf("origins %q, Origin %q: methods %q", list, origin, methods)
 		}
+		for key, got := range map[string]reply{"Access-Control-Allow-Headers": preflight, "Access-Control-Expose-Headers": r} {
+			if strings.Contains(got.header.Get(key), "Inference-Header-Content-Length") != (allow != "") {
+				t.Errorf("origins %q, Origin %q: %s %q", list, origin, key, got.header.Get(key))
+			}
+		}
 		if r := s.do("GET", "/healthz", "", "Origin", origin); r.status != 200 || r.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("origins %q, Origin %q: /healthz: %d %v", list, origin, r.status, r.header)
 		}

@@ -40,19 +40,23 @@ func AppendInterventions(b []byte, c *policy.Contract, list []envelope.Intervent
 				b = appendString(b, c.FeatureName(v.Feature))
 			}
 			b = append(b, `,"score":`...)
-			b = appendFloat32(b, float32(min(v.Score, maxScore)))
+			b = appendNumber(b, float32(min(v.Score, maxScore)))
 		}
 		b = append(b, `,"from":`...)
-		if v.From-v.From == 0 {
-			b = appendFloat32(b, v.From)
-		} else {
-			b = append(b, "null"...)
-		}
+		b = appendNumber(b, v.From)
 		b = append(b, `,"to":`...)
-		b = appendFloat32(b, v.To)
+		b = appendNumber(b, v.To)
 		b = append(b, '}')
 	}
 	return append(b, ']')
+}
+
+// appendNumber appends v, or null where JSON cannot say it.
+func appendNumber(b []byte, v float32) []byte {
+	if v-v != 0 {
+		return append(b, "null"...)
+	}
+	return appendFloat32(b, v)
 }
 
 // maxScore is the largest score that is told: how far beyond does not matter.

@@ -40,6 +40,8 @@ func TestInterventionsInTheAnswer(t *testing.T) {
 		shield.Intervention{Cause: shield.Cause{Kind: shield.NotFinite, Feature: shield.NoFeature}, Fallback: shield.FallbackBrake, From: float32(math.NaN())},
 		shield.Intervention{Row: 1, Value: 1, Cause: strange, Fallback: shield.FallbackConstant, From: 0.5, To: 1},
 		shield.Intervention{Row: 1, Value: 2, Cause: shield.Cause{Kind: shield.Unlike, Feature: shield.NoFeature, Score: 4.5}, Fallback: shield.FallbackConstant, From: 0.5, To: 1})
+	f(`,"interventions":[{"row":0,"action":"steer","kind":"out_of_distribution","fallback":"brake","feature":"speed","score":null,"from":0.5,"to":0.0}]`,
+		shield.Intervention{Value: 2, Cause: shield.Cause{Kind: shield.Unlike, Feature: 0, Score: math.NaN()}, Fallback: shield.FallbackBrake, From: 0.5})
 	f("")
 	list = []shield.Intervention{{Value: 2, Cause: none, From: 1.3, To: 1}}
 	r := s.do("POST", "/v2/models/carla-ppo/infer", asked(`"deterministic":true`, `[{"name":"steer"}]`))
@@ -49,7 +51,7 @@ func TestInterventionsInTheAnswer(t *testing.T) {
 
 	for key, want := range map[string]int{
 		"carla-ppo v0.1.0: bound of steer": 2, "carla-ppo v0.1.0: not_finite of throttle": 1,
-		"carla-ppo v0.1.0: out_of_distribution of brake": 1, "carla-ppo v0.1.0: out_of_distribution of steer": 1,
+		"carla-ppo v0.1.0: out_of_distribution of brake": 1, "carla-ppo v0.1.0: out_of_distribution of steer": 2,
 	} {
 		if counted.get(key) != want {
 			t.Errorf("%s: %d, want %d of %v", key, counted.get(key), want, counted.seen)

@@ -184,12 +184,32 @@ func (d *inferDecoder) value(k int, wanted bool, depth int) bool {
 		return true
 	}
 	text := d.data[start:end]
-	if t.integer && (v != math.Trunc(v) || v < t.low || v > t.high) {
+	if t.integer && !t.holds(v, text) {
 		d.violate(d.valueField(k), kindValue, "expected an integer that "+t.name+" can hold, got "+clip(text))
 		return true
 	}
 	d.store(k, v, text)
 	return true
+}
+
+// holds reports whether the number v, written as text, is an integer of the
+// type. A float64 does not tell the ends of 64 bits from what is beyond them.
+func (t *datatype) holds(v float64, text []byte) bool {
+	var err error
+	switch {
+	case v != math.Trunc(v) || v < t.low || v > t.high:
+		return false
+	case t.atEnd(v) && t.low < 0:
+		_, err = strconv.ParseInt(string(text), 10, 64)
+	case t.atEnd(v):
+		_, err = strconv.ParseUint(string(text), 10, 64)
+	}
+	return err == nil
+}
+
+// atEnd reports whether v may be an integer of 64 bits or the next one beyond.
+func (t *datatype) atEnd(v float64) bool {
+	return t.bytes == 8 && v != 0 && (v == t.low || v == t.high)
 }
 
 func (d *inferDecoder) valueField(k int) string {
@@ -230,7 +250,6 @@ func (d *inferDecoder) fillBinary() {
 		return
 	}
 	b := d.body[d.blob:][:want]
-	d.blob += want
 	for k := 0; len(b) > 0 && !d.full(); k++ {
 		d.store(k, t.datatype.get(b), nil)
 		b = b[t.datatype.bytes:]

@@ -299,6 +299,9 @@ func (d *inferDecoder) input(at int) bool {
 		}
 		return d.skip(3)
 	})
+	if t.size >= 0 { // Those of the next tensor begin behind its bytes, also where it is refused.
+		defer func(end int) { d.blob = end }(min(d.blob+t.size, len(d.body)))
+	}
 	if !ok || d.count > before || d.full() {
 		return ok
 	}

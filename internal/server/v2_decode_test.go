@@ -183,6 +183,37 @@ func TestDecodeInferBinary(t *testing.T) {
 	}
 }
 
+// TestDecodeInferBinaryAfterARefusedTensor: the next tensor is read where it
+// begins.
+func TestDecodeInferBinaryAfterARefusedTensor(t *testing.T) {
+	f := func(first string) {
+		t.Helper()
+		head := `{"inputs":[` + first + `,{"name":"steering","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}`
+		d, _, err := inferWith(head+"\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00", len(head), drivingContract())
+		if err == nil || d.count != 1 || strings.Contains(err.Error(), "inputs.1") {
+			t.Errorf("%s: %d faults: %v", first, d.count, err)
+		}
+	}
+	f(`{"name":"speed","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":8}}`)
+	f(`{"name":"speed","shape":[1],"datatype":"FP99","parameters":{"binary_data_size":8}}`)
+	f(`{"name":"speed","shape":[1,3],"datatype":"FP64","parameters":{"binary_data_size":8}}`)
+}
+
+// TestDecodeInferEndsOfIntegers: of 64 bits too, which a float64 rounds.
+func TestDecodeInferEndsOfIntegers(t *testing.T) {
+	for text, want := range map[string][2]bool{
+		"9223372036854775807": {true, true}, "9223372036854775808": {false, true}, "-9223372036854775808": {true, false}, "-9223372036854775809": {false, false},
+		"18446744073709551615": {false, true}, "18446744073709551616": {false, false}, "0": {true, true}, "0.0": {true, true}, "-1": {true, false}, "1.5": {false, false},
+	} {
+		for i, kind := range []string{"INT64", "UINT64"} {
+			body := tensorBody("[1,1]", kind, "["+text+"]")
+			if _, _, err := inferWith(body, len(body), unnamedContract(1)); (err == nil) != want[i] {
+				t.Errorf("%s of %s: %v", kind, text, err)
+			}
+		}
+	}
+}
+
 func TestHalfValue(t *testing.T) {
 	for h, want := range map[uint16]float64{0: 0, 1: math.Ldexp(1, -24), 0x3ff: 1023 * math.Ldexp(1, -24), 0x400: math.Ldexp(1, -14), 0x3c00: 1, 0xc000: -2, 0x3555: 0.333251953125, 0x7bff: 65504, 0x7c00: math.Inf(1), 0xfc00: math.Inf(-1)} {
 		if got := halfValue(h); got != want {

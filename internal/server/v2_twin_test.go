@@ -214,6 +214,7 @@ func (t *twin2) flatten(v any, dims []int, kind *datatype, f *policy.Feature, ou
 			}
 		}
 		ok = ok && (!kind.integer || n == math.Trunc(n) && n >= kind.low && n <= kind.high)
+		t.unsure = t.unsure || kind.integer && kind.atEnd(n) // as above
 		x := float32(n)
 		t.check(ok && math.Abs(n) <= math.MaxFloat32 && x >= float32(f.Low) && x <= float32(f.High))
 		out = append(out, x)
