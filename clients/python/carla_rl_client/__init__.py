@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .card import Action, Feature, GoldenVector, card, read_card, sha256_hex, write_card
-from .errors import ObservationError, PolicyError, RequestError, ServerError, TimedOut, Unavailable, Unreachable
+from .errors import (
+    ObservationError,
+    OtherVersion,
+    PolicyError,
+    RequestError,
+    ServerError,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+)
 from .export import export
+from .interventions import Intervention
 from .pipeline import normalize, postprocess
 from .watchdog import Step, Watchdog
 
@@ -19,7 +29,9 @@ __all__ = [
     "AsyncRemotePolicy",
     "Feature",
     "GoldenVector",
+    "Intervention",
     "ObservationError",
+    "OtherVersion",
     "PolicyError",
     "RemotePolicy",
     "RequestError",

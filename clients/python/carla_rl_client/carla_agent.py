@@ -16,13 +16,16 @@ when the first control is made.
 
 from __future__ import annotations
 
+import logging
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from .errors import PolicyError
+from .interventions import Seldom
 from .remote import RemotePolicy
 from .watchdog import Watchdog
 
@@ -34,6 +37,7 @@ else:
     except ImportError:
         _Base = object
 
+_log = logging.getLogger("carla_rl_client.carla_agent")
 # Stop, straight ahead: what the agent does when the policy's action is not there in time.
 FULL_BRAKE = {"throttle": 0.0, "brake": 1.0, "steer": 0.0}
 # The ranges of carla.VehicleControl.
@@ -50,6 +54,10 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
     (0.1 unless given); ``deterministic`` (true unless given); ``fallback``, the
     control for when no action is there in time (full brake unless given);
     ``actions``, the names of the action's values for a policy that has none.
+
+    Whatever fails between the sensors and the action, ``observe`` included, leads to
+    the fallback and is logged; ``run_step`` does not raise for it. What the server's
+    safety envelope changed is logged too, and is in ``watchdog.last.interventions``.
     """
 
     policy: RemotePolicy
@@ -65,21 +73,21 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
         track = _sensors_track()
         if track is not None:
             self.track = track
-        key_file = content.get("api_key_file")
+        settings = _Settings(path_to_conf_file, content)
+        key_file = settings.text("api_key_file")
         self.policy = RemotePolicy(
-            content["url"],
-            model=content.get("model"),
-            version=content.get("version"),
+            settings.text("url") or "",
+            model=settings.text("model"),
+            version=settings.text("version"),
             api_key=None if key_file is None else pathlib.Path(key_file).read_text(encoding="utf-8").strip(),
-            timeout=float(content.get("timeout", 1.0)),
+            timeout=settings.number("timeout", 1.0),
         )
-        self._deterministic = bool(content.get("deterministic", True))
-        self._fallback = {name: float(value) for name, value in content.get("fallback", FULL_BRAKE).items()}
-        _checked(self._fallback)
-        self._names = tuple(content["actions"]) if "actions" in content else None
+        self._deterministic = settings.truth("deterministic", True)
+        self._fallback = settings.control("fallback", FULL_BRAKE)
+        self._names = settings.names("actions")
         self._steer = 0.0
         # None as the action stands for the fallback control.
-        self.watchdog = Watchdog(self.policy, float(content.get("deadline", 0.1)), lambda observation: None)
+        self.watchdog = Watchdog(_Watched(self), settings.number("deadline", 0.1), lambda observation: None)
 
     def sensors(self) -> list[dict[str, Any]]:
         """The sensors of the vehicle: a speedometer. An agent that observes more overrides this."""
@@ -89,7 +97,9 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
         """The policy's raw observation from the data of the sensors, as ``{id: (frame, data)}``.
 
         Gives ``speed`` in the unit of the contract and ``steering``, the last
-        control's. An agent whose policy observes more overrides this.
+        control's. An agent whose policy observes more overrides this. It is called
+        within the deadline, on a thread of the watchdog: after a late step it may
+        still run beside the call of the next.
         """
         features = self.policy.contract.observation
         observation: dict[str, Any] = {}
@@ -106,8 +116,9 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
 
     def run_step(self, input_data: Mapping[str, Any], timestamp: float) -> Any:
         """A ``carla.VehicleControl`` for this moment; called by the leaderboard."""
-        action, _ = self.watchdog.predict(self.observe(input_data, timestamp), deterministic=self._deterministic)
-        values = self._fallback if action is None else self._by_name(action)
+        values, _ = self.watchdog.predict((input_data, timestamp))
+        if values is None:
+            values = self._fallback
         control = self._control(values)
         self._steer = float(control.steer)
         return control
@@ -118,10 +129,15 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
             self.watchdog.close()
             self.policy.close()
 
-    def _by_name(self, action: Any) -> dict[str, float]:
+    def _decide(self, input_data: Mapping[str, Any], timestamp: float) -> dict[str, float]:
+        """The policy's action by its names."""
+        answer = self.policy.act(self.observe(input_data, timestamp), self._deterministic)
+        return self._by_name(answer.actions, answer.contract.action_names)
+
+    def _by_name(self, action: Any, names: Sequence[str] = ()) -> dict[str, float]:
         if isinstance(action, Mapping):
             return _checked({name: float(value) for name, value in action.items()})
-        names = self._names or self.policy.contract.action_names
+        names = self._names or names
         flat = [float(value) for value in action.reshape(-1)]
         if len(flat) != len(names):
             raise ValueError(f"actions: the policy gives {len(flat)} values, their names are {', '.join(names)}; name each in actions")
@@ -138,6 +154,82 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
         for name in SWITCHES:
             setattr(control, name, values.get(name, 0.0) >= 0.5)
         return control
+
+
+class _Watched:
+    """All of a step that can fail or take long, as the policy that the watchdog asks."""
+
+    def __init__(self, agent: RemoteAgent) -> None:
+        self._agent = agent
+        self._seldom = Seldom()
+
+    @property
+    def observation_space(self) -> Any:
+        return self._agent.policy.observation_space
+
+    @property
+    def action_space(self) -> Any:
+        return self._agent.policy.action_space
+
+    def predict(self, data: tuple[Mapping[str, Any], float]) -> tuple[dict[str, float], None]:
+        try:
+            return self._agent._decide(*data), None
+        except Exception as error:  # a vehicle brakes rather than being left without control
+            if not isinstance(error, PolicyError) and self._seldom.turn() is not None:
+                _log.error("run_step: no action of the policy", exc_info=error)
+            # Not the same class: to the watchdog an ObservationError is the caller's.
+            raise PolicyError(f"{type(error).__name__}: {error}") from error
+
+
+class _Settings:
+    """The members of the configuration file by their kinds; each error names the file and the member."""
+
+    def __init__(self, path: str, content: Mapping[Any, Any]) -> None:
+        self._path = path
+        self._content = content
+
+    def _wrong(self, name: str, expected: str) -> ValueError:
+        return ValueError(f"{self._path}: {name}: expected {expected}, got {self._content[name]!r}")
+
+    def text(self, name: str) -> str | None:
+        value = self._content.get(name)
+        if not isinstance(value, str) and (value is not None or name == "url"):
+            raise self._wrong(name, "a text (in quotes where it looks like a number)")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        value = self._content.get(name, default)
+        if not _is_number(value) or not 0 < value < math.inf:
+            raise self._wrong(name, "seconds above 0")
+        return float(value)
+
+    def truth(self, name: str, default: bool) -> bool:
+        value = self._content.get(name, default)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
+        return value
+
+    def control(self, name: str, default: Mapping[str, float]) -> dict[str, float]:
+        values = self._content.get(name, default)
+        if not isinstance(values, Mapping) or not values:
+            raise self._wrong(name, "at least one control and its value, such as {brake: 1.0}; leave it out for full brake")
+        for key, value in values.items():
+            if not _is_number(value) and not (key in SWITCHES and isinstance(value, bool)):
+                raise self._wrong(name, f"a number for {key}")
+        return _checked({str(key): float(value) for key, value in values.items()})
+
+    def names(self, name: str) -> tuple[str, ...] | None:
+        if name not in self._content:
+            return None
+        names = self._content[name]
+        if not isinstance(names, list) or not names or not all(isinstance(one, str) for one in names) or len(set(names)) != len(names):
+            raise self._wrong(name, "a list of different names, such as [throttle, steer]")
+        _checked(dict.fromkeys(names, 0.0))
+        return tuple(names)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _checked(values: dict[str, float]) -> dict[str, float]:

@@ -12,6 +12,8 @@ import numpy as np
 from . import spaces
 from .errors import ObservationError
 
+_NO_ROWS = "expected at least one row, got a batch of 0"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -125,6 +127,7 @@ class Contract:
         """Actions as arrays ``[n, ...]``, without the first axis where the observation had none.
 
         Continuous actions are float32, discrete ones int64 and binary ones int8.
+        Anything else in ``actions`` is a LookupError, TypeError or ValueError.
         """
         if len(self.action) == 1 and not self.action[0].name:
             return _shaped(actions, self.action[0], batched)
@@ -190,6 +193,8 @@ class Contract:
             if shape[:1] != (n,) or not (_fits(part, shape[1:]) or _loosely(part, shape[1:])):
                 break
         else:
+            if n == 0:
+                raise _refused("observation", _NO_ROWS)
             return True, n
         for part in self.observation:
             shape = arrays[part.name].shape
@@ -205,6 +210,8 @@ def _plain_rows(part: Part, array: np.ndarray) -> tuple[list[Any], bool]:
         batched = True
     else:
         raise _refused("observation", f"expected the shape {_words(part)}, got {list(array.shape)}")
+    if len(array) == 0:
+        raise _refused("observation", _NO_ROWS)
     if part.image and array.shape[1:] != part.shape:
         array = np.moveaxis(array, 1, -1)
     if part.shape == ():
@@ -250,7 +257,14 @@ def _words(part: Part) -> str:
 
 
 def _shaped(values: Sequence[Any], part: Part, batched: bool) -> np.ndarray:
-    array = np.asarray(values, part.dtype).reshape((len(values), *part.shape))
+    given = np.asarray(values)
+    if given.dtype.kind not in "iuf":
+        raise ValueError(f"{part.name or 'action'}: expected numbers, got {given.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = given.astype(part.dtype)
+    if not np.isfinite(given).all() or not np.isfinite(array).all() or (part.discrete and (array != given).any()):
+        raise ValueError(f"{part.name or 'action'}: expected finite {np.dtype(part.dtype).name} values")
+    array = array.reshape((len(values), *part.shape))
     return array if batched else array.reshape(part.shape)
 
 

@@ -61,7 +61,11 @@ class ObservationError(RequestError, ValueError):
 
 
 class ServerError(PolicyError):
-    """The server is at fault (5xx)."""
+    """The server is at fault (5xx), or what stands in its place: an answer that is none of carla-rl."""
+
+
+class OtherVersion(ServerError, NotImplementedError):
+    """The server tells the contract of its default version only, and that is not the one that was asked for."""
 
 
 class Unavailable(ServerError):
@@ -83,15 +87,15 @@ def from_answer(status: int, body: Any, retry_after: str | None) -> PolicyError:
     message = str(envelope.get("message", "the answer is not one of carla-rl; is the URL that of the server?"))
     details = envelope.get("details")
     details = dict(details) if isinstance(details, Mapping) else {}
-    if retry_after is not None and retry_after.isdigit():
+    if retry_after is not None and retry_after.isdecimal():
         details["retry_after"] = float(retry_after)
     kind: type[PolicyError]
     if status in (429, 503, 504):
         kind = Unavailable
     elif status == 422:
         kind = ObservationError
-    elif status >= 500:
-        kind = ServerError
-    else:
+    elif 400 <= status < 500:
         kind = RequestError
+    else:
+        kind = ServerError
     return kind(message, status, code, details)

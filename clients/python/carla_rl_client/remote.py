@@ -13,11 +13,17 @@ import httpx
 import numpy as np
 
 from .contract import Contract
-from .errors import PolicyError, TimedOut, Unreachable, from_answer
+from .errors import OtherVersion, PolicyError, ServerError, TimedOut, Unreachable, from_answer
+from .interventions import Intervention, Seldom, tell, warn
 
 DEFAULT_TIMEOUT = 5.0
 # Below the server's idle_timeout, so that the client is the one that closes.
 KEEPALIVE_SECONDS = 30.0
+
+# A connection that ended before an answer began: the server closed or reset a kept one.
+_ENDED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+# What reading a body of another shape raises.
+_MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 _Client = TypeVar("_Client", httpx.Client, httpx.AsyncClient)
 
@@ -26,7 +32,9 @@ _Client = TypeVar("_Client", httpx.Client, httpx.AsyncClient)
 class Answer:
     """What the server said: ``actions`` as ``predict`` gives them, and what they came from.
 
-    ``infer_ms`` is the time that the policy ran, in milliseconds.
+    ``infer_ms`` is the time that the policy ran, in milliseconds. ``interventions``
+    are the values that the card's safety envelope changed; without any, ``actions``
+    is what the policy gave.
     """
 
     actions: Any
@@ -37,6 +45,7 @@ class Answer:
     infer_ms: float
     request_id: str | None
     raw: list[Any]
+    interventions: tuple[Intervention, ...] = ()
 
     def named(self) -> list[dict[str, Any]]:
         """One dict a row, an action by its name."""
@@ -81,9 +90,10 @@ class _Remote(Generic[_Client]):
         self._http: _Client | None = None
         self._pid = 0
         self._contract: Contract | None = None
+        self._seldom = Seldom()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_http", "_pid", "_contract")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_http", "_pid", "_contract", "_seldom")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -129,10 +139,13 @@ class _Remote(Generic[_Client]):
             return self._contract
 
     def _learn(self, metadata: Any) -> Contract:
-        contract = Contract.parse(metadata)
+        try:
+            contract = Contract.parse(metadata)
+        except _MISREAD as error:
+            raise self._misread("/metadata", error) from error
         if self.model not in (None, contract.model) or self.version not in (None, contract.version):
             wanted = self.model if self.version is None else f"{self.model} {self.version}"
-            raise NotImplementedError(
+            raise OtherVersion(
                 f"the server tells the contract of its default version only, which is {contract.model} {contract.version} "
                 f"and not {wanted}; serve {wanted} as the default"
             )
@@ -155,7 +168,7 @@ class _Remote(Generic[_Client]):
     def _read(response: httpx.Response) -> Any:
         try:
             body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if response.status_code != 200 or not isinstance(body, dict):
             raise from_answer(response.status_code, body, response.headers.get("Retry-After"))
@@ -166,18 +179,46 @@ class _Remote(Generic[_Client]):
             return TimedOut(f"{self.url}: no answer within {self.timeout} s ({type(error).__name__})")
         return Unreachable(f"{self.url}: {error or type(error).__name__}")
 
-    @staticmethod
-    def _answer(contract: Contract, body: dict[str, Any], response: httpx.Response, batched: bool) -> Answer:
-        return Answer(
-            actions=contract.unpack(body["actions"], batched),
-            contract=contract,
-            model=str(body["model"]),
-            version=str(body["version"]),
-            deterministic=bool(body["deterministic"]),
-            infer_ms=float(body["timingMs"]),
-            request_id=response.headers.get("X-Request-ID"),
-            raw=body["actions"],
+    def _misread(self, path: str, error: Exception) -> ServerError:
+        return ServerError(f"{self.url}{path}: the answer is not one of carla-rl: {type(error).__name__}: {error}")
+
+    def _whose(self, body: dict[str, Any]) -> tuple[str, str]:
+        """The model and the version that answered."""
+        try:
+            return str(body["model"]), str(body["version"])
+        except KeyError as error:
+            raise self._misread(self._path, error) from error
+
+    def _moved(self, contract: Contract, body: dict[str, Any]) -> ServerError:
+        model, version = self._whose(body)
+        return ServerError(
+            f"{self.url}: {model} {version} answered and /metadata tells the contract of {contract.model} {contract.version}, twice"
         )
+
+    def _answer(self, contract: Contract, body: dict[str, Any], response: httpx.Response, rows: list[Any], batched: bool) -> Answer:
+        try:
+            if len(body["actions"]) != len(rows):
+                raise ValueError(f"{len(body['actions'])} actions for {len(rows)} observations")
+            answer = Answer(
+                actions=contract.unpack(body["actions"], batched),
+                contract=contract,
+                model=str(body["model"]),
+                version=str(body["version"]),
+                deterministic=bool(body["deterministic"]),
+                infer_ms=float(body["timingMs"]),
+                request_id=response.headers.get("X-Request-ID"),
+                raw=body["actions"],
+                interventions=tuple(Intervention.parse(one) for one in body.get("interventions") or ()),
+            )
+        except _MISREAD as error:
+            raise self._misread(self._path, error) from error
+        warn(self._seldom, f"{answer.model} {answer.version}", answer.interventions)
+        tell(answer.interventions)
+        return answer
+
+
+def _identity(contract: Contract) -> tuple[str, str]:
+    return contract.model, contract.version
 
 
 def _refuse(state: Any, action_masks: Any) -> None:
@@ -243,25 +284,34 @@ class RemotePolicy(_Remote[httpx.Client]):
     def act(self, observation: Any, deterministic: bool | None = None) -> Answer:
         """The same with what came beside the actions; ``deterministic`` None takes the policy's default."""
         contract = self.contract
-        rows, batched = contract.pack(observation)
-        response = self._send("POST", self._path, self._body(rows, deterministic))
-        body = self._read(response)
-        if body["version"] != contract.version:
-            # Another version went live; its contract may be another one.
-            self._forget()
-            contract = self.contract
-        return self._answer(contract, body, response, batched)
+        for _ in range(2):
+            rows, batched = contract.pack(observation)
+            response = self._send("POST", self._path, self._body(rows, deterministic))
+            body = self._read(response)
+            if self._whose(body) != _identity(contract):
+                # Another version went live; its contract may be another one. Where yet
+                # another did meanwhile, the question is asked again.
+                self._forget()
+                contract = self.contract
+            if self._whose(body) == _identity(contract):
+                return self._answer(contract, body, response, rows, batched)
+        raise self._moved(contract, body)
 
     def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
         headers = {} if body is None else {"Content-Type": "application/json"}
         http = self._open()
         try:
             try:
-                return http.request(method, path, content=body, headers=headers)
-            except httpx.RemoteProtocolError:
-                # A kept connection that the server has closed. It has answered
-                # nothing, and to ask the same twice changes nothing.
-                return http.request(method, path, content=body, headers=headers)
+                response = http.send(http.build_request(method, path, content=body, headers=headers), stream=True)
+            except _ENDED:
+                # A kept connection that the server has closed or reset. Nothing of an answer
+                # was read, and to ask the same twice changes nothing.
+                response = http.send(http.build_request(method, path, content=body, headers=headers), stream=True)
+            try:
+                response.read()
+            finally:
+                response.close()
+            return response
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
@@ -312,22 +362,30 @@ class AsyncRemotePolicy(_Remote[httpx.AsyncClient]):
     async def act(self, observation: Any, deterministic: bool | None = None) -> Answer:
         """As ``RemotePolicy.act``."""
         contract = await self.contract()
-        rows, batched = contract.pack(observation)
-        response = await self._send("POST", self._path, self._body(rows, deterministic))
-        body = self._read(response)
-        if body["version"] != contract.version:
-            self._forget()
-            contract = await self.contract()
-        return self._answer(contract, body, response, batched)
+        for _ in range(2):
+            rows, batched = contract.pack(observation)
+            response = await self._send("POST", self._path, self._body(rows, deterministic))
+            body = self._read(response)
+            if self._whose(body) != _identity(contract):
+                self._forget()
+                contract = await self.contract()
+            if self._whose(body) == _identity(contract):
+                return self._answer(contract, body, response, rows, batched)
+        raise self._moved(contract, body)
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
         headers = {} if body is None else {"Content-Type": "application/json"}
         http = self._open()
         try:
             try:
-                return await http.request(method, path, content=body, headers=headers)
-            except httpx.RemoteProtocolError:
-                return await http.request(method, path, content=body, headers=headers)
+                response = await http.send(http.build_request(method, path, content=body, headers=headers), stream=True)
+            except _ENDED:
+                response = await http.send(http.build_request(method, path, content=body, headers=headers), stream=True)
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
+            return response
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import PolicyError
+from .errors import ObservationError, PolicyError
+from .interventions import Intervention, collected
 
 _log = logging.getLogger("carla_rl_client.watchdog")
 # A server that stalls holds a request until the policy's own timeout. Others go
@@ -22,12 +23,17 @@ MAX_PENDING = 4
 
 @dataclass(frozen=True)
 class Step:
-    """What the last call of ``predict`` did. ``fallback`` tells that its action is not the policy's, ``reason`` why."""
+    """What the last call of ``predict`` did.
+
+    ``fallback`` tells that its action is not the policy's, ``reason`` why.
+    ``interventions`` are the values of the action that the server's safety envelope changed.
+    """
 
     number: int
     fallback: bool
     reason: str
     seconds: float
+    interventions: tuple[Intervention, ...] = ()
 
 
 class _Ticket:
@@ -35,11 +41,12 @@ class _Ticket:
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call = call
-        self.lock = threading.Lock()  # guards answered, given_up, result and error
+        self.lock = threading.Lock()  # guards given_up, result, error and interventions
         self.done = threading.Event()
         self.given_up = False
         self.result: Any = None
         self.error: BaseException | None = None
+        self.interventions: tuple[Intervention, ...] = ()
 
 
 class Watchdog:
@@ -50,8 +57,9 @@ class Watchdog:
     the batch's shape), or a function of the observation. An answer that comes later
     is dropped and counted: it never becomes the action of a later observation.
 
-    An error of the server or the connection leads to the fallback too. Other errors
-    (an argument that the policy does not take) are the caller's and are raised.
+    An error of the server or the connection leads to the fallback too, and so does an
+    observation that the server refuses. Other errors (an argument that the policy does
+    not take, an observation that does not fit its contract) are the caller's and are raised.
     ``on_step`` is called with each ``Step``, so that steps with ``fallback`` can be
     counted and kept out of recorded experience.
     """
@@ -101,11 +109,11 @@ class Watchdog:
                     ticket.given_up = not ticket.done.is_set()
             if ticket.given_up:
                 reason = f"late: no answer within {self.deadline} s"
-            elif isinstance(ticket.error, PolicyError):
+            elif _not_the_callers(ticket.error):
                 reason = f"error: {ticket.error}"
             elif ticket.error is not None:
                 raise ticket.error
-        self._note(reason, time.monotonic() - begun)
+        self._note(reason, time.monotonic() - begun, () if reason else ticket.interventions)
         if not reason:
             return ticket.result  # type: ignore[no-any-return]
         state = options.get("state", arguments[0] if arguments else None)
@@ -122,7 +130,7 @@ class Watchdog:
             return self._fallback(observation)
         return np.array(self._fallback)
 
-    def _note(self, reason: str, seconds: float) -> None:
+    def _note(self, reason: str, seconds: float, interventions: tuple[Intervention, ...]) -> None:
         self.steps += 1
         if reason:
             self.fallbacks += 1
@@ -131,7 +139,7 @@ class Watchdog:
         elif self._failing and not reason:
             _log.warning("step %d: the policy answers again", self.steps)
         self._failing = bool(reason)
-        self.last = Step(self.steps, bool(reason), reason, seconds)
+        self.last = Step(self.steps, bool(reason), reason, seconds, interventions)
         if self._on_step is not None:
             self._on_step(self.last)
 
@@ -145,15 +153,23 @@ class Watchdog:
     def _work(self) -> None:
         while (ticket := self._queue.get()) is not None:
             result, error = None, None
-            try:
-                result = ticket.call()
-            except BaseException as caught:  # raised again in the caller's thread
-                error = caught
+            with collected() as found:
+                try:
+                    result = ticket.call()
+                except BaseException as caught:  # raised again in the caller's thread
+                    error = caught
             with ticket.lock:
-                ticket.result, ticket.error = result, error
+                ticket.result, ticket.error, ticket.interventions = result, error, tuple(found)
                 ticket.done.set()
                 late = ticket.given_up
             if late and error is None:
                 with self._lock:
                     self._dropped += 1
             self._free.release()
+
+
+def _not_the_callers(error: BaseException | None) -> bool:
+    """Whether the server or the way to it failed. An observation that was refused before it was sent is the caller's."""
+    if isinstance(error, ObservationError):
+        return error.status is not None
+    return isinstance(error, PolicyError)

@@ -5,6 +5,7 @@ CARLA_RL_CORPUS names the folder of recorded policies; without it the policies
 of that folder are left out, and the header says so.
 """
 
+import http.server
 import json
 import os
 import pathlib
@@ -75,6 +76,69 @@ def serve():
 def demo(serve):
     """The URL of a server with the demo policy."""
     return serve().url
+
+
+METADATA = {
+    "modelName": "m",
+    "version": "v1",
+    "observation": [{"name": "obs", "shape": [2]}],
+    "action": [{"name": name, "shape": [], "low": -1, "high": 1} for name in ("throttle", "brake", "steer")],
+    "named": False,
+    "stochastic": False,
+    "deterministicDefault": True,
+}
+ANSWER = {
+    "actions": [{"throttle": 0.25, "brake": 0.0, "steer": 0.75}],
+    "model": "m",
+    "version": "v1",
+    "deterministic": True,
+    "timingMs": 0.5,
+}
+
+
+class Script:
+    """A server whose bodies a test writes: lists of them in turn, the last one again and again. Bytes are sent as they are."""
+
+    def __init__(self):
+        self.metadata, self.answers, self.asked = [METADATA], [ANSWER], []
+        script = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                self.give(script.metadata)
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.give(script.answers)
+
+            def give(self, bodies):
+                script.asked.append(self.path)
+                body = bodies.pop(0) if len(bodies) > 1 else bodies[0]
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def script():
+    made = Script()
+    yield made
+    made.stop()
 
 
 def corpus_cases(*names):

@@ -1,3 +1,4 @@
+import logging
 import signal
 import sys
 import types
@@ -5,6 +6,7 @@ import types
 import numpy as np
 import pytest
 import yaml
+from conftest import ANSWER
 
 from carla_rl_client import RemotePolicy
 from carla_rl_client.carla_agent import RemoteAgent
@@ -91,10 +93,59 @@ def test_values_of_an_action_by_given_names(tmp_path):
     driver.destroy()
 
 
-def test_an_observation_it_cannot_give_is_named(demo, tmp_path):
-    driver = agent(tmp_path, RemoteAgent, url=demo)
-    with pytest.raises(NotImplementedError, match="the policy takes sensors; override observe"):
-        driver.run_step(DATA, 0.0)
+def braked(driver, data=DATA):
+    control = driver.run_step(data, 0.0)
+    assert (control.throttle, control.brake, control.steer) == (0.0, 1.0, 0.0)
+    assert driver.watchdog.last.fallback
+    return driver.watchdog.last.reason
+
+
+def test_an_observation_it_cannot_give_is_named(demo, tmp_path, caplog):
+    driver = agent(tmp_path, RemoteAgent, url=demo, deadline=5.0)
+    assert "the policy takes sensors; override observe" in braked(driver)
+    braked(driver)
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+    assert "override observe" in caplog.text
+    driver.destroy()
+
+
+def test_brakes_whatever_fails(demo, script, tmp_path):
+    driver = agent(tmp_path, Driver, url=demo, deadline=5.0)
+    assert "KeyError" in braked(driver, {})
+    assert "ObservationError" in braked(driver, DATA | {"ranges": (1, [0.5])})
+    driver.destroy()
+    driver = agent(tmp_path, Driver, url=script.url, deadline=5.0, actions=["steer", "throttle"])
+    driver.observe = lambda data, timestamp: np.zeros(2)
+    assert "gives 3 values" in braked(driver)
+    script.answers = [b"<html></html>"]
+    assert "ServerError" in braked(driver)
+    driver.destroy()
+
+
+def test_the_contract_is_asked_for_within_the_deadline(serve, tmp_path):
+    """The first step of an agent whose server takes the connection and says nothing."""
+    server = serve()
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        for kind in (Driver, RemoteAgent):
+            driver = agent(tmp_path, kind, url=server.url, deadline=0.1, timeout=2.0)
+            assert braked(driver).startswith("late")
+            assert driver.watchdog.last.seconds < 1.0
+            driver.destroy()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def test_interventions_are_told(script, tmp_path, caplog):
+    moved = {"row": 0, "action": "steer", "kind": "bound", "from": 0.85, "to": 0.75}
+    script.answers = [ANSWER | {"interventions": [moved]}]
+    driver = agent(tmp_path, Driver, url=script.url, deadline=5.0)
+    driver.observe = lambda data, timestamp: np.zeros(2)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert driver.run_step(DATA, 0.0).steer == 0.75
+            assert [(one.action, one.from_, one.to) for one in driver.watchdog.last.interventions] == [("steer", 0.85, 0.75)]
+    assert caplog.text.count("the safety envelope changed") == 1
     driver.destroy()
 
 
@@ -104,6 +155,17 @@ def test_an_observation_it_cannot_give_is_named(demo, tmp_path):
         ({"model": "m"}, "expected a mapping with url"),
         ({"url": "http://127.0.0.1:9", "speed": 1}, "unknown speed"),
         ({"url": "http://127.0.0.1:9", "fallback": {"clutch": 1}}, "has no clutch"),
+        ({"url": "http://127.0.0.1:9", "fallback": {}}, "fallback: expected at least one control"),
+        ({"url": "http://127.0.0.1:9", "fallback": None}, "fallback: expected at least one control"),
+        ({"url": "http://127.0.0.1:9", "fallback": {"brake": "full"}}, "fallback: expected a number for brake"),
+        ({"url": "http://127.0.0.1:9", "fallback": {"brake": True}}, "fallback: expected a number for brake"),
+        ({"url": "http://127.0.0.1:9", "deterministic": "false"}, "deterministic: expected true or false, got 'false'"),
+        ({"url": "http://127.0.0.1:9", "deadline": None}, "deadline: expected seconds above 0, got None"),
+        ({"url": "http://127.0.0.1:9", "timeout": "1"}, "timeout: expected seconds above 0"),
+        ({"url": "http://127.0.0.1:9", "model": "m", "version": 1.0}, "version: expected a text"),
+        ({"url": None}, "url: expected a text"),
+        ({"url": "http://127.0.0.1:9", "actions": "steer"}, "actions: expected a list"),
+        ({"url": "http://127.0.0.1:9", "actions": ["clutch"]}, "has no clutch"),
     ],
 )
 def test_refuses_a_configuration(tmp_path, content, message):

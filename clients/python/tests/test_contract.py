@@ -98,6 +98,9 @@ def test_batches_of_named_features(observation):
         (False, ["a", "b", "c"], "observation", "expected numbers"),
         (False, [[1, 2, 3], [1]], "observation", "is no array"),
         (False, {"speed": 1}, "observation", "got a mapping"),
+        (False, np.zeros((0, 3)), "observation", "got a batch of 0"),
+        (True, {"speed": [], "grid": np.zeros((0, 2, 2))}, "observation", "got a batch of 0"),
+        (True, np.zeros((0, 5)), "observation", "got a batch of 0"),
         (True, {"speed": 1}, "observation.grid", "is missing"),
         (True, {"speed": 1, "grid": [[1, 2], [3, 4]], "x": 1}, "observation.x", "is unknown"),
         (True, {"speed": 1, "grid": [1, 2]}, "observation.grid", "expected the shape"),
@@ -134,6 +137,22 @@ def test_actions(action, answer, dtype, want):
     assert np.array_equal(batch, want)
     assert np.array_equal(single, want[0])
     assert single.shape == np.shape(want)[1:]
+
+
+@pytest.mark.parametrize(
+    ("action", "answer"),
+    [
+        ({"shape": [], "low": 0, "high": 3, "discrete": True}, [2.5]),
+        ({"shape": [2], "low": 0, "high": 1, "discrete": True}, [[0, 300]]),
+        ({"shape": [], "low": 0, "high": 3, "discrete": True}, [True]),
+        (CONTINUOUS, [[0.5, None]]),
+        (CONTINUOUS, [[0.5, float("inf")]]),
+        (CONTINUOUS, [[0.5, 0.5, 0.5]]),
+    ],
+)
+def test_actions_of_another_kind_are_refused(action, answer):
+    with pytest.raises(ValueError):  # noqa: PT011
+        contract({"shape": [1]}, action).unpack(answer, True)
 
 
 def test_actions_of_two_kinds_are_a_mapping():

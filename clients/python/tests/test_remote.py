@@ -2,19 +2,26 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import gc
+import logging
 import pickle
+import socket
+import struct
+import threading
 
 import httpx
 import numpy as np
 import pytest
-from conftest import corpus_cases, recorded
+from conftest import ANSWER, METADATA, corpus_cases, recorded
 
 from carla_rl_client import (
     AsyncRemotePolicy,
+    Intervention,
     ObservationError,
+    OtherVersion,
     PolicyError,
     RemotePolicy,
     RequestError,
+    ServerError,
     TimedOut,
     Unavailable,
     Unreachable,
@@ -130,6 +137,171 @@ def test_a_version_that_went_live_brings_its_contract(policy):
     policy._contract = dataclasses.replace(current, version="v0.0.9")
     assert policy.act(FLAT).contract == current
     assert policy.contract == current
+
+
+PLAIN = np.zeros(2, np.float32)
+MOVED = {"row": 0, "action": "steer", "kind": "bound", "from": 0.85, "to": 0.75}
+BRAKED = {"row": 0, "action": "brake", "kind": "out_of_distribution", "fallback": "brake", "feature": "speed", "score": 12.5, "from": None, "to": 1.0}
+
+
+def asked(kind, script, observation=PLAIN):
+    """The answer of a policy of a kind."""
+
+    async def twin():
+        async with AsyncRemotePolicy(script.url) as policy:
+            return await policy.act(observation)
+
+    if kind is AsyncRemotePolicy:
+        return asyncio.run(twin())
+    with RemotePolicy(script.url) as policy:
+        return policy.act(observation)
+
+
+both = pytest.mark.parametrize("kind", [RemotePolicy, AsyncRemotePolicy])
+
+
+@both
+def test_interventions_are_told(script, kind):
+    script.answers = [ANSWER | {"interventions": [MOVED, BRAKED]}]
+    assert asked(kind, script).interventions == (
+        Intervention(0, "steer", "bound", 0.85, 0.75),
+        Intervention(0, "brake", "out_of_distribution", None, 1.0, "brake", "speed", 12.5),
+    )
+    script.answers = [ANSWER]
+    assert asked(kind, script).interventions == ()
+
+
+def test_interventions_are_logged_now_and_then(script, caplog):
+    script.answers = [ANSWER | {"interventions": [MOVED]}]
+    with RemotePolicy(script.url) as policy, caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            policy.predict(PLAIN)
+        assert len(caplog.records) == 1
+        assert "row 0 steer: 0.85 became 0.75 (bound)" in caplog.text
+        policy._seldom._next = 0.0
+        policy.predict(PLAIN)
+        assert len(caplog.records) == 2
+        assert "4 such answers" in caplog.records[1].getMessage()
+
+
+@both
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>a proxy</html>",
+        [],
+        {},
+        {"model": "m", "version": "v1"},
+        ANSWER | {"actions": None},
+        ANSWER | {"actions": []},
+        ANSWER | {"actions": ANSWER["actions"] * 2},
+        ANSWER | {"actions": [{"throttle": 0.25, "brake": 0.0}]},
+        ANSWER | {"actions": [[0.25, 0.0, 0.5]]},
+        ANSWER | {"actions": [{"throttle": None, "brake": 0.0, "steer": 0.5}]},
+        ANSWER | {"actions": [{"throttle": "0.5", "brake": 0.0, "steer": 0.5}]},
+        ANSWER | {"actions": [{"throttle": float("nan"), "brake": 0.0, "steer": 0.5}]},
+        ANSWER | {"actions": [{"throttle": 1e300, "brake": 0.0, "steer": 0.5}]},
+        ANSWER | {"timingMs": "soon"},
+        ANSWER | {"interventions": [{"row": 0}]},
+        ANSWER | {"interventions": 5},
+    ],
+)
+def test_an_answer_of_another_shape_is_an_error_of_the_server(script, kind, answer):
+    script.answers = [answer]
+    with pytest.raises(ServerError, match="not one of carla-rl"):
+        asked(kind, script)
+
+
+@pytest.mark.parametrize("metadata", [b"<html></html>", {}, METADATA | {"action": ["steer"]}, METADATA | {"observation": None}])
+def test_a_contract_of_another_shape_is_an_error_of_the_server(script, metadata):
+    script.metadata = [metadata]
+    with pytest.raises(ServerError, match="not one of carla-rl"):
+        asked(RemotePolicy, script)
+
+
+def test_a_default_version_that_moved_is_an_error_of_the_server(script):
+    with RemotePolicy(script.url, model="m", version="v1") as policy:
+        policy.predict(PLAIN)
+        script.metadata, script.answers = [METADATA | {"version": "v2"}], [ANSWER | {"version": "v2"}]
+        with pytest.raises(OtherVersion, match="default version only, which is m v2") as caught:
+            policy.predict(PLAIN)
+        assert isinstance(caught.value, ServerError)
+
+
+@both
+def test_the_contract_is_that_of_the_answer(script, kind):
+    # v2 answers, and is rolled back before its contract is asked for.
+    script.answers = [ANSWER | {"version": "v2"}, ANSWER]
+    answer = asked(kind, script)
+    assert (answer.version, answer.contract.version) == ("v1", "v1")
+    assert script.asked == ["/metadata", "/predict", "/metadata", "/predict"]
+    # Another model of the same version is another one.
+    script.answers = [ANSWER | {"model": "n"}]
+    script.metadata, script.asked = [METADATA, METADATA | {"modelName": "n"}], []
+    assert asked(kind, script).contract.model == "n"
+    assert script.asked == ["/metadata", "/predict", "/metadata"]
+    # Replicas that do not agree.
+    script.answers, script.metadata, script.asked = [ANSWER | {"version": "v2"}], [METADATA], []
+    with pytest.raises(ServerError, match="m v2 answered and /metadata tells the contract of m v1"):
+        asked(kind, script)
+    assert len(script.asked) == 5
+
+
+def _reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@both
+@pytest.mark.parametrize(("resets", "begun"), [(1, b""), (2, b""), (1, b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")])
+def test_a_kept_connection_that_is_reset_is_asked_once_more(kind, resets, begun):
+    listener = socket.create_server(("127.0.0.1", 0))
+    requests = []
+
+    def answer():
+        data = b'{"a":1}'
+        for connections in range(resets + 1):
+            connection, _ = listener.accept()
+            for _ in range(2):
+                if not connection.recv(65536):
+                    break
+                requests.append(1)
+                if 0 < len(requests) - 1 <= resets:
+                    connection.sendall(begun)
+                    if begun:
+                        threading.Event().wait(0.2)  # until the client has read it
+                    _reset(connection)
+                    break
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
+            if len(requests) == resets + 2 or begun and len(requests) == 2:
+                break
+        connection.close()
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    async def twin():
+        async with AsyncRemotePolicy(url) as policy:
+            await policy.metadata()
+            return await policy.metadata()
+
+    def ask():
+        if kind is AsyncRemotePolicy:
+            return asyncio.run(twin())
+        with RemotePolicy(url) as policy:
+            policy.metadata()
+            return policy.metadata()
+
+    if resets == 1 and not begun:
+        assert ask() == {"a": 1}
+        assert len(requests) == 3
+    else:
+        with pytest.raises(Unreachable):
+            ask()
+        assert len(requests) == (2 if begun else 3)
+    listener.close()
+    gc.collect()
 
 
 def test_api_key(serve, tmp_path):

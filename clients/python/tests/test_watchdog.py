@@ -9,7 +9,9 @@ import time
 import numpy as np
 import pytest
 
-from carla_rl_client import ObservationError, RemotePolicy, Unreachable, Watchdog
+from conftest import ANSWER
+
+from carla_rl_client import Intervention, ObservationError, RemotePolicy, Unreachable, Watchdog
 
 FLAT = np.array([25.5, 0.1, 0.8, 0.2, 0.5, 0.9, 0.1], np.float32)
 BRAKE = np.array([0.0, 1.0, 0.0], np.float32)
@@ -99,9 +101,37 @@ def test_errors_of_the_server_lead_to_the_fallback_and_others_are_raised(caplog)
     with pytest.raises(TypeError, match="no such argument"):
         watchdog.predict(5)
     policy.error = ObservationError("observation: expected the shape [3]")
-    assert watchdog.predict(6)[0] == -6
+    with pytest.raises(ObservationError, match="expected the shape"):
+        watchdog.predict(6)
+    policy.error = ObservationError("out of range", 422, "VALIDATION_ERROR")
+    assert watchdog.predict(7)[0] == -7
     assert watchdog.fallbacks == 4
     watchdog.close()
+
+
+def test_a_callers_wrong_shape_is_raised_and_a_wrong_answer_is_not(script):
+    with RemotePolicy(script.url) as policy:
+        watchdog = Watchdog(policy, 5.0, BRAKE)
+        with pytest.raises(ObservationError, match="expected the shape"):
+            watchdog.predict(np.zeros(5))
+        for bad in (b"<html></html>", ANSWER | {"actions": [{}]}, ANSWER | {"version": "v9"}):
+            script.answers = [bad]
+            assert np.array_equal(watchdog.predict(np.zeros(2))[0], BRAKE)
+            assert watchdog.last.reason.startswith("error: ")
+        watchdog.close()
+
+
+def test_interventions_belong_to_their_step(script):
+    steps = []
+    moved = {"row": 0, "action": "steer", "kind": "bound", "from": 0.85, "to": 0.75}
+    with RemotePolicy(script.url) as policy:
+        watchdog = Watchdog(policy, 5.0, BRAKE, on_step=steps.append)
+        for answer in (ANSWER, ANSWER | {"interventions": [moved]}, ANSWER, {}):
+            script.answers = [answer]
+            watchdog.predict(np.zeros(2))
+        watchdog.close()
+    assert [step.interventions for step in steps] == [(), (Intervention(0, "steer", "bound", 0.85, 0.75),), (), ()]
+    assert [step.fallback for step in steps] == [False, False, False, True]
 
 
 def test_the_fallback_cannot_be_changed_through_an_answer():
