@@ -36,7 +36,6 @@ type inferDecoder struct {
 type tensor struct {
 	at       int // in the list of inputs
 	feature  *policy.Feature
-	slot     int // of the feature
 	datatype *datatype
 	dims     []int
 	data     int // position of "data", -1 without
@@ -359,7 +358,7 @@ func (d *inferDecoder) tensorName() bool {
 		d.violate(d.tensorField(".name"), kindDuplicate, "expected one tensor of this name, got another")
 	default:
 		d.seen[i] = d.stamp
-		d.t.slot, d.t.feature = i, &d.contract.Features[i]
+		d.t.feature = &d.contract.Features[i]
 	}
 	return true
 }
