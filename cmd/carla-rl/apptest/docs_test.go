@@ -5,6 +5,7 @@ package apptest
 import (
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -67,7 +68,8 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 }
 
 // TestMetricsAreAsDocumented looks for each metric of the document, once there
-// was a request, a refusal and a version that failed to load.
+// was a request whose action an envelope changed, a refusal and a version that
+// failed to load.
 func TestMetricsAreAsDocumented(t *testing.T) {
 	names := regexp.MustCompile("`((?:http|carla_rl)_[a-z_]+)`").FindAllStringSubmatch(readDoc(t, "docs/operations.md"), -1)
 	if len(names) < 15 {
@@ -76,6 +78,13 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	dir := t.TempDir()
 	demoArtifact(t, dir, "v0.1.0")
 	demoArtifact(t, dir, "v0.0.1") // Its card says another version.
+	card, err := os.OpenFile(filepath.Join(dir, "v0.1.0", "model_card.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := card.WriteString("\nenvelope: {limits: {steer: {low: -0.1, high: 0.1}}}\n"); err != nil || card.Close() != nil {
+		t.Fatal(err)
+	}
 	p := start(t, nil, dir)
 	p.waitReady()
 	p.post("/predict", guideRequest)
