@@ -314,6 +314,10 @@ class RemotePolicy(_Remote[httpx.Client]):
             return response
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+        except RuntimeError as error:
+            if not http.is_closed:
+                raise
+            raise Unreachable(f"{self.url}: closed by close() while a request was under way") from error
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -388,6 +392,10 @@ class AsyncRemotePolicy(_Remote[httpx.AsyncClient]):
             return response
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+        except RuntimeError as error:
+            if not http.is_closed:
+                raise
+            raise Unreachable(f"{self.url}: closed by close() while a request was under way") from error
 
     async def close(self) -> None:
         """Close the connections; the next use opens new ones."""

@@ -1,3 +1,4 @@
+import gc
 import logging
 import signal
 import sys
@@ -126,14 +127,36 @@ def test_the_contract_is_asked_for_within_the_deadline(serve, tmp_path):
     """The first step of an agent whose server takes the connection and says nothing."""
     server = serve()
     server.process.send_signal(signal.SIGSTOP)
+    drivers = [agent(tmp_path, kind, url=server.url, deadline=0.1, timeout=5.0) for kind in (Driver, RemoteAgent)]
     try:
-        for kind in (Driver, RemoteAgent):
-            driver = agent(tmp_path, kind, url=server.url, deadline=0.1, timeout=2.0)
+        for driver in drivers:
             assert braked(driver).startswith("late")
             assert driver.watchdog.last.seconds < 1.0
-            driver.destroy()
     finally:
         server.process.send_signal(signal.SIGCONT)
+    for driver in drivers:
+        threads = driver.watchdog._threads
+        driver.watchdog.close()
+        for thread in threads:
+            thread.join(10)
+        driver.destroy()
+
+
+def test_an_agent_may_end_while_a_question_is_under_way(serve, tmp_path, caplog):
+    server = serve()
+    driver = agent(tmp_path, Driver, url=server.url, deadline=0.1, timeout=5.0)
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        assert braked(driver).startswith("late")
+        threads = driver.watchdog._threads
+        driver.destroy()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    gc.collect()
 
 
 def test_interventions_are_told(script, tmp_path, caplog):

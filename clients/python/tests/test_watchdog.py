@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-
 from conftest import ANSWER
 
 from carla_rl_client import Intervention, ObservationError, RemotePolicy, Unreachable, Watchdog
