@@ -37,10 +37,11 @@ RUN go run ./tools/image/rootfs -out /image -arch "$TARGETARCH" -version "$VERSI
 FROM ${BASE} AS carla-rl
 COPY --from=build /image/ /
 # Only the arguments reach these labels; `carla-rl version` and the list of
-# parts in /usr/share/sbom know the clone's facts as well.
+# parts in /usr/share/sbom know the clone's facts as well. A time that is not
+# known is the beginning of time, as the label must be one.
 ARG VERSION=unknown
 ARG COMMIT=unknown
-ARG DATE=unknown
+ARG DATE=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="carla-rl-serving" \
       org.opencontainers.image.description="A server for trained driving and robot policies" \
       org.opencontainers.image.url="https://github.com/carla-rl/carla-rl-serving" \
@@ -81,7 +82,7 @@ FROM ${BASE_ORT} AS ort
 COPY --from=build-ort /image/ /
 ARG VERSION=unknown
 ARG COMMIT=unknown
-ARG DATE=unknown
+ARG DATE=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="carla-rl-serving" \
       org.opencontainers.image.description="A server for trained driving and robot policies, with ONNX Runtime" \
       org.opencontainers.image.url="https://github.com/carla-rl/carla-rl-serving" \
