@@ -54,6 +54,8 @@ func TestQuickStart(t *testing.T) {
 	})
 	t.Run("Service", func(t *testing.T) {
 		ip := clusterIP(t, "default", "model-serving-service")
+		// The node learns of ready pods a moment after the API server does.
+		shell(t, strings.ReplaceAll(strings.Replace(healthz, "curl", "curl --retry 20 --retry-connrefused --retry-delay 1", 1), "localhost:8080", ip))
 		for _, at := range []string{ip, ip + ":9090"} {
 			if out := shell(t, strings.ReplaceAll(healthz, "localhost:8080", at)); !strings.Contains(out, `"ok"`) {
 				t.Errorf("/healthz: %s", out)
