@@ -11,6 +11,7 @@
 #   BASE                   what the program is put on; scratch needs no registry
 #   VERSION, COMMIT, DATE  default: those of the clone
 #   GOPROXY                module proxy; `off` with a vendor folder in the clone
+#   GOCACHE                where Go keeps what it compiled, for a cache that is mounted
 #   ONNXRUNTIME            for ort: a wheel, library or folder in dist/onnxruntime
 #   BASE_ORT               for ort: an image that has a C library of its own
 #
@@ -25,6 +26,7 @@ ARG BASE_ORT=scratch
 FROM --platform=${BUILDPLATFORM:-linux/amd64} ${BUILD_IMAGE} AS build
 WORKDIR /src
 ARG GOPROXY
+ARG GOCACHE
 COPY go.mod go.sum ./
 RUN [ "$GOPROXY" = off ] || go mod download
 COPY . .
@@ -66,6 +68,7 @@ FROM ${BUILD_IMAGE} AS build-ort
 WORKDIR /src
 COPY . .
 ARG GOPROXY
+ARG GOCACHE
 ARG TARGETARCH
 ARG VERSION
 ARG COMMIT
