@@ -128,4 +128,21 @@ type SpaceDescription struct {
 	Image      bool   // taken with the channels last or, nested so, with the channels first
 	// Low and High hold for every value; a side without a bound is infinite.
 	Low, High float64
+	Space     Space
+}
+
+// Space is a space as gymnasium has it.
+type Space struct {
+	Kind  string // "Box", "Discrete", "MultiDiscrete" or "MultiBinary"
+	DType string // as numpy names it: "float32"
+	Shape []int  // of one value of the space; nil for a Discrete
+	// Low and High bound each value of a Box, in row-major order; a side
+	// without a bound is infinite.
+	Low, High []float32
+	// N are the numbers of categories: one of a Discrete, each of a
+	// MultiDiscrete.
+	N []int
+	// Start is what the environment of a Discrete counts from. The policy
+	// counts from 0.
+	Start int
 }

@@ -70,6 +70,7 @@ func describeAgent(p *sb3.Policy) Description {
 // spaceDescription gives the bounds that hold for every value of a space.
 func spaceDescription(name string, s *sb3.Space) SpaceDescription {
 	d := SpaceDescription{Name: name, Text: s.String(), Image: s.Image(), Low: math.Inf(-1), High: math.Inf(1)}
+	d.Space = Space{Kind: string(s.Kind), DType: s.DType, Shape: s.Shape, Low: s.Low, High: s.High, N: s.N, Start: s.Start}
 	switch s.Kind {
 	case sb3.Box:
 		low, high := s.Low[0], s.High[0]
@@ -83,8 +84,10 @@ func spaceDescription(name string, s *sb3.Space) SpaceDescription {
 			most = max(most, n)
 		}
 		d.Categories, d.Low, d.High = true, 0, float64(most-1)
+		d.Space.DType = "int64"
 	case sb3.MultiBinary:
 		d.Categories, d.Low, d.High = true, 0, 1
+		d.Space.DType = "int8"
 	}
 	return d
 }

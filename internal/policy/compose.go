@@ -53,7 +53,10 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err := p.keepEnvelope(src); err != nil {
 		return nil, err
 	}
-	if p.batchable = network.rows == graph.Batch; !p.batchable {
+	p.contract.keepSpaces(src.spaces)
+	p.contract.ControlHz = src.card.ControlHz
+	p.batchable = network.rows == graph.Batch
+	if p.contract.Batchable = p.batchable; !p.batchable {
 		p.notes = append(p.notes, "batching: the rows of a request go through the network one by one, because its computation is made for one")
 	}
 	networks, err := p.networks(l, network)

@@ -1,6 +1,9 @@
 package policy
 
-import "github.com/carla-rl/carla-rl-serving/internal/graph"
+import (
+	"github.com/carla-rl/carla-rl-serving/internal/envelope"
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
+)
 
 // Contract is what a policy promises its callers: which observation features
 // it takes, in which order, shape, unit and range, and which actions it gives.
@@ -28,6 +31,15 @@ type Contract struct {
 	// deterministic and stochastic requests give the same action.
 	Stochastic           bool
 	DeterministicDefault bool
+
+	// Batchable tells whether rows go through the policy together:
+	// Policy.Batchable.
+	Batchable bool
+	// ControlHz is the number of steps in a second of the policy's loop, 0
+	// where the card does not say it.
+	ControlHz float64
+	// Envelope is what actions are held to, nil where the card has none.
+	Envelope *envelope.Spec
 }
 
 // Input is one input of the policy's graph.
@@ -61,6 +73,11 @@ type Feature struct {
 	Offset int // position of the first value within the row of that input
 	Size   int // number of values
 
+	// Space is that of the environment in which the policy was trained, as its
+	// file tells it; nil where it does not. Low and High are what values are
+	// held to, which may be more or less.
+	Space *Space
+
 	// Image tells that the shape is one of rows, columns and channels, and that
 	// Pack takes an image nested with its channels first as well.
 	Image bool
@@ -74,6 +91,8 @@ type Action struct {
 	Discrete  bool // an integer, not a number
 	Offset    int  // position of the first value within the action row
 	Size      int
+
+	Space *Space // as that of Feature
 }
 
 // ActionWidth returns the number of float32 values of one action row.

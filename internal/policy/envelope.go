@@ -35,6 +35,7 @@ func (p *Policy) keepEnvelope(src *sources) error {
 	if err != nil {
 		return fmt.Errorf("model_card.yaml: envelope: %w", err)
 	}
+	p.contract.Envelope = &spec
 	p.notes = append(p.notes, "envelope: actions are held to their limits; in place of one that may not leave stands: "+p.envelope.Fallback().String())
 	if moving {
 		p.notes = append(p.notes, "envelope: rate and jerk are counted from the action before, which requests to /predict do not carry: they are held to bounds only")
