@@ -71,7 +71,7 @@ func open(a *artifact.Artifact) (*Policy, error) {
 		return nil, fmt.Errorf("open policy: %w", err)
 	}
 	c := p.Contract()
-	opened := &Policy{policy: p, call: policy.Call{Rows: 1, Deterministic: true, Actions: make([]float32, c.ActionWidth()), State: p.NewState(1)}}
+	opened := &Policy{policy: p, call: policy.Call{Rows: 1, Deterministic: true, Actions: make([]float32, c.ActionWidth()), State: c.NewState(1)}}
 	for _, in := range c.Inputs {
 		opened.call.In = append(opened.call.In, make([]float32, in.Width))
 	}
@@ -86,7 +86,7 @@ func (p *Policy) Recurrent() bool { return len(p.call.State) > 0 }
 func (p *Policy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.policy.ResetState(p.call.State, 0)
+	p.policy.Contract().ResetState(p.call.State, 0)
 }
 
 // Features returns the features of an observation, in the order of the

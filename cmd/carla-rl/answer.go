@@ -83,7 +83,7 @@ func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uin
 			call.Masks = o.masks[row*c.Masks:][:c.Masks]
 		}
 		if o.episodeStart[row] {
-			p.ResetState(call.State, 0)
+			c.ResetState(call.State, 0)
 		}
 		call.Step = uint64(row)
 		if err := p.Runner(0).Act(call); err != nil {
@@ -117,7 +117,7 @@ func (a *answer) add(name string, v values) {
 // newCall returns a call with room for rows, each at the start of an episode.
 func newCall(p *policy.Policy, rows int) *policy.Call {
 	c := p.Contract()
-	call := &policy.Call{Rows: rows, Actions: make([]float32, rows*c.ActionWidth()), State: p.NewState(rows)}
+	call := &policy.Call{Rows: rows, Actions: make([]float32, rows*c.ActionWidth()), State: c.NewState(rows)}
 	for _, in := range c.Inputs {
 		call.In = append(call.In, make([]float32, rows*in.Width))
 	}

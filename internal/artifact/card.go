@@ -42,6 +42,7 @@ type Card struct {
 	Action               []ActionSpec
 	Postprocess          string // "", "clip", "unscale" or "none"
 	DeterministicDefault *bool
+	OnVersionChange      string // "", "drain" or "reset"
 	Distribution         string
 	FrameStack           int
 	ControlHz            float64
@@ -102,7 +103,7 @@ const (
 var knownKeys = []string{
 	"model_name", "version", "model_type", "description", "input_shape", "output_shape", "framework_version",
 	"performance_metrics", "artifact_hashes", "model_filename", "preprocessor_filename", "observation", "action",
-	"postprocess", "deterministic_default", "distribution", "recurrent", "frame_stack", "control_hz", "fallback",
+	"postprocess", "deterministic_default", "on_version_change", "distribution", "recurrent", "frame_stack", "control_hz", "fallback",
 	"envelope", "golden", "architecture",
 }
 

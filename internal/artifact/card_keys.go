@@ -61,6 +61,8 @@ func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 	case "deterministic_default":
 		b := r.boolean(v, name)
 		c.DeterministicDefault = &b
+	case "on_version_change":
+		c.OnVersionChange = r.oneOf(v, name, "drain", "reset")
 	case "distribution":
 		c.Distribution = r.text(v, name)
 	case "frame_stack":

@@ -68,6 +68,7 @@ action:
   - {name: gear, discrete: true, low: 0, high: 5}
 postprocess: clip
 deterministic_default: true
+on_version_change: Reset
 distribution: gaussian
 frame_stack: 4
 control_hz: 20
@@ -106,14 +107,14 @@ golden:
 		{
 			Observation: map[string]any{"speed": 25.5, "sensors": []float64{0.8, 0.2, 0.5, 0.9, 0.1},
 				"image": []any{[]float64{1, 2, 3}, []float64{4, 5, 6}}},
-			Action: map[string]any{"throttle": 0.31}, Deterministic: true, Line: 24,
+			Action: map[string]any{"throttle": 0.31}, Deterministic: true, Line: 25,
 		},
-		{Observation: []float64{1, 2.5}, Action: []float64{3}, Line: 26},
+		{Observation: []float64{1, 2.5}, Action: []float64{3}, Line: 27},
 	}}
 	if diff := cmp.Diff(wantGolden, card.Golden); diff != "" {
 		t.Error(diff)
 	}
-	if card.Postprocess != "clip" || card.DeterministicDefault == nil || !*card.DeterministicDefault || card.FrameStack != 4 ||
+	if card.Postprocess != "clip" || card.DeterministicDefault == nil || !*card.DeterministicDefault || card.OnVersionChange != "reset" || card.FrameStack != 4 ||
 		card.ControlHz != 20 || card.Distribution != "gaussian" || card.ModelFilename != "policy.zip" || card.PreprocessorFilename != "vec_normalize.pkl" {
 		t.Errorf("got %+v", card)
 	}
@@ -185,6 +186,7 @@ func TestParseCardRefuses(t *testing.T) {
 	f("model_filename: /etc/passwd", "not a plain name")
 	f("preprocessor_filename: sub/x.pkl", "not a plain name")
 	f("postprocess: squash", "want one of clip, unscale, none, got \"squash\"")
+	f("on_version_change: keep", "want one of drain, reset, got \"keep\"")
 	f("deterministic_default: 1", "want true or false, got \"1\"")
 	f("description: true", "want text, got \"true\"")
 	f("performance_metrics: {reward: .nan}", "performance_metrics.reward: invalid card: want a finite number")

@@ -234,6 +234,7 @@ func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args m
 		g.Output(unused(g, o.Name), v)
 	}
 	states := len(g.Inputs) - len(n.states)
+	c := &p.contract
 	for i := range n.states {
 		s := &n.states[i]
 		v, err := s.leave(g, inlined[s.out], n.rows)
@@ -242,7 +243,7 @@ func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args m
 		}
 		g.States = append(g.States, graph.State{
 			Input: states + i, Output: len(g.Outputs),
-			Initial: graph.Float32s(p.initial[i], 1, s.width), Reset: graph.Float32s(p.reset[i], 1, s.width),
+			Initial: graph.Float32s(c.State[i].Initial, 1, s.width), Reset: graph.Float32s(c.State[i].Reset, 1, s.width),
 		})
 		g.Output(unused(g, s.name+"_out"), v)
 	}

@@ -31,6 +31,17 @@ type Contract struct {
 	// deterministic and stochastic requests give the same action.
 	Stochastic           bool
 	DeterministicDefault bool
+	// Distribution is the kind that actions are drawn from: "gaussian",
+	// "squashed_gaussian", "gsde", "categorical", "multi_categorical",
+	// "bernoulli" or "beta"; empty where there is none or it is not known.
+	Distribution string
+	// Extras is what the policy can give beside its action, see Call.Extras.
+	Extras []ExtraSpec
+
+	// OnVersionChange is what becomes of an episode under way when the version
+	// that serves it is replaced: "drain" lets it end on the old one, "reset"
+	// begins it again on the new one.
+	OnVersionChange string
 
 	// Batchable tells whether rows go through the policy together:
 	// Policy.Batchable.
@@ -40,6 +51,16 @@ type Contract struct {
 	ControlHz float64
 	// Envelope is what actions are held to, nil where the card has none.
 	Envelope *envelope.Spec
+}
+
+// ExtraSpec is one thing that a policy can give beside its action: "value",
+// "log_prob", "entropy", a parameter of its distribution such as
+// "distribution.mean", "raw_action" or "normalized_observation", the latter with
+// the feature behind a point where an observation has several parts.
+type ExtraSpec struct {
+	Name  string
+	Shape []int // of one row, nil for a single number
+	Width int   // number of float32 values of one row
 }
 
 // Input is one input of the policy's graph.
@@ -58,6 +79,9 @@ type StateSpec struct {
 	Name  string
 	Shape []int // of one row, without the batch axis
 	Width int   // number of float32 values of one row
+
+	Initial []float32 // before the first step, Width values
+	Reset   []float32 // where a later episode begins, Width values
 }
 
 // Feature is one named part of an observation.

@@ -102,7 +102,7 @@ func (r *recorded) check(t *testing.T, p *Policy, masked bool) {
 	if masked {
 		expect = r.ExpectMasked
 	}
-	state := p.NewState(1)
+	state := p.Contract().NewState(1)
 	for i, obs := range r.rows() {
 		if x, ok := obs.(float64); ok {
 			obs = []any{x}
@@ -110,7 +110,7 @@ func (r *recorded) check(t *testing.T, p *Policy, masked bool) {
 		call := p.newCall(1)
 		call.State = state
 		if r.Sequence && r.EpisodeStart[i] {
-			p.ResetState(state, 0)
+			p.Contract().ResetState(state, 0)
 		}
 		if masked {
 			call.Masks = make([]float32, c.Masks)
@@ -212,7 +212,7 @@ func TestRecordedSequences(t *testing.T) {
 			tolerance := recorded{Atol: 1e-5}
 			for i, s := range append(r.Steps, r.Batches...) {
 				if s.Reset || slices.Contains(r.ResetBefore, i) {
-					p.ResetState(call.State, 0)
+					p.Contract().ResetState(call.State, 0)
 				}
 				if err := p.Contract().Pack(s.Inputs["x"].([]any)[0], 0, call.In); err != nil {
 					t.Fatal(err)

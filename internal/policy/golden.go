@@ -32,7 +32,7 @@ func (p *Policy) replayGolden(card *artifact.Card) error {
 		if err := c.packGolden(i, &v, call); err != nil {
 			return err
 		}
-		call.State = p.NewState(1) // Each vector begins an episode.
+		call.State = c.NewState(1) // Each vector begins an episode.
 		if err := p.Runner(0).Act(call); err != nil {
 			return fmt.Errorf("golden vector %d: %w", i, err)
 		}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -37,6 +38,7 @@ func (c *Contract) infer(src *sources, network *lowered, notes *[]string) error 
 	if d := src.card.DeterministicDefault; d != nil {
 		c.DeterministicDefault = *d
 	}
+	c.OnVersionChange = cmp.Or(src.card.OnVersionChange, "drain")
 	return nil
 }
 

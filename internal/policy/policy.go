@@ -32,8 +32,6 @@ type Policy struct {
 	batchable bool
 	forms     forms
 	outputs   []OutputSpec
-	initial   [][]float32 // by Contract.State, one row each
-	reset     [][]float32
 
 	envelope *envelope.Envelope // nil where the card has none
 	scorer   *envelope.Scorer   // nil where observations are not scored

@@ -19,9 +19,10 @@ type Call struct {
 	// Actions has room for Rows×ActionWidth values.
 	Actions       []float32
 	Deterministic bool
-	// Seed and Step key the draws of a stochastic policy: the same two, row
-	// for row, give the same actions in every batch.
-	Seed, Step uint64
+	// Seed, Step and Row key the draws of a stochastic policy: row i of the
+	// call is drawn as row Row+i of that seed and step, so that it has the same
+	// draws in every batch.
+	Seed, Step, Row uint64
 	// State holds, for each part of the contract's state, Rows×Width values,
 	// which the call replaces by those of the next step. A call that fails
 	// leaves them as they were. Nil for a policy that keeps none.
@@ -29,6 +30,9 @@ type Call struct {
 	// Masks has Rows×Masks values, 0 for each action that may not be taken;
 	// nil allows all.
 	Masks []float32
+	// Extras has room, for each of Contract.Extras, for Rows×Width values; nil
+	// asks for none.
+	Extras [][]float32
 	// Outputs has room, for each of Policy.Outputs, for Rows×Width values.
 	// Nil for a policy that was opened without Options.Detailed.
 	Outputs [][]float32
@@ -113,7 +117,7 @@ func (r *Runner) warm() error {
 // shows what the network gives, for golden vectors and trials: a policy that is
 // broken is not to be taken for one that falls back.
 func (p *Policy) newCall(rows int) *Call {
-	c := &Call{Rows: rows, Deterministic: true, Raw: true, Actions: make([]float32, rows*p.contract.ActionWidth()), State: p.NewState(rows)}
+	c := &Call{Rows: rows, Deterministic: true, Raw: true, Actions: make([]float32, rows*p.contract.ActionWidth()), State: p.contract.NewState(rows)}
 	for _, in := range p.contract.Inputs {
 		c.In = append(c.In, make([]float32, rows*in.Width))
 	}
@@ -135,7 +139,7 @@ func (r *Runner) Act(c *Call) error {
 			return err
 		}
 	}
-	noise := graph.Noise{Seed: c.Seed, Step: c.Step}
+	noise := graph.Noise{Seed: c.Seed, Step: c.Step, Row: c.Row}
 	actions := c.Actions[:c.Rows*r.width]
 	if r.plain && c.Masks == nil {
 		r.action[0] = actions
@@ -239,8 +243,9 @@ func (r *Runner) runRows(run ProgramRunner, rows int, noise graph.Noise) error {
 	if r.policy.batchable {
 		return run.Run(rows, r.in, r.out, noise)
 	}
+	first := noise.Row
 	for row := range rows {
-		noise.Row = uint64(row)
+		noise.Row = first + uint64(row)
 		r.rowIn, r.rowOut = r.rowIn[:0], r.rowOut[:0]
 		for _, x := range r.in {
 			r.rowIn = append(r.rowIn, part(x, row, rows))

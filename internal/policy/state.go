@@ -11,21 +11,21 @@ import (
 
 // NewState returns the state of rows before the first step of their first
 // episode, as Call.State takes it; nil for a policy that keeps none.
-func (p *Policy) NewState(rows int) [][]float32 {
-	if len(p.initial) == 0 {
+func (c *Contract) NewState(rows int) [][]float32 {
+	if len(c.State) == 0 {
 		return nil
 	}
-	state := make([][]float32, len(p.initial))
-	for i, row := range p.initial {
-		state[i] = slices.Repeat(row, rows)
+	state := make([][]float32, len(c.State))
+	for i := range c.State {
+		state[i] = slices.Repeat(c.State[i].Initial, rows)
 	}
 	return state
 }
 
 // ResetState makes the state of one row that of an episode which begins.
-func (p *Policy) ResetState(state [][]float32, row int) {
-	for i, reset := range p.reset {
-		copy(state[i][row*len(reset):], reset)
+func (c *Contract) ResetState(state [][]float32, row int) {
+	for i := range c.State {
+		copy(state[i][row*c.State[i].Width:], c.State[i].Reset)
 	}
 }
 
@@ -41,8 +41,7 @@ func (p *Policy) keepState(src *sources, n *lowered) error {
 		if err != nil {
 			return err
 		}
-		p.contract.State = append(p.contract.State, StateSpec{Name: s.name, Shape: s.row, Width: s.width})
-		p.initial, p.reset = append(p.initial, first), append(p.reset, reset)
+		p.contract.State = append(p.contract.State, StateSpec{Name: s.name, Shape: s.row, Width: s.width, Initial: first, Reset: reset})
 	}
 	if len(n.states) > 0 {
 		p.notes = append(p.notes, fmt.Sprintf("state: the policy keeps %d numbers from one step of an episode to the next", p.contract.stateWidth()))

@@ -109,19 +109,19 @@ func TestStateBeginsAndResets(t *testing.T) {
 	initial, reset := graph.Float32s([]float32{1, 2, 3, 4, 5, 6}, 2, 1, 3), graph.Float32s([]float32{0, 0, 0, 8, 8, 8}, 2, 1, 3)
 	n := leaky(layouts["layers first"], initial, reset)
 	p := mustCompose(t, &sources{card: &artifact.Card{ModelName: "m"}, network: n})
-	state := p.NewState(2)
+	state := p.Contract().NewState(2)
 	if want := []float32{1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6}; !slices.Equal(state[0], want) {
 		t.Errorf("a new state of two rows is %v, want %v", state[0], want)
 	}
-	p.ResetState(state, 1)
+	p.Contract().ResetState(state, 1)
 	if want := []float32{1, 2, 3, 4, 5, 6, 0, 0, 0, 8, 8, 8}; !slices.Equal(state[0], want) {
 		t.Errorf("after a reset of row 1 it is %v, want %v", state[0], want)
 	}
 	p = mustCompose(t, &sources{card: &artifact.Card{ModelName: "m"}, network: leaky(layouts["layers first"], initial, nil)})
-	state = p.NewState(1)
+	state = p.Contract().NewState(1)
 	state[0][0] = 99
-	p.ResetState(state, 0)
-	if state[0][0] != 1 || p.NewState(1)[0][0] != 1 {
+	p.Contract().ResetState(state, 0)
+	if state[0][0] != 1 || p.Contract().NewState(1)[0][0] != 1 {
 		t.Errorf("without a reset of its own the state is %v, want the first one", state[0])
 	}
 	if g := p.Composed(); len(g.States) != 1 || g.Inputs[g.States[0].Input].Name != "h" || g.States[0].Initial.F32[5] != 6 {
@@ -153,8 +153,8 @@ func TestEpisodesDoNotDependOnTheirBatch(t *testing.T) {
 			observe(row, step, batch.In[0][row*width:][:width])
 			observe(row, step, alone[row].In[0])
 			if step%(row+2) == 0 { // Each row has episodes of its own length.
-				p.ResetState(batch.State, row)
-				p.ResetState(alone[row].State, 0)
+				p.Contract().ResetState(batch.State, row)
+				p.Contract().ResetState(alone[row].State, 0)
 			}
 		}
 		if err := p.Runner(0).Act(batch); err != nil {
