@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // autoscaler puts so much load on two pods that the autoscaler adds some, by the
@@ -17,7 +16,7 @@ func autoscaler(t *testing.T) {
 	readyPods(t, production, "app=model-serving", 2)
 	apply(t, "", kubectl(t, "kustomize", small))
 	defer kubectl(t, "-n", production, "delete", "hpa", "model-serving-hpa")
-	waitFor(t, 90*time.Second, "the autoscaler reads metrics", func() error {
+	waitFor(t, "the autoscaler reads metrics", func() error {
 		out, err := run("", "kubectl", "-n", production, "get", "hpa", "model-serving-hpa", "-o", "jsonpath={.status.currentMetrics[*].resource.name}")
 		if err == nil && !(strings.Contains(out, "cpu") && strings.Contains(out, "memory")) {
 			err = fmt.Errorf("it has metrics of %q", out)
@@ -36,7 +35,7 @@ func autoscaler(t *testing.T) {
 	}
 
 	peak := productionLoad(t, 4000)
-	up := waitFor(t, 2*time.Minute, "four ready pods under load", func() error {
+	up := waitFor(t, "four ready pods under load", func() error {
 		n, err := replicas()
 		if err == nil && n < 4 {
 			err = fmt.Errorf("%d pods are ready: %s", n, kubectl(t, "-n", production, "get", "hpa", "--no-headers"))
@@ -47,7 +46,7 @@ func autoscaler(t *testing.T) {
 	t.Log(peak.stop())
 
 	l := productionLoad(t, 100)
-	down := waitFor(t, 150*time.Second, "two pods after the load", func() error {
+	down := waitFor(t, "two pods after the load", func() error {
 		found, err := pods(production, "app=model-serving")
 		if err == nil && len(found) != 2 {
 			err = fmt.Errorf("%d pods are there: %s", len(found), kubectl(t, "-n", production, "get", "hpa", "--no-headers"))

@@ -3,37 +3,27 @@
 package e2e_test
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// firstAnswerMax is how long the server may take from the start of its container
-// to its first answer to a request for an action.
-const firstAnswerMax = 300 * time.Millisecond
-
-// TestFirstAnswer measures from the start of the container's process to the first
-// action. A machine that is busy with other things only makes it longer, so the
-// shortest of up to five counts.
+// TestFirstAnswer starts a pod five times and says how long each took from the
+// start of the container's process to its first action. It fails where there is
+// none: how soon it comes depends on what else the machine does.
 func TestFirstAnswer(t *testing.T) {
 	ns := namespace(t, "first-answer", restricted)
 	shell(t, "kubectl create -n "+ns+" --dry-run=client -o yaml -f ../deploy/k8s/deployment.yaml | kubectl apply -n "+ns+" -f -")
 	kubectl(t, "-n", ns, "scale", "deployment/model-serving", "--replicas=0")
-	waitFor(t, time.Minute, "no pod is left", func() error {
-		found, err := pods(ns, "app=model-serving")
-		if err == nil && len(found) > 0 {
-			err = fmt.Errorf("%d pods are there", len(found))
-		}
-		return err
-	})
-	best := time.Hour
-	for try := 0; try < 5 && best > firstAnswerMax; try++ {
+	readyPods(t, ns, "app=model-serving", 0)
+	var took []time.Duration
+	for range 5 {
 		before := addresses(t)
 		kubectl(t, "-n", ns, "scale", "deployment/model-serving", "--replicas=1")
 		answered := firstAction(t, before)
@@ -42,16 +32,12 @@ func TestFirstAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		took := answered.Sub(startOf(t, proc))
-		t.Logf("the first action %d ms after the process began", took.Milliseconds())
-		best = min(best, took)
+		took = append(took, answered.Sub(startOf(t, proc)).Round(10*time.Millisecond))
 		kubectl(t, "-n", ns, "scale", "deployment/model-serving", "--replicas=0")
 		kubectl(t, "-n", ns, "delete", "pod", p.Metadata.Name, "--grace-period=1", "--ignore-not-found")
 		readyPods(t, ns, "app=model-serving", 0)
 	}
-	if best > firstAnswerMax {
-		t.Errorf("the first action came after %v, want %v", best, firstAnswerMax)
-	}
+	t.Logf("figure: first action of a pod %v after its process began, the best of %v (to 10 ms)", slices.Min(took), took)
 }
 
 // addresses are those that the network plug-in has given to pods.
@@ -74,7 +60,7 @@ func addresses(t *testing.T) map[string]bool {
 func firstAction(t *testing.T, before map[string]bool) time.Time {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
-	limit := time.Now().Add(time.Minute)
+	limit := time.Now().Add(patience)
 	for time.Now().Before(limit) {
 		for ip := range addresses(t) {
 			if before[ip] {
@@ -89,7 +75,7 @@ func firstAction(t *testing.T, before map[string]bool) time.Time {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	t.Fatal("no new pod acts within a minute")
+	t.Fatalf("no new pod acts within %v", patience)
 	return time.Time{}
 }
 

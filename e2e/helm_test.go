@@ -68,7 +68,7 @@ func customResources(t *testing.T) {
 			t.Fatal(err)
 		}
 		kubectl(t, "apply", "--server-side", "--force-conflicts", "-R", "-f", filepath.Join(filepath.Dir(program), "..", "crds"))
-		kubectl(t, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+		kubectl(t, "wait", "--for=condition=Established", "crd", "--all", "--timeout=5m")
 	})
 }
 
@@ -219,8 +219,8 @@ func helmLife(t *testing.T, program string) {
 	const busybox = " --set tests.image.tag=latest"
 	const (
 		upgrade = "helm upgrade carla-rl-serving carla-rl/carla-rl-serving --namespace carla-rl-serving --values values.yaml"
-		policy  = " --values policies.yaml --wait --timeout 120s --set config.model.version=v0.2.0"
-		test    = "\nhelm -n carla-rl-serving test carla-rl-serving --timeout 60s"
+		policy  = " --values policies.yaml --wait --timeout 5m --set config.model.version=v0.2.0"
+		test    = "\nhelm -n carla-rl-serving test carla-rl-serving --timeout 5m"
 	)
 	tested := func(lines string) {
 		t.Helper()
@@ -237,29 +237,19 @@ func helmLife(t *testing.T, program string) {
 		line(upgrade + busybox + policy)
 		serves(t, at, "v0.2.0")
 		refusedUpgrade(t, at, dir)
-		line("helm rollback carla-rl-serving 3 --namespace carla-rl-serving --wait --timeout 120s")
+		line("helm rollback carla-rl-serving 3 --namespace carla-rl-serving --wait --timeout 5m")
 		serves(t, at, "v0.2.0")
-		line("helm rollback carla-rl-serving 2 --namespace carla-rl-serving --wait --timeout 120s")
+		line("helm rollback carla-rl-serving 2 --namespace carla-rl-serving --wait --timeout 5m")
 		serves(t, at, "v0.1.0")
 		l.lossless(t)
 	}
 
 	line("helm uninstall carla-rl-serving --namespace carla-rl-serving --wait")
-	waitFor(t, 90*time.Second, "nothing of the release is left", func() error {
+	waitFor(t, "nothing of the release is left", func() error {
 		if after := inventory(t); !slices.Equal(after, before) {
 			return fmt.Errorf("before:\n%v\nafter:\n%v", before, after)
 		}
 		return nil
-	})
-}
-
-// reached waits until a Service leads to its pods: the node learns of a ready pod
-// a moment after Helm and kubectl do.
-func reached(t *testing.T, at string) {
-	t.Helper()
-	waitFor(t, 10*time.Second, "an answer of "+at, func() error {
-		_, err := request("GET", at+"/healthz", "")
-		return err
 	})
 }
 
@@ -293,7 +283,7 @@ func chartRepositoryURL(t *testing.T, program string) string {
 // that goes serves on for a moment after Helm has said that it waited.
 func serves(t *testing.T, at, version string) {
 	t.Helper()
-	waitFor(t, 30*time.Second, "only answers of "+version, func() error { return onlyVersion(at, version) })
+	waitFor(t, "only answers of "+version, func() error { return onlyVersion(at, version) })
 }
 
 // onlyVersion asks often enough to meet every pod behind a Service.
@@ -332,7 +322,7 @@ func TestHelmProduction(t *testing.T) {
 	helmHome(t)
 	namespace(t, production, restricted)
 	kubectl(t, "-n", production, "create", "secret", "generic", "model-serving-secrets", "--from-literal=api-key=a-key-for-the-test-of-the-chart")
-	notes := helm(t, program, "install", release, chartDir, "-n", production, "-f", chartDir+"/ci/production-values.yaml", "--wait", "--timeout", "120s",
+	notes := helm(t, program, "install", release, chartDir, "-n", production, "-f", chartDir+"/ci/production-values.yaml", "--wait", "--timeout", "5m",
 		"--set", "image.tag=latest,tests.image.tag=latest,autoscaling.maxReplicas=3,resources.requests.cpu=100m,resources.requests.memory=64Mi,resources.requests.ephemeral-storage=16Mi",
 		"--set", "goMemLimitPercent=0")
 	if strings.Contains(notes, "no API key") || strings.Contains(notes, "ResourceQuota") {
@@ -342,7 +332,7 @@ func TestHelmProduction(t *testing.T) {
 	reached(t, at)
 	expect(t, 401, "POST", at+"/predict", guideRequest, "Host", release)
 	expect(t, 200, "POST", at+"/predict", guideRequest, "Host", "yourdomain.com", "X-API-Key", "a-key-for-the-test-of-the-chart")
-	if out := helm(t, program, "test", release, "-n", production, "--timeout", "60s"); !strings.Contains(out, "Succeeded") {
+	if out := helm(t, program, "test", release, "-n", production, "--timeout", "5m"); !strings.Contains(out, "Succeeded") {
 		t.Errorf("helm test:\n%s", out)
 	}
 	for _, object := range []string{"servicemonitor", "prometheusrule", "verticalpodautoscaler", "networkpolicy", "resourcequota", "poddisruptionbudget", "configmap/" + release + "-dashboard"} {
@@ -368,7 +358,7 @@ func TestHelmSources(t *testing.T) {
 		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		helm(t, program, "install", "policy", chartDir, "-n", ns, "-f", chartDir+"/ci/minimal-values.yaml", "-f", file, "--wait", "--timeout", "90s")
+		helm(t, program, "install", "policy", chartDir, "-n", ns, "-f", chartDir+"/ci/minimal-values.yaml", "-f", file, "--wait", "--timeout", "5m")
 		at := "http://" + clusterIP(t, ns, "policy-carla-rl-serving")
 		reached(t, at)
 		body := expect(t, 200, "POST", at+"/predict", guideRequest)

@@ -70,6 +70,18 @@ func expect(t *testing.T, want int, method, url, body string, headers ...string)
 	return a.body
 }
 
+// reached waits until a Service leads to its pods. The node's proxy learns of a
+// ready pod from the same API server as kubectl and Helm do, and later where the
+// machine is busy: until then it refuses every connection. So whoever sends the
+// first request to a Service waits here before.
+func reached(t *testing.T, at string) {
+	t.Helper()
+	waitFor(t, "an answer of "+at, func() error {
+		_, err := request("GET", at+"/livez", "")
+		return err
+	})
+}
+
 // forwarding is what kubectl port-forward prints when it listens.
 var forwarding = regexp.MustCompile(`Forwarding from 127\.0\.0\.1:(\d+)`)
 
@@ -90,7 +102,7 @@ func portForward(t *testing.T, namespace, target, ports string) string {
 		_ = cmd.Wait()
 	})
 	addr := ""
-	waitFor(t, 20*time.Second, "kubectl port-forward "+target, func() error {
+	waitFor(t, "kubectl port-forward "+target, func() error {
 		m := forwarding.FindStringSubmatch(out.String())
 		if m == nil {
 			return fmt.Errorf("it printed %q", out.String())

@@ -94,7 +94,7 @@ func overTLS(client *http.Client) (int, string, error) {
 // answersOverTLS waits until the guide's request is answered with an action.
 func answersOverTLS(t *testing.T, client *http.Client) {
 	t.Helper()
-	waitFor(t, 30*time.Second, "an action from https://"+publicHost+"/predict", func() error {
+	waitFor(t, "an action from https://"+publicHost+"/predict", func() error {
 		status, body, err := overTLS(client)
 		if err == nil && (status != http.StatusOK || !strings.Contains(body, `"throttle"`)) {
 			err = fmt.Errorf("%d %s", status, body)
@@ -119,16 +119,19 @@ func ingressWithTLS(t *testing.T) {
 	ip := clusterIP(t, "ingress-nginx", "ingress-nginx-controller")
 	withCertificate(t, ip)
 	// Without TLS there is only the way to it.
-	waitFor(t, 10*time.Second, "plain HTTP leads to HTTPS", func() error {
+	waitFor(t, "plain HTTP leads to HTTPS", func() error {
 		out := shell(t, "curl -sS -o /dev/null -w '%{http_code} %{redirect_url}' -H 'Host: "+publicHost+"' http://"+ip+"/healthz")
 		if out != "308 https://"+publicHost+"/healthz" {
 			return fmt.Errorf("curl has %q", out)
 		}
 		return nil
 	})
-	if out := kubectl(t, "get", "ingress", "-n", production); !strings.Contains(out, ip) || !strings.Contains(out, "80, 443") {
-		t.Errorf("kubectl get ingress:\n%s", out)
-	}
+	waitFor(t, "the Ingress has the address of its controller", func() error {
+		if out := kubectl(t, "get", "ingress", "-n", production); !strings.Contains(out, ip) || !strings.Contains(out, "80, 443") {
+			return fmt.Errorf("kubectl get ingress:\n%s", out)
+		}
+		return nil
+	})
 }
 
 // throughHTTPRoute goes through a Gateway, with the Ingress taken away.
@@ -138,7 +141,7 @@ func throughHTTPRoute(t *testing.T) {
 	client := certificate(t, dir, publicHost, ip)
 	kubectl(t, "-n", production, "delete", "ingress", "model-serving-ingress")
 	defer apply(t, "", manifest(t, "ingress.yaml"))
-	waitFor(t, 20*time.Second, "no answer without Ingress and HTTPRoute", func() error {
+	waitFor(t, "no answer without Ingress and HTTPRoute", func() error {
 		if status, _, err := overTLS(client); err == nil && status == http.StatusOK {
 			return fmt.Errorf("it answers %d", status)
 		}

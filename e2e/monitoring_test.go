@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +33,7 @@ func TestMonitoringInTheCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	kubectl(t, "apply", "--server-side", "-f", filepath.Join(filepath.Dir(program), "..", "crds", "prometheus-operator"))
-	kubectl(t, "wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com", "crd/prometheusrules.monitoring.coreos.com", "--timeout=30s")
+	kubectl(t, "wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com", "crd/prometheusrules.monitoring.coreos.com", "--timeout=5m")
 
 	page, err := os.ReadFile("../docs/monitoring/monitoring-setup.md")
 	if err != nil {
@@ -73,13 +74,9 @@ func TestMonitoringInTheCluster(t *testing.T) {
 			t.Errorf("the ServiceMonitor selects %q", got)
 		}
 		port := monitor.Spec.Endpoints[0].Port
-		if found := discovered(t, operatorConfig(ns, port, monitor.Spec.Selector.MatchLabels)); len(found) != 2 {
-			t.Errorf("%d targets for two pods: %v", len(found), found)
-		}
+		discovered(t, operatorConfig(ns, port, monitor.Spec.Selector.MatchLabels), 2)
 		// With the guide's selector each pod is found twice.
-		if found := discovered(t, operatorConfig(ns, port, map[string]string{"app": "model-serving"})); len(found) != 4 {
-			t.Errorf("%d targets by the guide's selector, which finds each pod twice: %v", len(found), found)
-		}
+		discovered(t, operatorConfig(ns, port, map[string]string{"app": "model-serving"}), 4)
 	})
 
 	t.Run("annotations", func(t *testing.T) {
@@ -87,11 +84,7 @@ func TestMonitoringInTheCluster(t *testing.T) {
 		if block == nil {
 			t.Fatal("the page has no configuration")
 		}
-		found := discovered(t, string(block[1]))
-		if len(found) != 2 {
-			t.Errorf("%d targets for two pods: %v", len(found), found)
-		}
-		for _, l := range found {
+		for _, l := range discovered(t, string(block[1]), 2) {
 			if l["__metrics_path__"] != "/metrics" || !strings.HasSuffix(l["__address__"], ":8080") || l["namespace"] != ns || l["pod"] == "" {
 				t.Errorf("target %v", l)
 			}
@@ -120,9 +113,9 @@ func operatorConfig(namespace, port string, selector map[string]string) string {
 	return b.String()
 }
 
-// discovered returns the labels of the targets that a configuration finds in
-// the cluster, by Prometheus' own discovery.
-func discovered(t *testing.T, config string) []map[string]string {
+// discovered returns the labels of the n targets that a configuration finds in
+// the cluster, by Prometheus' own discovery, when it has found them.
+func discovered(t *testing.T, config string, n int) []map[string]string {
 	t.Helper()
 	var c struct {
 		ScrapeConfigs []map[string]any `yaml:"scrape_configs"`
@@ -142,22 +135,30 @@ func discovered(t *testing.T, config string) []map[string]string {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := run("", "promtool", "check", "service-discovery", "--timeout=5s", file, c.ScrapeConfigs[0]["job_name"].(string))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []struct {
-		Labels map[string]string `json:"labels"`
-	}
-	if err := json.Unmarshal([]byte(out), &all); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	var found []map[string]string
-	for _, target := range all {
-		if len(target.Labels) > 0 {
-			found = append(found, target.Labels)
+	waitFor(t, fmt.Sprintf("%d targets for two pods", n), func() error {
+		// It listens for all of that time, whatever it has found.
+		out, err := run("", "promtool", "check", "service-discovery", "--timeout=2s", file, c.ScrapeConfigs[0]["job_name"].(string))
+		if err != nil {
+			return err
 		}
-	}
+		var all []struct {
+			Labels map[string]string `json:"labels"`
+		}
+		if err := json.Unmarshal([]byte(out), &all); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		found = nil
+		for _, target := range all {
+			if len(target.Labels) > 0 {
+				found = append(found, target.Labels)
+			}
+		}
+		if len(found) != n {
+			return fmt.Errorf("%d targets: %v", len(found), found)
+		}
+		return nil
+	})
 	slices.SortFunc(found, func(a, b map[string]string) int { return strings.Compare(a["pod"], b["pod"]) })
 	return found
 }

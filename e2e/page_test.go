@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // guidePage is the page whose commands are run.
@@ -177,7 +176,7 @@ func pageFolder(t *testing.T, text string) string {
 // script runs a block as a shell does that ends at the first failure.
 func script(t *testing.T, dir, text string) (out string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", text)
 	cmd.Dir = dir
@@ -204,7 +203,7 @@ func forwardOf(t *testing.T, dir, text string) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, 20*time.Second, strings.TrimSpace(text), func() error {
+	waitFor(t, strings.TrimSpace(text), func() error {
 		if !forwarding.MatchString(out.String()) {
 			return fmt.Errorf("it printed %q", out.String())
 		}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // claimVolume is a volume of the node for the claim of the example.
@@ -116,7 +115,7 @@ func TestPolicyReachesAPod(t *testing.T) {
 		in := "kubectl -n " + ns + " "
 		shell(t, in+"apply --server-side -k "+examples+"/volume-claim")
 		// Without the files the new pods do not start, and the old ones serve on.
-		waitFor(t, time.Minute, "a new pod that ended for want of files", func() error {
+		waitFor(t, "a new pod that ended for want of files", func() error {
 			found, err := pods(ns, "app=model-serving")
 			if err != nil {
 				return err
@@ -139,7 +138,7 @@ func TestPolicyReachesAPod(t *testing.T) {
 		})
 		for _, line := range []string{
 			"apply -f " + examples + "/volume-claim/loader.yaml",
-			"wait --for=condition=Ready pod/policy-loader --timeout=60s",
+			"wait --for=condition=Ready pod/policy-loader --timeout=5m",
 			"cp " + policy + " policy-loader:/policy/v0.1.0",
 			"delete pod policy-loader",
 			"rollout restart deployment/model-serving",

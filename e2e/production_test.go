@@ -50,7 +50,7 @@ func resetProduction(t *testing.T, n int) {
 	t.Helper()
 	kubectl(t, "-n", production, "delete", "deployment,hpa", "--all", "--ignore-not-found", "--cascade=foreground", "--wait=false")
 	kubectl(t, "-n", production, "delete", "pods", "--all", "--grace-period=1")
-	kubectl(t, "-n", production, "wait", "--for=delete", "deployment/model-serving", "--timeout=60s")
+	kubectl(t, "-n", production, "wait", "--for=delete", "deployment/model-serving", "--timeout=5m")
 	apply(t, "", kubectl(t, "kustomize", small))
 	kubectl(t, "-n", production, "delete", "hpa", "model-serving-hpa")
 	kubectl(t, "-n", production, "scale", "deployment/model-serving", fmt.Sprint("--replicas=", n))
@@ -65,7 +65,7 @@ func removeProduction(t *testing.T) {
 		for _, args := range [][]string{
 			{"-n", production, "delete", "deployments", "--all", "--wait=false"},
 			{"-n", production, "delete", "pods", "--all", "--grace-period=1"},
-			{"delete", "namespace", production, "--timeout=90s"},
+			{"delete", "namespace", production, "--timeout=5m"},
 		} {
 			if _, err := run("", "kubectl", args...); err != nil {
 				t.Log(err)
@@ -94,7 +94,7 @@ func TestProduction(t *testing.T) {
 	// K3: a pod without a policy starts, lives and is not ready.
 	t.Run("a card alone is not ready and says why", func(t *testing.T) {
 		var found []pod
-		waitFor(t, 2*time.Minute, "three started pods", func() error {
+		waitFor(t, "three started pods", func() error {
 			var err error
 			if found, err = pods(production, "app=model-serving"); err != nil {
 				return err
@@ -153,6 +153,7 @@ func TestProduction(t *testing.T) {
 	t.Run("the key is in force", func(t *testing.T) {
 		at := "http://" + clusterIP(t, production, "model-serving-service")
 		host := []string{"Host", serviceHost}
+		reached(t, at)
 		expect(t, 401, "POST", at+"/predict", guideRequest, host...)
 		expect(t, 401, "POST", at+"/predict", guideRequest, append(host, "X-API-Key", "wrong")...)
 		for _, key := range [][]string{{"X-API-Key", apiKey}, {"Authorization", "Bearer " + apiKey}} {

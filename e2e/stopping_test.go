@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -35,6 +36,16 @@ func orderOfStopping(t *testing.T) {
 	log := follow(ctx, t, "-n", production, "logs", "-f", name)
 	states := follow(ctx, t, "-n", production, "get", "pod", name, "-w", "-o",
 		`jsonpath={.status.containerStatuses[0].state.terminated.exitCode} {.status.containerStatuses[0].state.terminated.reason}{"\n"}`)
+	// One line for each change of the endpoints that take requests.
+	slice := kubectl(t, "get", "endpointslices", "-n", production, "-l", "kubernetes.io/service-name=model-serving-service", "-o", "jsonpath={.items[*].metadata.name}")
+	endpoints := follow(ctx, t, "-n", production, "get", "endpointslice", slice, "-w", "-o",
+		`jsonpath={range .endpoints[?(@.conditions.ready==true)]}{.addresses[0]} {end}{"\n"}`)
+	waitFor(t, "the endpoints are watched", func() error {
+		if !strings.Contains(endpoints.String(), p.Status.PodIP+" ") {
+			return fmt.Errorf("%s is not in %q", p.Status.PodIP, endpoints.String())
+		}
+		return nil
+	})
 
 	var mu sync.Mutex // guards seen
 	seen := map[string]time.Time{}
@@ -73,13 +84,19 @@ func orderOfStopping(t *testing.T) {
 		}
 	})
 	watch(func() {
-		out, err := run("", "kubectl", "get", "endpointslices", "-n", production, "-l", "kubernetes.io/service-name=model-serving-service",
-			"-o", `jsonpath={range .items[*].endpoints[?(@.conditions.ready==true)]}{.addresses[0]} {end}`)
-		if err == nil && !slices.Contains(strings.Fields(out), p.Status.PodIP) {
+		whole, _, ok := cutLast(endpoints.String(), "\n")
+		if _, line, _ := cutLast(whole, "\n"); ok && !slices.Contains(strings.Fields(line), p.Status.PodIP) {
 			first("cluster: not an endpoint")
 		}
 	})
-	time.Sleep(300 * time.Millisecond)
+	waitFor(t, "the pod answers", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, ok := seen["client: last answer on a new connection"]; !ok {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	told := time.Now()
 	kubectl(t, "-n", production, "delete", "pod", name)
 	cancel()
@@ -123,7 +140,7 @@ func orderOfStopping(t *testing.T) {
 		{"cluster: not an endpoint", "server: asks to close"}, // The cluster sends nobody any more when the port goes.
 		{"client: not ready", "server: port closed"},
 		{"server: asks to close", "server: port closed"},
-		{"server: asks to close", "client: last answer on a new connection"}, // It serves to the end of the wait.
+		{"server: not ready", "client: last answer on a new connection"}, // It serves on for those who do not know yet.
 		{"server: port closed", "server: all of it stopped"},
 	} {
 		a, ok := events[pair[0]]
@@ -135,13 +152,19 @@ func orderOfStopping(t *testing.T) {
 	if wait := events["server: asks to close"].Sub(events["server: not ready"]); wait < 5*time.Second {
 		t.Errorf("the server waited %v, want the 5 s of CARLA_RL_DRAIN_DELAY", wait)
 	}
-	if took := events["server: all of it stopped"].Sub(told); took > 15*time.Second {
-		t.Errorf("stopping took %v", took)
-	}
 	if out := states.String(); !strings.Contains(out, "0 Completed") {
 		t.Errorf("the container did not end with exit code 0: %q", out)
 	}
 	readyPods(t, production, "app=model-serving", 3)
+}
+
+// cutLast is strings.Cut around the last of the separators; without one all of
+// the text comes after it.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return "", s, false
 }
 
 // follow runs kubectl in the background and collects what it prints.
@@ -185,13 +208,13 @@ func killedPods(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := readyPods(t, production, "app=model-serving", 3)[2]
-			waitFor(t, 20*time.Second, "the budget allows one", budgetAllowsOne)
+			waitFor(t, "the budget allows one", budgetAllowsOne)
 			l := productionLoad(t, 200)
 			time.Sleep(time.Second)
 			if err := c.do(p); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, 30*time.Second, "the pod has gone or begun again", func() error {
+			waitFor(t, "the pod has gone or begun again", func() error {
 				found, err := pods(production, "app=model-serving")
 				if err != nil {
 					return err
@@ -216,9 +239,10 @@ func killedPods(t *testing.T) {
 			if c.lossless && r.failed > 0 {
 				t.Errorf("%d requests failed", r.failed)
 			}
-			// One pod of three, for the second or so until its container is back.
-			if r.failed > r.requests/5 {
-				t.Errorf("%d of %d requests failed", r.failed, r.requests)
+			// Those to one pod of three, and not even all of them: it comes back, and
+			// until then the cluster sends to the other two.
+			if r.failed > r.requests/3 {
+				t.Errorf("%d of %d requests failed, more than one pod of three has", r.failed, r.requests)
 			}
 			after := productionLoad(t, 200)
 			time.Sleep(2 * time.Second)

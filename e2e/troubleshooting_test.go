@@ -3,9 +3,9 @@
 package e2e_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // troubleshooting runs every command of the guide's chapter of this name, as it
@@ -18,10 +18,6 @@ func troubleshooting(t *testing.T) {
 	if _, err := run("", "kubectl", "-n", production, "get", "secret", "model-serving-tls"); err != nil {
 		withCertificate(t, ingress)
 	}
-	waitFor(t, 90*time.Second, "metrics of the pods", func() error {
-		_, err := run("", "kubectl", "top", "pod", name, "-n", production)
-		return err
-	})
 	for _, c := range []struct {
 		line string
 		want []string // what the output must hold
@@ -50,15 +46,18 @@ func troubleshooting(t *testing.T) {
 			}
 			return ""
 		}
-		out := shell(t, c.line)
-		// kubectl attaches to a pod that may have ended by then, and prints nothing.
-		for try := 0; try < 9 && strings.HasPrefix(c.line, "kubectl run") && missing(out) != ""; try++ {
-			t.Logf("again, for what it printed was only %q: %s", out, c.line)
-			kubectl(t, "delete", "pod", "test-pod", "--ignore-not-found", "--wait")
-			out = shell(t, c.line)
-		}
-		if want := missing(out); want != "" {
-			t.Errorf("%s: no %q in\n%s", c.line, want, out)
-		}
+		// What the cluster counts, measures and names, it has a while after it is so:
+		// metrics, the quota's use, the ingress controller's configuration. And kubectl
+		// run attaches to a pod that may have ended by then, and prints nothing.
+		waitFor(t, c.line, func() error {
+			out, err := run("", "bash", "-euo", "pipefail", "-c", c.line)
+			if err == nil && missing(out) != "" {
+				err = fmt.Errorf("no %q in\n%s", missing(out), out)
+			}
+			if err != nil && strings.HasPrefix(c.line, "kubectl run") {
+				kubectl(t, "delete", "pod", "test-pod", "--ignore-not-found", "--wait")
+			}
+			return err
+		})
 	}
 }

@@ -168,7 +168,7 @@ const guideBody = `{"observations":[{"speed":25.5,"steering":0.1,"sensors":[0.8,
 // server may take to start.
 func predict(t *testing.T, client *http.Client, url string) *http.Response {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		res, err := client.Post(url+"/predict", "application/json", strings.NewReader(guideBody))
 		if err == nil {
 			body, _ := io.ReadAll(res.Body)

@@ -54,7 +54,7 @@ func TestPublish(t *testing.T) {
 func waitFor(t *testing.T, url string) string {
 	t.Helper()
 	last := ""
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		answer, err := client.Get(url)
 		if err != nil {
 			last = err.Error()

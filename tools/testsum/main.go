@@ -1,5 +1,6 @@
 // Command testsum runs `go test -json` with the arguments it is given, prints
-// one line a package and the whole output of what failed, and counts tests.
+// one line a package, the whole output of what failed and what a test says that
+// it did not run or has measured (a line with "figure: "), and counts tests.
 // With -tally FILE it adds "passed failed" to that file, from which the last
 // line of .ci/run is made.
 package main
@@ -126,8 +127,9 @@ func (s *summary) end(k key, e event) {
 	case "pass":
 		s.passed++
 		for _, l := range s.output[k] {
-			// What a test says that it did not run is told also when it passes.
-			if strings.Contains(l, "not run") {
+			// What a test says that it did not run is told also when it passes, and
+			// what it measured: figures are for readers, no test is of them.
+			if strings.Contains(l, "not run") || strings.Contains(l, "figure: ") {
 				fmt.Print(k.test, ": ", strings.TrimLeft(l, " "))
 			}
 		}
