@@ -20,6 +20,7 @@ import (
 // the server's own table.
 var routes = []string{
 	"/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict",
+	"/v1/models", "/v1/models/{model}", "/v1/models/{model}/versions/{version}",
 	"/healthz", "/livez", "/readyz", "/startupz", "/metadata", "/warmup", "/versions",
 	"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{model}", "/v2/models/{model}/ready", "/v2/models/{model}/infer",
 	"/v2/models/{model}/versions/{version}", "/v2/models/{model}/versions/{version}/ready", "/v2/models/{model}/versions/{version}/infer",

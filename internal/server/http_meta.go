@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -19,80 +18,6 @@ func (x *exchange) answer(v any) error {
 	}
 	x.json(200, body)
 	return nil
-}
-
-// metadata is the body of /metadata: the ancestor's members, from the contract
-// of the version that answers, and below them what a client needs beyond them.
-type metadata struct {
-	ModelName   string                 `json:"modelName"`
-	Version     string                 `json:"version"`
-	Device      string                 `json:"device"`
-	InputShape  []int                  `json:"inputShape"`
-	ActionSpace map[string][2]*float64 `json:"actionSpace"`
-
-	Observation          []featureInfo `json:"observation"`
-	Action               []actionInfo  `json:"action"`
-	Named                bool          `json:"named"`
-	Stochastic           bool          `json:"stochastic"`
-	DeterministicDefault bool          `json:"deterministicDefault"`
-	Digest               string        `json:"digest,omitempty"`
-}
-
-type featureInfo struct {
-	Name  string   `json:"name"`
-	Shape []int    `json:"shape"`
-	Unit  string   `json:"unit,omitempty"`
-	Low   *float64 `json:"low"`
-	High  *float64 `json:"high"`
-	// Image tells that the values are those of a uint8 image, 0 to 255.
-	Image bool `json:"image,omitzero"`
-}
-
-type actionInfo struct {
-	Name     string   `json:"name,omitempty"`
-	Shape    []int    `json:"shape"`
-	Low      *float64 `json:"low"`
-	High     *float64 `json:"high"`
-	Discrete bool     `json:"discrete"`
-}
-
-// bounded returns a bound, nil for one that is infinite.
-func bounded(v float64) *float64 {
-	if math.IsInf(v, 0) || math.IsNaN(v) {
-		return nil
-	}
-	return &v
-}
-
-func (x *exchange) metadata() error {
-	t, err := x.s.backend.Resolve("", "")
-	if err != nil {
-		return err
-	}
-	c := t.Contract
-	m := metadata{
-		ModelName: t.Model, Version: t.Version, Device: x.s.o.Device,
-		ActionSpace: map[string][2]*float64{},
-		Named:       c.Named, Stochastic: c.Stochastic, DeterministicDefault: c.DeterministicDefault,
-	}
-	for _, v := range x.s.backend.Listing().Versions {
-		if v.Model == t.Model && v.Version == t.Version {
-			m.InputShape, m.Digest = v.InputShape, v.Digest
-		}
-	}
-	if m.InputShape == nil {
-		m.InputShape = inputShape(c)
-	}
-	for i := range c.Features {
-		f := &c.Features[i]
-		m.Observation = append(m.Observation, featureInfo{Name: f.Name, Shape: shapeOf(f.Shape), Unit: f.Unit, Low: bounded(f.Low), High: bounded(f.High), Image: f.Image})
-	}
-	for i := range c.Actions {
-		a := &c.Actions[i]
-		m.Action = append(m.Action, actionInfo{Name: a.Name, Shape: shapeOf(a.Shape), Low: bounded(a.Low), High: bounded(a.High), Discrete: a.Discrete})
-		m.ActionSpace[actionName(c, i)] = [2]*float64{bounded(a.Low), bounded(a.High)}
-	}
-	return x.answer(&m)
 }
 
 // actionName is the name of an action, or one made from its place.

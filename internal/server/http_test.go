@@ -50,10 +50,19 @@ func TestBodies(t *testing.T) {
 	f("GET", "/livez", "", `{"status":"ok"}`)
 	f("GET", "/readyz", "", `{"status":"ready"}`)
 	f("GET", "/startupz", "", `{"status":"started"}`)
-	f("GET", "/metadata", "", `{"modelName":"carla-ppo","version":"v0.1.0","device":"cpu","inputShape":[7],"actionSpace":{"brake":[0,1],"steer":[-1,1],"throttle":[0,1]},`+
-		`"observation":[{"name":"speed","shape":[],"unit":"km/h","low":0,"high":200},{"name":"steering","shape":[],"low":-1,"high":1},{"name":"sensors","shape":[5],"unit":"m","low":0,"high":1}],`+
-		`"action":[{"name":"throttle","shape":[],"low":0,"high":1,"discrete":false},{"name":"brake","shape":[],"low":0,"high":1,"discrete":false},{"name":"steer","shape":[],"low":-1,"high":1,"discrete":false}],`+
-		`"named":true,"stochastic":true,"deterministicDefault":false,"digest":"sha256:abc"}`)
+	metadata := `{"modelName":"carla-ppo","version":"v0.1.0","device":"cpu","inputShape":[7],"actionSpace":{"brake":[0,1],"steer":[-1,1],"throttle":[0,1]},` +
+		`"observation":[{"name":"speed","shape":[],"unit":"km/h","low":0,"high":200,"space":{"type":"Box","shape":[],"dtype":"float32","low":0,"high":200}},` +
+		`{"name":"steering","shape":[],"low":-1,"high":1,"space":{"type":"Box","shape":[],"dtype":"float32","low":-1,"high":1}},` +
+		`{"name":"sensors","shape":[5],"unit":"m","low":0,"high":1,"space":{"type":"Box","shape":[5],"dtype":"float32","low":0,"high":1}}],` +
+		`"action":[{"name":"throttle","shape":[],"low":0,"high":1,"discrete":false,"space":{"type":"Box","shape":[],"dtype":"float32","low":0,"high":1}},` +
+		`{"name":"brake","shape":[],"low":0,"high":1,"discrete":false,"space":{"type":"Box","shape":[],"dtype":"float32","low":0,"high":1}},` +
+		`{"name":"steer","shape":[],"low":-1,"high":1,"discrete":false,"space":{"type":"Box","shape":[],"dtype":"float32","low":-1,"high":1}}],` +
+		`"named":true,"stochastic":true,"deterministicDefault":false,"digest":"sha256:abc",` +
+		`"name":"carla-ppo","ready":true,"batchable":false,"state":null,"masks":null,"envelope":null,"maxRows":1000}`
+	f("GET", "/metadata", "", metadata)
+	f("GET", "/v1/models/carla-ppo", "", metadata)
+	f("GET", "/v1/models/carla-ppo/versions/v0.1.0", "", metadata)
+	f("GET", "/v1/models", "", `{"models":[{"name":"carla-ppo","default":true,"ready":true,"current":"v0.1.0","versions":[{"version":"v0.1.0","state":"ready","ready":true,"stable":true,"digest":"sha256:abc"}]}]}`)
 	f("GET", "/versions", "", `{"current_version":"v0.1.0","available_versions":[{"version":"v0.1.0","is_stable":true,"is_current":true,"performance_metrics":{"reward":850.5},"model_card":{"model_name":"carla-ppo"},`+
 		`"model":"carla-ppo","state":"ready","digest":"sha256:abc","hashed":true}],"selection_strategy":"fallback","artifacts_root":"artifacts","current_model":"carla-ppo"}`)
 }
@@ -238,8 +247,8 @@ func TestPaths(t *testing.T) {
 	for _, path := range []string{
 		"//predict", "/predict/", "/./predict", "/x/../predict", "/%70redict", "/predict%00", "/predict;x", "/Predict",
 		"/v1/models/../../predict", "/v1/models//predict", "/v1/models/a%2fb/predict", "/v1/models/..%5c/predict", "/v1/models/a..b/predict",
-		"/v1/models/" + strings.Repeat("a", 65) + "/predict", "/v1/models/.a/predict", "/v1/models/a/versions/predict", "/v1/models/a/versions//predict",
-		"/v1/models/carla-ppo/versions/v0.1.0/predict/x", "/v1/models/carla-ppo", "/v1/models/\xd1\x81arla-ppo/predict", "/v1/models/carla-ppo/versions/../predict",
+		"/v1/models/" + strings.Repeat("a", 65) + "/predict", "/v1/models/.a/predict", "/v1/models/a/versions//predict",
+		"/v1/models/carla-ppo/versions/v0.1.0/predict/x", "/v1/models/\xd1\x81arla-ppo/predict", "/v1/models/carla-ppo/versions/../predict",
 	} {
 		answers, _ := s.raw("POST " + path + " HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		if len(answers) != 1 || answers[0].status != 404 && answers[0].status != 400 {

@@ -65,12 +65,17 @@ type told struct {
 }
 
 var descriptions = map[string]told{
-	"get /healthz":      {"healthz", "Whether the process answers; always 200, with the state in the body.", "health", "Health", nil},
-	"get /livez":        {"livez", "Whether requests are read and answered.", "health", "Status", nil},
-	"get /readyz":       {"readyz", "Whether requests should be sent here.", "health", "Status", []*fault{faultNotReady}},
-	"get /startupz":     {"startupz", "Whether the first attempt to load the models has ended.", "health", "Status", []*fault{faultNotReady}},
-	"get /metrics":      {"metrics", "Metrics in the Prometheus text format.", "health", "", []*fault{faultScrapes}},
-	"get /metadata":     {"metadata", "The contract of the policy that answers /predict.", "models", "Metadata", []*fault{faultNotReady}},
+	"get /healthz":   {"healthz", "Whether the process answers; always 200, with the state in the body.", "health", "Health", nil},
+	"get /livez":     {"livez", "Whether requests are read and answered.", "health", "Status", nil},
+	"get /readyz":    {"readyz", "Whether requests should be sent here.", "health", "Status", []*fault{faultNotReady}},
+	"get /startupz":  {"startupz", "Whether the first attempt to load the models has ended.", "health", "Status", []*fault{faultNotReady}},
+	"get /metrics":   {"metrics", "Metrics in the Prometheus text format.", "health", "", []*fault{faultScrapes}},
+	"get /metadata":  {"metadata", "The contract of the policy that answers /predict.", "models", "Metadata", []*fault{faultNotReady}},
+	"get /v1/models": {"models", "The models and their versions.", "models", "Models", nil},
+	"get /v1/models/{model}": {
+		"modelMetadata", "The contract of the default version of a model.", "models", "Metadata", v2Faults},
+	"get /v1/models/{model}/versions/{version}": {
+		"versionMetadata", "The contract of one version of a model.", "models", "Metadata", v2Faults},
 	"get /versions":     {"versions", "Every model and version, and its state.", "models", "Versions", nil},
 	"get /openapi.json": {"openapi", "This description.", "models", "Any", nil},
 	"post /warmup":      {"warmup", "Run the version that answers for each model once more. It is warm already.", "models", "Warmup", []*fault{faultNotReady}},
@@ -201,7 +206,8 @@ func (s *Server) schemas() object {
 			"status": object{"type": "string", "enum": []any{"ok", "degraded"}}, "version": text, "git": text, "device": text, "timestamp": number,
 		}),
 		"Warmup":   form(object{"status": text, "timingMs": number, "device": text}),
-		"Metadata": object{"type": "object", "required": []any{"modelName", "version", "device", "inputShape", "actionSpace"}},
+		"Metadata": metadataSchema(),
+		"Models":   form(object{"models": object{"type": "array", "items": modelSchema()}}),
 		"Versions": object{"type": "object", "required": []any{"current_version", "available_versions", "selection_strategy", "artifacts_root"}},
 		"Error": form(object{
 			"error":   object{"type": "string", "enum": codes},

@@ -38,15 +38,17 @@ type observer func(status int, took time.Duration, traceID string)
 
 // routes are the endpoints of a server.
 type routes struct {
-	exact     map[string]*endpoint
-	predict   *endpoint // POST /predict, which is looked for first
-	model     *endpoint // POST /v1/models/{model}/predict
-	version   *endpoint // POST /v1/models/{model}/versions/{version}/predict
-	anything  *endpoint // what OPTIONS * asks about
-	notFound  *endpoint
-	notFound2 *endpoint // below /v2
-	v2        v2Routes
-	endpoints []*endpoint
+	exact       map[string]*endpoint
+	predict     *endpoint // POST /predict, which is looked for first
+	model       *endpoint // POST /v1/models/{model}/predict
+	version     *endpoint // POST /v1/models/{model}/versions/{version}/predict
+	modelInfo   *endpoint // GET /v1/models/{model}
+	versionInfo *endpoint // GET /v1/models/{model}/versions/{version}
+	anything    *endpoint // what OPTIONS * asks about
+	notFound    *endpoint
+	notFound2   *endpoint // below /v2
+	v2          v2Routes
+	endpoints   []*endpoint
 }
 
 func newRoutes(s *Server) *routes {
@@ -69,6 +71,9 @@ func newRoutes(s *Server) *routes {
 	r.predict = add(&endpoint{template: "/predict", post: (*exchange).predict})
 	r.model = add(&endpoint{template: "/v1/models/{model}/predict", post: (*exchange).predict})
 	r.version = add(&endpoint{template: "/v1/models/{model}/versions/{version}/predict", post: (*exchange).predict})
+	add(&endpoint{template: "/v1/models", get: (*exchange).models})
+	r.modelInfo = add(&endpoint{template: "/v1/models/{model}", get: (*exchange).metadata})
+	r.versionInfo = add(&endpoint{template: "/v1/models/{model}/versions/{version}", get: (*exchange).metadata})
 	add(&endpoint{template: "/healthz", get: (*exchange).healthz, open: true})
 	add(&endpoint{template: "/livez", get: (*exchange).livez, open: true})
 	add(&endpoint{template: "/readyz", get: (*exchange).readyz, open: true})
@@ -138,16 +143,23 @@ func (r *routes) find(path []byte) (e *endpoint, model, version []byte) {
 	if !ok {
 		return r.notFound, nil, nil
 	}
-	model, rest, _ = bytes.Cut(rest, []byte("/"))
+	model, rest, more := bytes.Cut(rest, []byte("/"))
 	if !validName(model) {
 		return r.notFound, nil, nil
 	}
-	if string(rest) == "predict" {
+	switch {
+	case !more:
+		return r.modelInfo, model, nil
+	case string(rest) == "predict":
 		return r.model, model, nil
 	}
 	if rest, ok = bytes.CutPrefix(rest, []byte("versions/")); ok {
-		if version, ok = bytes.CutSuffix(rest, []byte("/predict")); ok && validName(version) {
-			return r.version, model, version
+		e = r.versionInfo
+		if version, ok = bytes.CutSuffix(rest, []byte("/predict")); ok {
+			e = r.version
+		}
+		if validName(version) {
+			return e, model, version
 		}
 	}
 	return r.notFound, nil, nil

@@ -1,0 +1,51 @@
+package server
+
+// modelSchema is that of modelInfo.
+func modelSchema() object {
+	text, boolean := object{"type": "string"}, object{"type": "boolean"}
+	version := form(object{"version": text, "state": text, "ready": boolean, "stable": boolean})
+	add(version, object{"reason": text, "digest": text})
+	model := form(object{"name": text, "default": boolean, "ready": boolean, "versions": object{"type": "array", "items": version}})
+	add(model, object{"current": object{"type": "string", "description": "The version that answers where none is named."}})
+	return model
+}
+
+// metadataSchema is that of metadata.
+func metadataSchema() object {
+	text, boolean, integer := object{"type": "string"}, object{"type": "boolean"}, object{"type": "integer"}
+	bound := object{"type": []any{"number", "null"}, "description": "Null is no bound."}
+	sizes := object{"type": "array", "items": integer}
+	space := form(object{"type": object{"type": "string", "enum": []any{"Box", "Discrete", "MultiDiscrete", "MultiBinary"}}, "shape": sizes, "dtype": text})
+	bounds := object{"type": []any{"number", "null", "array"}, "description": "One for all values, or a list with one for each in row-major order; null is no bound."}
+	add(space, object{"low": bounds, "high": bounds, "n": integer, "start": integer, "nvec": sizes})
+	feature := form(object{"name": text, "shape": sizes, "low": bound, "high": bound})
+	add(feature, object{"unit": text, "image": boolean, "channels": object{"type": "string", "enum": []any{"first", "last"}}, "space": space})
+	action := form(object{"shape": sizes, "low": bound, "high": bound, "discrete": boolean})
+	add(action, object{"name": text, "space": space})
+	limit := form(object{"action": text, "low": bound, "high": bound})
+	add(limit, object{"rate": object{"type": "number"}, "jerk": object{"type": "number"}})
+	part := form(object{"name": text, "shape": sizes})
+	m := form(object{
+		"modelName": text, "version": text, "device": text, "inputShape": sizes, "actionSpace": object{"type": "object"},
+		"observation": object{"type": "array", "items": feature}, "action": object{"type": "array", "items": action},
+		"named": boolean, "stochastic": boolean, "deterministicDefault": boolean, "name": text, "ready": boolean, "batchable": boolean, "maxRows": integer,
+		"state":    orNull(form(object{"width": integer, "parts": object{"type": "array", "items": part}})),
+		"masks":    orNull(form(object{"width": integer, "parts": sizes})),
+		"envelope": orNull(form(object{"limits": object{"type": "array", "items": limit}, "fallback": text})),
+	})
+	add(m, object{"digest": text, "controlHz": object{"type": "number"}})
+	return m
+}
+
+// add adds members that need not be there to the schema of an object.
+func add(schema, properties object) {
+	for name, p := range properties {
+		schema["properties"].(object)[name] = p
+	}
+}
+
+// orNull is the schema of an object or null.
+func orNull(schema object) object {
+	schema["type"] = []any{"object", "null"}
+	return schema
+}
