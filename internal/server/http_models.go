@@ -2,6 +2,8 @@ package server
 
 import (
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
@@ -27,11 +29,17 @@ type metadata struct {
 	Name      string        `json:"name"` // as KServe's first protocol has it
 	Ready     bool          `json:"ready"`
 	Batchable bool          `json:"batchable"`
+	Recurrent bool          `json:"recurrent"` // the policy keeps state
 	State     *stateInfo    `json:"state"`
 	Masks     *masksInfo    `json:"masks"`
 	ControlHz float64       `json:"controlHz,omitzero"`
 	Envelope  *envelopeInfo `json:"envelope"`
 	MaxRows   int           `json:"maxRows"`
+	// Distribution is the kind that actions are drawn from.
+	Distribution string `json:"distribution,omitempty"`
+	// Return is what the member "return" of a request may ask for.
+	Return          []string `json:"return"`
+	OnVersionChange string   `json:"onVersionChange,omitempty"`
 }
 
 type featureInfo struct {
@@ -126,6 +134,7 @@ func (s *Server) describe(t *Target) *metadata {
 		Named: c.Named, Stochastic: c.Stochastic, DeterministicDefault: c.DeterministicDefault,
 		Name: t.Model, Ready: true, Batchable: c.Batchable, ControlHz: c.ControlHz, MaxRows: s.limits.MaxRows,
 		State: describeState(c), Masks: describeMasks(c), Envelope: describeEnvelope(c),
+		Recurrent: len(c.State) > 0, Distribution: c.Distribution, Return: returns(c), OnVersionChange: c.OnVersionChange,
 	}
 	for _, v := range s.backend.Listing().Versions {
 		if v.Model == t.Model && v.Version == t.Version {
@@ -238,6 +247,17 @@ func boundsOf(values []float32) any {
 		return list[0]
 	}
 	return list
+}
+
+// returns are the words that a request may ask extras by.
+func returns(c *policy.Contract) []string {
+	words := []string{}
+	for i := range c.Extras {
+		if word, _, _ := strings.Cut(c.Extras[i].Name, "."); !slices.Contains(words, word) {
+			words = append(words, word)
+		}
+	}
+	return words
 }
 
 func describeState(c *policy.Contract) *stateInfo {

@@ -58,7 +58,7 @@ func TestBodies(t *testing.T) {
 		`{"name":"brake","shape":[],"low":0,"high":1,"discrete":false,"space":{"type":"Box","shape":[],"dtype":"float32","low":0,"high":1}},` +
 		`{"name":"steer","shape":[],"low":-1,"high":1,"discrete":false,"space":{"type":"Box","shape":[],"dtype":"float32","low":-1,"high":1}}],` +
 		`"named":true,"stochastic":true,"deterministicDefault":false,"digest":"sha256:abc",` +
-		`"name":"carla-ppo","ready":true,"batchable":false,"state":null,"masks":null,"envelope":null,"maxRows":1000}`
+		`"name":"carla-ppo","ready":true,"batchable":false,"recurrent":false,"state":null,"masks":null,"envelope":null,"maxRows":1000,"return":[]}`
 	f("GET", "/metadata", "", metadata)
 	f("GET", "/v1/models/carla-ppo", "", metadata)
 	f("GET", "/v1/models/carla-ppo/versions/v0.1.0", "", metadata)

@@ -77,6 +77,11 @@ func TestMetadataOfSpaces(t *testing.T) {
 	f("state", func(c *policy.Contract) {
 		c.State = []policy.StateSpec{{Name: "h", Shape: []int{1, 8}, Width: 8}, {Name: "c", Shape: []int{1, 8}, Width: 8}}
 	}, "state", `{"width":16,"parts":[{"name":"h","shape":[1,8]},{"name":"c","shape":[1,8]}]}`)
+	f("what may be asked for", func(c *policy.Contract) {
+		c.Extras = []policy.ExtraSpec{{Name: "value", Width: 1}, {Name: "distribution.mean", Width: 2}, {Name: "distribution.std", Width: 2}}
+	}, "return", `["value","distribution"]`)
+	f("the kind of the distribution", func(c *policy.Contract) { c.Distribution = "gaussian" }, "distribution", `"gaussian"`)
+	f("a version change", func(c *policy.Contract) { c.OnVersionChange = "reset" }, "onVersionChange", `"reset"`)
 	f("an envelope", func(c *policy.Contract) {
 		c.Envelope = &safety.Spec{Limits: []safety.Limit{{Low: -1, High: 1, Rate: 2}, {Low: math.Inf(-1), High: 1, Jerk: 0.5}}, Fallback: safety.FallbackConstant, Constant: []float32{0.1, 0}}
 	}, "envelope", `{"limits":[{"action":"[0]","low":-1,"high":1,"rate":2},{"action":"[1]","low":null,"high":1,"jerk":0.5}],"fallback":"constant","constant":[0.1,0]}`)

@@ -29,11 +29,15 @@ func metadataSchema() object {
 		"modelName": text, "version": text, "device": text, "inputShape": sizes, "actionSpace": object{"type": "object"},
 		"observation": object{"type": "array", "items": feature}, "action": object{"type": "array", "items": action},
 		"named": boolean, "stochastic": boolean, "deterministicDefault": boolean, "name": text, "ready": boolean, "batchable": boolean, "maxRows": integer,
+		"recurrent": boolean, "return": object{"type": "array", "items": text},
 		"state":    orNull(form(object{"width": integer, "parts": object{"type": "array", "items": part}})),
 		"masks":    orNull(form(object{"width": integer, "parts": sizes})),
 		"envelope": orNull(form(object{"limits": object{"type": "array", "items": limit}, "fallback": text})),
 	})
-	add(m, object{"digest": text, "controlHz": object{"type": "number"}})
+	add(m, object{
+		"digest": text, "controlHz": object{"type": "number"}, "distribution": text,
+		"onVersionChange": object{"type": "string", "enum": []any{"drain", "reset"}},
+	})
 	return m
 }
 
