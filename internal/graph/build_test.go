@@ -82,6 +82,7 @@ func TestInference(t *testing.T) {
 	f("mul(%u,%t)", "u8[B,2,4,4]")
 	f("lt(%x,%y)", "bool[B,6]")
 	f("normal(%x) stream=3", "stream=3 f32[B,6]")
+	f("beta(%x,%x) stream=4", "stream=4 f32[B,6]")
 	f("matmul(%v,%v)", "f32[B,2,4,4]")
 }
 
@@ -176,6 +177,11 @@ func TestInferenceErrors(t *testing.T) {
 	f("normal(%z) stream=0", graph.ErrShape, "one row each")
 	f("normal(%x) stream=-1", graph.ErrAttribute)
 	f("normal(%i) stream=1", graph.ErrDType)
+	f("beta(%x,%y) stream=1", graph.ErrShape, "same shape")
+	f("beta(%x,%x) stream=-1", graph.ErrAttribute)
+	f("beta(%i,%i) stream=1", graph.ErrDType)
+	f("beta(%x,%d) stream=1", graph.ErrDType)
+	f("beta(%z,%z) stream=1", graph.ErrShape, "one row each")
 	f("matmul(%x,%y)", graph.ErrShape)
 }
 

@@ -137,4 +137,8 @@ const (
 	// type of its operand, keyed by (seed, step, row, stream, element): the
 	// same key gives the same draw on every machine and in every batch.
 	OpNormal Op = "normal" // stream int: unique in the graph
+
+	// OpBeta draws from the Beta distribution with the concentrations of its two
+	// operands, which have one shape and type, keyed as OpNormal. See Beta.
+	OpBeta Op = "beta" // stream int: unique in the graph
 )

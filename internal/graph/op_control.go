@@ -60,7 +60,7 @@ func (g *Graph) Draws() bool {
 
 // draws tells whether an operator's result depends on the noise of the run. It
 // has a stream then, unique in the graph and those inside it.
-func (op Op) draws() bool { return op == OpNormal }
+func (op Op) draws() bool { return op == OpNormal || op == OpBeta }
 
 // costElements and costProducts are the numbers of elements and of
 // multiplications that count as one step: as much as calling a node costs. An

@@ -4,6 +4,19 @@ import "math"
 
 var randomSpecs = map[Op]spec{
 	OpNormal: {min: 1, max: 1, infer: inferNormal, eval: evalNormal, attrs: []attr{{name: "stream", kind: kindInt}}},
+	OpBeta:   {min: 2, max: 2, infer: inferBeta, eval: evalBeta, attrs: []attr{{name: "stream", kind: kindInt}}},
+}
+
+// inferBeta: the operands have one shape and floating point type, those of the
+// result, and the batch axis of OpNormal's.
+func inferBeta(n *Node) ([]typ, error) {
+	if err := n.sameFloat(2); err != nil {
+		return nil, err
+	}
+	if !n.In[0].Shape.Equal(n.In[1].Shape) {
+		return nil, n.shapeError("the concentrations must have the same shape")
+	}
+	return inferNormal(n)
 }
 
 // inferNormal: the operand gives shape and floating point type, its elements
@@ -20,6 +33,19 @@ func inferNormal(n *Node) ([]typ, error) {
 }
 
 func evalNormal(c *evalCall) {
+	c.eachDraw(func(i int, key NormalKey, stream uint32, row uint64, element uint32) float32 {
+		return Normal(key, stream, row, element)
+	})
+}
+
+func evalBeta(c *evalCall) {
+	c.eachDraw(func(i int, key NormalKey, stream uint32, row uint64, element uint32) float32 {
+		return Beta(key, stream, row, element, c.in[0].At(i), c.in[1].At(i))
+	})
+}
+
+// eachDraw fills the result with draws by their keys.
+func (c *evalCall) eachDraw(f func(i int, key NormalKey, stream uint32, row uint64, element uint32) float32) {
 	out := c.out[0]
 	perRow := out.Len()
 	if !c.n.In[0].Shape.Fixed() {
@@ -31,6 +57,6 @@ func evalNormal(c *evalCall) {
 	}
 	stream := uint32(c.n.Attrs.Int("stream"))
 	for i := range out.Len() {
-		out.set(i, float64(Normal(c.run.key, stream, first+uint64(i/perRow), uint32(i%perRow))))
+		out.set(i, float64(f(i, c.run.key, stream, first+uint64(i/perRow), uint32(i%perRow))))
 	}
 }

@@ -167,7 +167,7 @@ func (c *compiler) step(s step) {
 	switch s.op {
 	case stepLinear, stepUnary, stepWrap, stepMove, stepSum, stepAmax, stepAmin, stepArgmax, stepSoftmax, stepCopy, stepProd, stepCumulate, stepArgsort, stepConvolve, stepIf, stepLoop:
 		s.b, s.c = none, none
-	case stepBinary, stepTile, stepMatMul, stepTake, stepGather, stepColumns:
+	case stepBinary, stepTile, stepMatMul, stepTake, stepGather, stepColumns, stepBeta:
 		s.c = none
 	case stepNormal:
 		s.a, s.b, s.c = none, none, none
@@ -252,8 +252,8 @@ func (c *compiler) node(n *graph.Node) error {
 		return c.control(n)
 	case graph.OpSum, graph.OpMean, graph.OpAmax, graph.OpAmin, graph.OpArgmax, graph.OpProd:
 		return c.reduce(n)
-	case graph.OpNormal:
-		return c.normal(n)
+	case graph.OpNormal, graph.OpBeta:
+		return c.draw(n)
 	default:
 		return fmt.Errorf("%w: the operator has no step", ErrUnsupported)
 	}
@@ -309,15 +309,25 @@ func (c *compiler) wrap(a int, v *graph.Value, note string) int {
 	return out
 }
 
-func (c *compiler) normal(n *graph.Node) error {
+// draw lowers a draw from a distribution.
+func (c *compiler) draw(n *graph.Node) error {
 	v := n.Out[0]
 	size := sizeOf(v.Shape)
 	stream := n.Attrs.Int("stream")
 	if stream < 0 || stream > math.MaxInt32 {
 		return fmt.Errorf("%w: stream %d", ErrUnsupported, stream)
 	}
+	s := step{op: stepNormal, n: size.n, flag: size.batch, stream: uint32(stream), note: string(n.Op)}
+	if n.Op == graph.OpBeta {
+		var err error
+		if s.a, s.b, err = c.both(n); err != nil {
+			return err
+		}
+		s.op = stepBeta
+	}
 	c.plan.draws = true
 	c.of[v] = c.temp(v.Shape)
-	c.step(step{op: stepNormal, out: c.of[v], n: size.n, flag: size.batch, stream: uint32(stream), note: "normal"})
+	s.out = c.of[v]
+	c.step(s)
 	return nil
 }

@@ -147,7 +147,7 @@ func sameAlone(t *testing.T, g *graph.Graph, p *plan.Plan, rows int, in, out [][
 		}
 	}
 	for _, n := range g.Nodes {
-		if n.Op == graph.OpNormal || n.Op == graph.OpConcat && n.In[0].Shape[n.Attrs.Int("axis")] < 0 {
+		if n.Op == graph.OpNormal || n.Op == graph.OpBeta || n.Op == graph.OpConcat && n.In[0].Shape[n.Attrs.Int("axis")] < 0 {
 			return
 		}
 	}
@@ -390,6 +390,11 @@ var opCases = map[graph.Op][]struct {
 		{`%x = input "x" f32[B,5]; %y = normal(%x) stream=0; %z = normal(%x) stream=9; output "y" %y; output "z" %z`, exact},
 		{`%x = input "x" f32[6]; %y = normal(%x) stream=1; output "y" %y`, exact},
 		{`%x = input "x" f32[B]; %y = normal(%x) stream=1; output "y" %y`, exact},
+	},
+	graph.OpBeta: {
+		{`%x = input "x" f32[B,9]; %z = input "z" f32[B,9]; %a = abs(%x); %b = abs(%z); %y = beta(%a,%b) stream=0; %w = beta(%x,%b) stream=9; output "y" %y; output "w" %w`, exact},
+		{`%x = input "x" f32[6]; %a = abs(%x); %y = beta(%a,%a) stream=1; output "y" %y`, exact},
+		{`%a = const "a" f32[3] {0.01,1,200}; %b = const "b" f32[3] {0.02,1,3}; %y = beta(%a,%b) stream=1; output "y" %y`, exact},
 	},
 }
 

@@ -186,6 +186,8 @@ func (r *Runner) run(rows int, st running) error {
 			kernel.Conv(out, r.slots[s.a], r.slots[s.b], bias, s.count.at(rows), s.conv)
 		case stepNormal:
 			s.normal(out, &st)
+		case stepBeta:
+			s.beta(out, r.slots[s.a], r.slots[s.b], &st)
 		case stepCopy:
 			copy(out, r.slots[s.a])
 		case stepProd:
@@ -253,6 +255,18 @@ func (s *step) matMul(impl kernel.Impl, out, a, b, scratch []float32, rows int) 
 	m, n, k := s.m.at(rows), s.cols.at(rows), s.n
 	for i := range s.count.at(rows) {
 		impl.MatMul(out[i*m*n:(i+1)*m*n], a[i*m*k:(i+1)*m*k], b[i*k*n:(i+1)*k*n], m, k, n, scratch)
+	}
+}
+
+// beta draws as normal does.
+func (s *step) beta(out, alpha, beta []float32, st *running) {
+	if !s.flag {
+		kernel.Beta(out, alpha, beta, st.key, s.stream, st.fixedRow)
+		return
+	}
+	for row := st.row; len(out) > 0; row++ {
+		kernel.Beta(out[:s.n], alpha, beta, st.key, s.stream, row)
+		out, alpha, beta = out[s.n:], alpha[s.n:], beta[s.n:]
 	}
 }
 

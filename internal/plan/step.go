@@ -32,9 +32,10 @@ const (
 	stepColumns                     // out = binary(a, b) with one b for n of a; swapped: binary(b, a)
 	stepIf                          // outs = then or other, by a
 	stepLoop                        // outs = body again and again, by a
+	stepBeta                        // out = draws of the stream with the concentrations a and b, as stepNormal
 )
 
-var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy", "prod", "cumulate", "argsort", "take", "gather", "conv_transpose", "conv", "binary", "if", "loop"}
+var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy", "prod", "cumulate", "argsort", "take", "gather", "conv_transpose", "conv", "binary", "if", "loop", "beta"}
 
 // none is the slot of an operand that is absent.
 const none = -1

@@ -3,7 +3,7 @@
     python make_conformance.py OUT
 
 makes OUT/<operator>.json: cases of one graph each, the inputs of some runs and the answers. A run has a number of rows; what
-has a batch axis has its rows one after another. The random numbers of `normal` and the paths of `if` and `loop`, which torch
+has a batch axis has its rows one after another. The random numbers of `normal` and `beta` and the paths of `if` and `loop`, which torch
 does not have in this form, are computed here in plain Python.
 """
 
@@ -385,6 +385,47 @@ def normal_cases():
                                            "outputs": {"y": loose(torch.tensor(draws(9, 2, 0, 0, 6)))}}])
 
 
+def beta_draws(seed, step, stream, row, concentrations):
+    """The draws of package graph, by the formula in the documentation of its Beta."""
+    run = philox([seed & MASK, seed >> 32, step & MASK, step >> 32], [0x6361726C, 0x612D726C])[:2]
+
+    def log_gamma(counter, a):
+        shape = a + 1 if a < 1 else a
+        d = shape - 1 / 3
+        for turn in range(64):
+            key = philox([turn, 0, 0x62657461, 0], run)[:2]
+            w = philox([counter, stream, row & MASK, row >> 32], key)
+            x = math.sqrt(-2 * math.log((w[0] + 1) / 2**32)) * math.cos(2 * math.pi * w[1] / 2**32)
+            root = 1 + x / math.sqrt(9 * d)
+            if root > 0 and math.log((w[2] + 1) / 2**32) < x * x / 2 + d - d * root**3 + d * 3 * math.log(root):
+                boost = math.log((w[3] + 1) / 2**32) / a if a < 1 else 0
+                return math.log(d) + 3 * math.log(root) + boost
+
+    out = []
+    for e, (a, b) in enumerate(concentrations):
+        lean = log_gamma(2 * e + 1, b) - log_gamma(2 * e, a)
+        out.append(min(max(1 / (1 + math.exp(lean)) if lean < 700 else 0, 2.0**-126), 1 - 2.0**-24))
+    return out
+
+
+def beta_cases():
+    lines = ['graph "beta"', '%0 = input "a" f32[B,3]', '%1 = input "b" f32[B,3]', "%2 = beta(%0,%1) stream=3 f32[B,3]", 'output "y" %2']
+    torch.manual_seed(6)
+    runs = []
+    for n, seed, step in ((40, 0, 0), (1, 12345678901234567, 7), (20, 2**63 + 1, 2**33)):
+        a, b = torch.exp(2 * torch.randn(2, n, 3))
+        y = [beta_draws(seed, step, 3, row, list(zip(a[row].tolist(), b[row].tolist()))) for row in range(n)]
+        runs.append({"rows": n, "seed": str(seed), "step": str(step), "inputs": {"a": loose(a), "b": loose(b)}, "outputs": {"y": loose(torch.tensor(y))}})
+    for run in runs:
+        assert len(set(run["outputs"]["y"])) > 2
+    without = {"onnxruntime": "ONNX has no Beta distribution"}
+    add("beta", "rows", lines, runs, other=without)
+    pairs = [(0.02, 0.03), (1, 1), (300, 2), (0.5, 40)]
+    lines = ['graph "beta"', '%0 = const "a" f32[4] {0.02,1,300,0.5}', '%1 = const "b" f32[4] {0.03,1,2,40}', "%2 = beta(%0,%1) stream=0 f32[4]", 'output "y" %2']
+    add("beta", "without rows", lines, [{"rows": 1, "seed": "9", "step": "2", "inputs": {}, "outputs": {"y": loose(torch.tensor(
+        beta_draws(9, 2, 0, 0, [tuple(torch.tensor(p).tolist()) for p in pairs])))}}], other=without)
+
+
 def control_cases():
     lines = [
         'graph "if"', '%0 = input "x" f32[1,3]', "%1 = sum(%0) axes=[0,1] keepdim=false f32[]", '%2 = const "zero" f32[] {0}',
@@ -446,7 +487,7 @@ def main():
     out = pathlib.Path(sys.argv[1])
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    for make in (linear_cases, conv_cases, binary_cases, unary_cases, shape_cases, reduce_cases, index_cases, normal_cases, control_cases, state_cases):
+    for make in (linear_cases, conv_cases, binary_cases, unary_cases, shape_cases, reduce_cases, index_cases, normal_cases, beta_cases, control_cases, state_cases):
         make()
     for op, cases in CASES.items():
         names = [c["name"] for c in cases]

@@ -55,7 +55,7 @@ func init() {
 		graph.OpEq, graph.OpNe, graph.OpLt, graph.OpLe, graph.OpGt, graph.OpGe, graph.OpAnd, graph.OpOr, graph.OpWhere, graph.OpConcat,
 	}
 	// What draws, branches or takes rows by indices is no layer.
-	others := []graph.Op{graph.OpNormal, graph.OpIf, graph.OpLoop, graph.OpTake, graph.OpGather}
+	others := []graph.Op{graph.OpNormal, graph.OpBeta, graph.OpIf, graph.OpLoop, graph.OpTake, graph.OpGather}
 	for _, op := range graph.Ops() {
 		name := string(op)
 		if _, own := kinds[name]; own || slices.Contains(others, op) {

@@ -66,7 +66,7 @@ func (in *interp) folded(v *graph.Value) *graph.Tensor {
 				return nil
 			}
 			continue
-		case w.Def == nil || w.Def.Op == graph.OpIf || w.Def.Op == graph.OpLoop || w.Def.Op == graph.OpNormal || w.Shape.RowElements() > maxFolded || !w.Shape.Fixed():
+		case w.Def == nil || w.Def.Op == graph.OpIf || w.Def.Op == graph.OpLoop || w.Def.Op == graph.OpNormal || w.Def.Op == graph.OpBeta || w.Shape.RowElements() > maxFolded || !w.Shape.Fixed():
 			return nil
 		case needed[w.Def]:
 			continue
@@ -114,7 +114,7 @@ func (in *interp) fromData(v *graph.Value) bool {
 		case w.Const != nil:
 		case from != nil:
 			before = []*graph.Value{from}
-		case w.Def == nil || w.Def.Op == graph.OpIf || w.Def.Op == graph.OpLoop || w.Def.Op == graph.OpNormal || w.Shape.RowElements() > maxFolded || !w.Shape.Fixed():
+		case w.Def == nil || w.Def.Op == graph.OpIf || w.Def.Op == graph.OpLoop || w.Def.Op == graph.OpNormal || w.Def.Op == graph.OpBeta || w.Shape.RowElements() > maxFolded || !w.Shape.Fixed():
 			in.ofData[w] = true
 			continue
 		default:
