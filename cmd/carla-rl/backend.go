@@ -28,7 +28,7 @@ func (b *backend) Resolve(model, version string) (server.Target, error) {
 	if err != nil {
 		return server.Target{}, translate(err)
 	}
-	return server.Target{Model: v.Model, Version: v.Name, Contract: v.Policy.Contract(), Handle: v}, nil
+	return server.Target{Model: v.Model, Version: v.Name, Digest: v.Digest, Contract: v.Policy.Contract(), Handle: v}, nil
 }
 
 // translate gives an error of the repository the server's name.
@@ -59,6 +59,7 @@ func (b *backend) Warmup(ctx context.Context) error {
 		}
 		p := m.Version.Policy
 		req := &serving.Request{Rows: 1, Deterministic: true}
+		req.Begin(p.Contract())
 		for _, in := range p.Contract().Inputs {
 			req.Inputs = append(req.Inputs, make([]float32, in.Width))
 		}

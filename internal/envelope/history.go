@@ -27,6 +27,24 @@ func (h *History) Reset() {
 	}
 }
 
+// Copy makes h what from is. Both have actions of the same width.
+func (h *History) Copy(from *History) {
+	copy(h.last, from.last)
+	copy(h.before, from.before)
+	h.begun = from.begun
+}
+
+// Actions returns the last two actions, which must not be changed; ok tells
+// whether there was any.
+func (h *History) Actions() (last, before []float32, ok bool) { return h.last, h.before, h.begun }
+
+// Restore makes h a history whose last two actions are these, of the width of h.
+func (h *History) Restore(last, before []float32) {
+	copy(h.last, last)
+	copy(h.before, before)
+	h.begun = true
+}
+
 // add makes the action the last one. The first of a stream comes from rest.
 func (h *History) add(action []float32) {
 	if !h.Begun() {

@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -109,9 +108,6 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(v.Policy.Contract().State) > 0 {
-		return errStateful
-	}
 	for _, note := range v.Policy.Notes() { // It may repeat those of the artifact.
 		if !slices.Contains(v.Notes, note) {
 			v.Notes = append(v.Notes, note)
@@ -122,10 +118,6 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 	}
 	return nil
 }
-
-// errStateful refuses a policy whose rows need what their episode left behind:
-// a request without a session would get answers of another episode.
-var errStateful = errors.New("the policy keeps state between steps, and sessions are not served yet; carla-rl predict runs it")
 
 // describe takes what the artifact says of itself.
 func (v *Version) describe(a *artifact.Artifact) {

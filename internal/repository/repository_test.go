@@ -330,9 +330,9 @@ func TestRealPolicy(t *testing.T) {
 	}
 }
 
-// TestPolicyWithStateIsNotReady opens a recurrent agent: it loads, and is not
-// served as long as requests have no sessions.
-func TestPolicyWithStateIsNotReady(t *testing.T) {
+// TestPolicyWithStateIsReady opens a recurrent agent, whose contract says what
+// it keeps from one step to the next.
+func TestPolicyWithStateIsReady(t *testing.T) {
 	model, err := os.ReadFile("../format/sb3/testdata/rppo_two_layers/model.zip")
 	if err != nil {
 		t.Fatal(err)
@@ -346,9 +346,11 @@ func TestPolicyWithStateIsNotReady(t *testing.T) {
 	if err := r.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Lookup("rppo", "v1.0.0")
-	var refused *repository.NotReadyError
-	if !errors.As(err, &refused) || refused.State != repository.StateFailed || !strings.Contains(refused.Reason, "keeps state between steps") || !strings.Contains(refused.Reason, "carla-rl predict runs it") {
-		t.Errorf("got %v, want a refusal that names the state and the way out", err)
+	v, err := r.Lookup("rppo", "v1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Policy.Contract().State) == 0 || v.Digest == "" {
+		t.Errorf("state %v and digest %q, want both", v.Policy.Contract().State, v.Digest)
 	}
 }

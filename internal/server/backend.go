@@ -36,6 +36,7 @@ type Backend interface {
 type Target struct {
 	Model    string
 	Version  string
+	Digest   string // of the artifact
 	Contract *policy.Contract
 	Handle   any // the backend's own
 }

@@ -236,14 +236,7 @@ func (x *exchange) release() {
 	}
 	x.decoder.release()
 	x.tensors.release()
-	for i := range x.req.Inputs {
-		if cap(x.req.Inputs[i]) > maxKeptBytes/4 {
-			x.req.Inputs[i] = nil
-		}
-	}
-	if cap(x.req.Actions) > maxKeptBytes/4 {
-		x.req.Actions = nil
-	}
+	x.req.Trim(maxKeptBytes / 4)
 	x.s.pool.Put(x)
 }
 

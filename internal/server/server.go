@@ -25,6 +25,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
 
 // Options configure a Server. The zero value of a limit is its default, which
@@ -37,6 +39,10 @@ type Options struct {
 	Device string
 
 	Limits Limits
+
+	// Sessions keep the states of episodes; nil makes those of the default
+	// limits.
+	Sessions *serving.Sessions
 
 	// Keys are the API keys; nil asks for none.
 	Keys *Keys
@@ -159,6 +165,9 @@ func New(b Backend, o Options) (*Server, error) {
 	}
 	if s.metrics == nil {
 		s.metrics = noMetrics{}
+	}
+	if s.o.Sessions == nil {
+		s.o.Sessions = serving.NewSessions(serving.SessionOptions{})
 	}
 	if s.o.Device == "" {
 		s.o.Device = "cpu"

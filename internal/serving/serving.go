@@ -12,7 +12,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -39,27 +38,6 @@ type Options struct {
 // not keep the request, which is reused.
 type Recorder interface {
 	Record(p *policy.Policy, req *Request)
-}
-
-// Request is one call of a policy for one or more rows. It may be reused: a
-// Request that has been through Act allocates nothing on its next time.
-type Request struct {
-	Rows          int
-	Inputs        [][]float32 // by input of the contract, Rows × Width values each
-	Deterministic bool
-	Seed          uint64 // keys the draws of a stochastic policy
-
-	// Actions are the answer, Rows × the contract's ActionWidth values,
-	// valid until the request is used again.
-	Actions []float32
-	// Interventions is what the policy's envelope changed of them, valid as
-	// long.
-	Interventions []envelope.Intervention
-	// Queue and Infer are how long the request waited and ran.
-	Queue, Infer time.Duration
-
-	wait waiter
-	call policy.Call
 }
 
 // Service runs requests on a fixed number of lanes. It is safe for use by many
@@ -111,12 +89,19 @@ func (s *Service) Act(ctx context.Context, p *policy.Policy, req *Request) error
 // run holds the lane for as long as the policy runs, also when it panics.
 func (s *Service) run(lane int, p *policy.Policy, req *Request) error {
 	defer s.queue.release(lane)
-	want := req.Rows * p.Contract().ActionWidth()
-	if cap(req.Actions) < want {
-		req.Actions = make([]float32, want)
+	req.Actions = sized(req.Actions, req.Rows*p.Contract().ActionWidth())
+	req.Extras = req.Extras[:0]
+	if req.WantExtras {
+		req.wantExtras(p.Contract())
 	}
-	req.Actions = req.Actions[:want]
-	req.call = policy.Call{Rows: req.Rows, In: req.Inputs, Actions: req.Actions, Deterministic: req.Deterministic, Seed: req.Seed, Interventions: req.Interventions[:0]}
+	req.call = policy.Call{
+		Rows: req.Rows, In: req.Inputs, Actions: req.Actions, Deterministic: req.Deterministic,
+		Seed: req.Seed, Step: req.Step, Row: req.Row,
+		State: req.State, Masks: req.Masks, Histories: req.Histories, Interventions: req.Interventions[:0],
+	}
+	if req.WantExtras {
+		req.call.Extras = req.Extras
+	}
 	err := p.Runner(lane).Act(&req.call)
 	req.Interventions = req.call.Interventions
 	return err
