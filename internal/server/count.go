@@ -37,23 +37,25 @@ type versionObserver struct {
 	log           *interventionLog
 }
 
-// observeInference counts a request that reached the backend at begun. What
-// was not spent decoding, waiting or running counts as encoding.
-func (x *exchange) observeInference(begun time.Time, err error) {
-	t, req := &x.target, &x.req
-	o, ok := x.s.inference.get(targetKey{t.Model, t.Version})
+// observe counts an act that reached the backend, and how it ended; id is for
+// the log. What was not spent reading, waiting or running counts as encoding,
+// and so does the envelope: the stages are those that an answer tells.
+func (a *act) observe(err error, id []byte) {
+	t, req := &a.target, &a.req
+	o, ok := a.s.inference.get(targetKey{t.Model, t.Version})
 	if !ok {
-		o = x.s.inference.put(targetKey{t.Model, t.Version}, newVersionObserver(x.s.metrics, t))
+		o = a.s.inference.put(targetKey{t.Model, t.Version}, newVersionObserver(a.s.metrics, t))
 	}
 	if err != nil {
 		o.inference(req.Rows, req.Deterministic, true, 0, 0, 0, 0)
 		return
 	}
-	encode := max(0, time.Since(begun)-req.Queue-req.Infer)
-	o.inference(req.Rows, req.Deterministic, false, begun.Sub(x.start), req.Queue, req.Infer, encode)
+	infer := req.Infer - req.Enveloping
+	encode := max(0, time.Since(a.begun)-req.Queue-infer)
+	o.inference(req.Rows, req.Deterministic, false, a.preprocess(), req.Queue, infer, encode)
 	o.actions(req.Actions)
 	if len(req.Interventions) > 0 {
-		x.observeInterventions(&o)
+		a.observeInterventions(&o, id)
 	}
 }
 

@@ -175,6 +175,10 @@ func faultOf(err error) (f *fault, message string, details []byte) {
 	if errors.As(err, &input) {
 		return faultContract, input.Error(), inputDetails(input)
 	}
+	var token *serving.TokenError
+	if errors.As(err, &token) {
+		return faultContract, "state: " + token.Message, violationDetails(memberFields[memberState], token.Message, kindToken)
+	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return faultTimeout, faultTimeout.message, nil
@@ -196,10 +200,15 @@ func inputDetails(e *policy.InputError) []byte {
 	if e.Field != "" {
 		field += "." + e.Field
 	}
+	return violationDetails(field, "expected "+e.Expected+", got "+e.Got, kindValue)
+}
+
+// violationDetails is the list of a single violation.
+func violationDetails(field, message, kind string) []byte {
 	b := append([]byte(`"validation_errors":[{`), appendMember(nil, "field", field)...)
-	b = appendMember(b, "message", "expected "+e.Expected+", got "+e.Got)
+	b = appendMember(b, "message", message)
 	b = append(b, `"type":`...)
-	return append(appendString(b, kindValue), "}],"...)
+	return append(appendString(b, kind), "}],"...)
 }
 
 // appendMember appends a member of a JSON object and a comma, or nothing for

@@ -12,14 +12,12 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
 
 // exchange is one request and its answer. It is pooled: what it holds is valid
 // until the handler returns, as is everything that fasthttp hands out.
 type exchange struct {
-	s   *Server
+	act
 	ctx *fasthttp.RequestCtx
 
 	start    time.Time
@@ -37,12 +35,9 @@ type exchange struct {
 	span    trace.Span // nil unless this request is traced
 	spanCtx context.Context
 
-	target   Target
-	req      serving.Request
-	decoder  decoder
-	tensors  inferDecoder
-	deadline requestContext
-	out      []byte // scratch for bodies and header values
+	tensors inferDecoder
+	out     []byte // scratch for bodies and header values
+	member  []byte // scratch for a member of an answer
 }
 
 // Headers of the hot path.
@@ -69,6 +64,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 func (x *exchange) begin(ctx *fasthttp.RequestCtx) {
 	x.ctx = ctx
 	x.start = time.Now()
+	x.arrive(x.start)
 	x.method = methodIndex(ctx.Method())
 	x.endpoint = x.s.routes.notFound
 	x.model, x.version, x.code = nil, nil, ""
@@ -197,7 +193,7 @@ func (x *exchange) end() {
 		x.ctx.SetConnectionClose()
 		x.fail(faultInternal)
 		// What the panic left half done is not used again.
-		x.req, x.decoder, x.tensors = serving.Request{}, decoder{}, inferDecoder{}
+		x.act, x.tensors = act{s: x.s, target: x.target}, inferDecoder{}
 	}
 	s, ctx := x.s, x.ctx
 	took := time.Since(x.start)
@@ -230,13 +226,14 @@ func (x *exchange) end() {
 const maxKeptBytes = 256 << 10
 
 func (x *exchange) release() {
-	x.ctx, x.model, x.version, x.target = nil, nil, nil, Target{}
-	if cap(x.out) > maxKeptBytes {
-		x.out = nil
+	x.ctx, x.model, x.version = nil, nil, nil
+	for _, b := range []*[]byte{&x.out, &x.member} {
+		if cap(*b) > maxKeptBytes {
+			*b = nil
+		}
 	}
-	x.decoder.release()
+	x.act.release()
 	x.tensors.release()
-	x.req.Trim(maxKeptBytes / 4)
 	x.s.pool.Put(x)
 }
 

@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"math/rand/v2"
 	"time"
 )
 
@@ -17,30 +16,38 @@ func (x *exchange) predict() error {
 		return err
 	}
 	span := x.child("decode")
-	err = x.decoder.decode(x.ctx.PostBody(), x.target.Contract, x.s.limits.MaxRows, &x.req)
+	err = x.decodeJSON(x.ctx.PostBody(), formPredict)
+	if err == nil {
+		err = x.resume()
+	}
 	endChild(span)
 	if err != nil {
 		return err
 	}
-	if !x.req.Deterministic {
-		x.req.Seed = rand.Uint64()
-	}
-	begun := time.Now()
 	span = x.child("infer")
-	err = x.s.backend.Act(x.until(begun.Add(x.s.limits.RequestTimeout)), &x.target, &x.req)
+	err = x.run(x.spanCtx)
 	endChild(span)
 	if err == nil {
-		var finite bool
-		if x.out, finite = appendAnswer(x.out[:0], &x.target, &x.req, x.req.Infer); !finite {
-			err = faultInference
-		}
+		x.out, err = x.appendAnswer(x.out[:0], x.nextState())
 	}
-	x.observeInference(begun, err)
+	x.observe(err, x.id)
 	if err != nil {
 		return err
 	}
 	x.json(200, x.out)
 	return nil
+}
+
+// nextState returns the member of the answer that carries the state to the
+// next step, of a policy that keeps any.
+func (x *exchange) nextState() []byte {
+	if len(x.target.Contract.State) == 0 {
+		return nil
+	}
+	b := append(x.member[:0], `,"state":"`...)
+	b = append(b, x.s.o.Sessions.Seal(x.sessionVersion(), &x.req)...)
+	x.member = append(b, '"')
+	return x.member
 }
 
 // nameText is the string of a name in a path. It is made anew only when the
@@ -86,19 +93,13 @@ func jsonType(value []byte) bool {
 	return true
 }
 
-// requestContext carries the deadline of one request. It has no Done channel:
+// requestContext carries the deadline of one act. It is valid until the act is
+// released. It has no Done channel:
 // what waits for a lane looks at the deadline with a timer of its own, and a
 // channel and timer for each request would cost more than the policy.
 type requestContext struct {
 	parent context.Context // for values: the request's span
 	end    time.Time
-}
-
-// until returns the request's context. It is valid until the exchange is
-// released.
-func (x *exchange) until(end time.Time) context.Context {
-	x.deadline = requestContext{parent: x.spanCtx, end: end}
-	return &x.deadline
 }
 
 func (c *requestContext) Deadline() (time.Time, bool) { return c.end, true }

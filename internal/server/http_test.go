@@ -16,7 +16,7 @@ import (
 )
 
 // volatile are the parts of an answer that differ from one request to the next.
-var volatile = regexp.MustCompile(`("timestamp":)[0-9.]+|("request_id":")[^"]+`)
+var volatile = regexp.MustCompile(`("(?:timestamp|queue_ms|preprocess_ms|infer_ms|postprocess_ms)":)[0-9.]+|("request_id":")[^"]+`)
 
 func fixed(body string) string { return volatile.ReplaceAllString(body, "${1}${2}*") }
 
@@ -41,7 +41,8 @@ func TestBodies(t *testing.T) {
 			t.Errorf("%s %s: says what it runs on: %q", method, path, server)
 		}
 	}
-	const answer = `{"actions":[{"throttle":0.255,"brake":0.001,"steer":0.008}],"version":"v0.1.0","timingMs":0.0085,"deterministic":true,"model":"carla-ppo"}`
+	const answer = `{"actions":[{"throttle":0.255,"brake":0.001,"steer":0.008}],"version":"v0.1.0","timingMs":0.0085,"deterministic":true,"model":"carla-ppo",` +
+		`"timing":{"queue_ms":*,"preprocess_ms":*,"infer_ms":*,"postprocess_ms":*}}`
 	f("POST", "/predict", guideRequest, answer)
 	f("POST", "/predict?x=1", guideRequest, answer)
 	f("POST", "/v1/models/carla-ppo/predict", guideRequest, answer)

@@ -46,14 +46,13 @@ func TestStrings(t *testing.T) {
 
 func TestRequestContext(t *testing.T) {
 	type key struct{}
-	x := &exchange{spanCtx: context.WithValue(t.Context(), key{}, "v")}
 	end := time.Now().Add(time.Hour)
-	ctx := x.until(end)
+	ctx := &requestContext{parent: context.WithValue(t.Context(), key{}, "v"), end: end}
 	if got, ok := ctx.Deadline(); !ok || !got.Equal(end) || ctx.Err() != nil || ctx.Done() != nil || ctx.Value(key{}) != "v" {
 		t.Errorf("the deadline is %v; error %v, done %v, value %v", end, ctx.Err(), ctx.Done(), ctx.Value(key{}))
 	}
-	x.spanCtx = nil
-	if ctx = x.until(time.Now().Add(-time.Second)); !errors.Is(ctx.Err(), context.DeadlineExceeded) || ctx.Value(key{}) != nil {
+	ctx = &requestContext{end: time.Now().Add(-time.Second)}
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) || ctx.Value(key{}) != nil {
 		t.Errorf("after the deadline: %v", ctx.Err())
 	}
 }

@@ -74,8 +74,8 @@ type interventionLog struct {
 
 // observeInterventions counts what the envelope changed, and writes a line of
 // the first of it at most every logPeriod.
-func (x *exchange) observeInterventions(o *versionObserver) {
-	list := x.req.Interventions
+func (a *act) observeInterventions(o *versionObserver, id []byte) {
+	list := a.req.Interventions
 	for i := range list {
 		o.interventions(list[i].Value, string(list[i].Kind))
 	}
@@ -85,12 +85,12 @@ func (x *exchange) observeInterventions(o *versionObserver) {
 		o.log.unsaid.Add(int64(len(list)))
 		return
 	}
-	t, v := &x.target, &list[0]
+	t, v := &a.target, &list[0]
 	attrs := []any{
 		slog.String("event_type", "intervention"), slog.String("model", t.Model), slog.String("version", t.Version),
 		slog.String("action", t.Contract.ActionName(v.Value)), slog.String("kind", string(v.Kind)),
 		number("from", float64(v.From)), number("to", float64(v.To)),
-		slog.Int("in_answer", len(list)), slog.Int64("before", o.log.unsaid.Swap(0)), slog.String("request_id", string(x.id)),
+		slog.Int("in_answer", len(list)), slog.Int64("before", o.log.unsaid.Swap(0)), slog.String("request_id", string(id)),
 	}
 	if v.Fallback != envelope.FallbackError {
 		attrs = append(attrs, slog.String("fallback", v.Fallback.String()))
@@ -98,7 +98,7 @@ func (x *exchange) observeInterventions(o *versionObserver) {
 	if v.Kind == envelope.Unlike && v.Feature != envelope.NoFeature {
 		attrs = append(attrs, slog.String("feature", t.Contract.FeatureName(v.Feature)), number("score", v.Score))
 	}
-	x.s.log.Warn("The envelope changed an action.", attrs...)
+	a.s.log.Warn("The envelope changed an action.", attrs...)
 }
 
 // number is an attribute that JSON can say also where v is not finite.

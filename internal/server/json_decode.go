@@ -24,65 +24,33 @@ import (
 // allocates nothing once its buffers have grown, unless the body is refused.
 type decoder struct {
 	scanner
+	refusal
 	contract *policy.Contract
 	req      *serving.Request
+	form     *actForm
+	options  *actOptions
 	maxRows  int
 
-	root       string   // field of the array of rows
-	rows       int      // that were read
-	seen       []uint32 // by feature: stamp of the row that last gave it
-	stamp      uint32
-	index      [maxDepth]int // position in the nested arrays of a feature
-	violations []violation
-	count      int // of violations; more may have gone unseen once the list is full
+	root   string   // field of the array of rows
+	lone   bool     // root is the one row itself
+	rows   int      // that were read
+	seen   []uint32 // by feature: stamp of the row that last gave it
+	stamp  uint32
+	index  [maxDepth]int // position in the nested arrays of a feature
+	masks  []float32
+	image  []float32 // one with its channels first
+	packed []byte    // bytes that came as base64
+	quoted []byte    // base64 that was written with escapes
 }
 
-// violation is one way in which a body does not fit the contract.
-type violation struct {
-	field   string // "body.observations.0.speed"
-	message string // "expected 0 to 200 km/h, got 250"
-	kind    string // stable; clients may switch on it
-}
-
-// maxViolations bounds how many violations of one body are told. Once there
-// are so many the rest is only held to be JSON: to find out what is wrong with
-// a million members takes longer than to send them.
-const maxViolations = 32
-
-// Kinds of violations. Those that the ancestor's validator had keep its names.
-const (
-	kindMissing   = "missing"
-	kindUnknown   = "extra_forbidden"
-	kindDuplicate = "duplicate_key"
-	kindNumber    = "float_type"
-	kindFinite    = "finite_number"
-	kindLow       = "greater_than_equal"
-	kindHigh      = "less_than_equal"
-	kindShort     = "too_short"
-	kindLong      = "too_long"
-	kindList      = "list_type"
-	kindObject    = "dict_type"
-	kindBool      = "bool_type"
-	kindValue     = "value_error"
-)
-
-// decode reads data into req: its rows, inputs and whether it is to be
-// deterministic. The error is a *detailed of faultMalformed or faultContract.
-func (d *decoder) decode(data []byte, c *policy.Contract, maxRows int, req *serving.Request) error {
+// decode reads the act of a form that data holds into req and o, of which
+// nothing of the act before is left. Times are read and not judged:
+// actOptions.due. The error is a *detailed of faultMalformed or faultContract.
+func (d *decoder) decode(data []byte, form *actForm, c *policy.Contract, maxRows int, req *serving.Request, o *actOptions) error {
 	d.begin(data)
-	d.contract, d.req, d.maxRows = c, req, maxRows
-	d.root, d.rows, d.count, d.violations = "body.observations", 0, 0, d.violations[:0]
-	for len(d.seen) < len(c.Features) {
-		d.seen = append(d.seen, 0)
-	}
-	for len(req.Inputs) < len(c.Inputs) {
-		req.Inputs = append(req.Inputs, nil)
-	}
-	req.Inputs = req.Inputs[:len(c.Inputs)]
-	for i := range req.Inputs {
-		req.Inputs[i] = req.Inputs[i][:0]
-	}
-	req.Rows, req.Deterministic = 0, c.DeterministicDefault
+	d.start(c, maxRows, req)
+	d.form, d.options = form, o
+	beginAct(c, req, o)
 
 	if !d.body() {
 		return d.malformed()
@@ -91,87 +59,55 @@ func (d *decoder) decode(data []byte, c *policy.Contract, maxRows int, req *serv
 		d.expected("the end of the body")
 		return d.malformed()
 	}
+	req.Rows = d.rows
+	if d.count == 0 {
+		o.settle(&d.refusal, form, c, req)
+	}
 	if d.count > 0 {
+		req.Rows = 0
 		return d.refused()
 	}
-	req.Rows = d.rows
 	return nil
+}
+
+// start makes the decoder ready for observations of a contract.
+func (d *decoder) start(c *policy.Contract, maxRows int, req *serving.Request) {
+	d.contract, d.req, d.maxRows = c, req, maxRows
+	d.root, d.lone, d.rows = memberFields[memberObservations], false, 0
+	d.refusal.reset()
+	for len(d.seen) < len(c.Features) {
+		d.seen = append(d.seen, 0)
+	}
+}
+
+// beginAct empties req and o before an act is read into them.
+func beginAct(c *policy.Contract, req *serving.Request, o *actOptions) {
+	for len(req.Inputs) < len(c.Inputs) {
+		req.Inputs = append(req.Inputs, nil)
+	}
+	req.Inputs = req.Inputs[:len(c.Inputs)]
+	for i := range req.Inputs {
+		req.Inputs[i] = req.Inputs[i][:0]
+	}
+	req.Plain()
+	req.Rows, req.Deterministic = 0, c.DeterministicDefault
+	o.reset()
 }
 
 // release lets go of the request's bytes and of buffers that grew large.
 func (d *decoder) release() {
-	d.data, d.contract, d.req = nil, nil, nil
-	if cap(d.scratch) > maxKeptBytes {
-		d.scratch = nil
-	}
-	clear(d.violations)
-}
-
-// body reads the outermost object.
-func (d *decoder) body() bool {
-	if d.next() != '{' {
-		return d.wrongKind("body", kindObject, "an object with \"observations\"", 0)
-	}
-	var observations, deterministic bool
-	if !d.empty('}') {
-		for {
-			name, ok := d.key()
-			if !ok {
-				return false
-			}
-			switch {
-			case d.full():
-				ok = d.skip(1)
-			case string(name) == "observations":
-				ok = d.once(&observations, "body.observations") && d.observations()
-			case string(name) == "deterministic":
-				ok = d.once(&deterministic, "body.deterministic") && d.deterministic()
-			case string(name) == "obs" && !d.contract.Named:
-				ok = d.once(&observations, "body.obs") && d.nested()
-			default:
-				ok = d.unknown("body", name, bodyNames) && d.skip(1)
-			}
-			if !ok {
-				return false
-			}
-			more, ok := d.more('}')
-			if !ok {
-				return false
-			}
-			if !more {
-				break
-			}
+	d.data, d.contract, d.req, d.options = nil, nil, nil, nil
+	for _, b := range []*[]byte{&d.scratch, &d.packed, &d.quoted} {
+		if cap(*b) > maxKeptBytes {
+			*b = nil
 		}
 	}
-	if !observations && !d.full() {
-		d.violate("body.observations", kindMissing, "expected "+d.rowWords()+", got nothing")
+	for _, b := range []*[]float32{&d.masks, &d.image} {
+		if cap(*b) > maxKeptBytes/4 {
+			*b = nil
+		}
 	}
-	return true
-}
-
-var bodyNames = []string{"observations", "deterministic"}
-
-// once notes a second member of one name.
-func (d *decoder) once(seen *bool, field string) bool {
-	if *seen {
-		d.violate(field, kindDuplicate, "expected one member of this name, got another")
-	}
-	*seen = true
-	return true
-}
-
-func (d *decoder) deterministic() bool {
-	switch d.next() {
-	case 't':
-		d.req.Deterministic = true
-		return d.literal("true")
-	case 'f':
-		d.req.Deterministic = false
-		return d.literal("false")
-	case 'n':
-		return d.literal("null")
-	}
-	return d.wrongKind("body.deterministic", kindBool, "true, false or null", 1)
+	clear(d.violations)
 }
 
 // observations reads the array of rows.
@@ -217,6 +153,8 @@ func (d *decoder) element(row int, f *policy.Feature) bool {
 
 func (d *decoder) countRows(field string, rows int) bool {
 	switch {
+	case d.form != nil && d.form.single && rows != 1:
+		d.sized(field, 1, rows, "observations")
 	case rows == 0:
 		d.violate(field, kindShort, fmt.Sprintf("expected 1 to %d observations, got 0", d.maxRows))
 	case rows > d.maxRows:
@@ -260,13 +198,23 @@ func (d *decoder) observation(row int) bool {
 		return d.object(row, at)
 	}
 	f := &d.contract.Features[0]
-	if c != '[' && len(f.Shape) == 0 {
+	switch {
+	case c != '[' && len(f.Shape) == 0:
 		return d.number(row, f, d.values(at, f))
-	}
-	if c != '[' {
+	case len(f.Shape) > 0 && d.packedAhead(c, f, 2):
+		return d.packedFeature(row, f, d.values(at, f), 2)
+	case c != '[':
 		return d.wrongKind(d.rowField(row), kindList, fmt.Sprintf("an array of %d numbers", f.Size), 2)
+	case len(f.Shape) > 1 && d.opening() == len(f.Shape):
+		return d.nest(row, f, d.values(at, f), 2)
 	}
 	return d.array(row, f, f.Size, 1, 0, d.values(at, f), 2)
+}
+
+// one reads "observation": a row without an array around it.
+func (d *decoder) one() bool {
+	d.root, d.lone, d.rows = "body.observation", true, 1
+	return d.observation(0)
 }
 
 // object reads the named features of a row.
@@ -361,7 +309,10 @@ func (d *decoder) number(row int, f *policy.Feature, dst []float32) bool {
 // shaped reads a feature of several values, nested to its shape, and returns
 // how many values there were.
 func (d *decoder) shaped(row int, f *policy.Feature, dst []float32) (int, bool) {
-	if d.next() != '[' {
+	switch c := d.next(); {
+	case d.packedAhead(c, f, 3):
+		return f.Size, d.packedFeature(row, f, dst, 3)
+	case c != '[':
 		return f.Size, d.wrongKind(d.fieldOf(row, f, 0), kindList, "an array of "+sizeWords(f.Shape), 3)
 	}
 	if len(f.Shape) == 1 {
@@ -372,7 +323,47 @@ func (d *decoder) shaped(row int, f *policy.Feature, dst []float32) (int, bool) 
 		}
 		return f.Size, ok
 	}
-	return f.Size, d.level(row, f, f.Shape, 0, dst, 3)
+	return f.Size, d.nest(row, f, dst, 3)
+}
+
+// nest reads a feature that is nested to its shape or, as an image, with its
+// channels first.
+func (d *decoder) nest(row int, f *policy.Feature, dst []float32, depth int) bool {
+	if !f.Image || d.innermost() != f.Shape[1] {
+		return d.level(row, f, f.Shape, 0, dst, depth)
+	}
+	if cap(d.image) < f.Size {
+		d.image = make([]float32, f.Size)
+	}
+	rows, columns, channels := f.Shape[0], f.Shape[1], f.Shape[2]
+	image := d.image[:f.Size]
+	if !d.level(row, f, []int{channels, rows, columns}, 0, image, depth) {
+		return false
+	}
+	for c := range channels {
+		for i, v := range image[c*rows*columns:][:rows*columns] {
+			dst[i*channels+c] = v
+		}
+	}
+	return true
+}
+
+// innermost returns the number of values of the first of the arrays at pos that
+// holds no other.
+func (d *decoder) innermost() int {
+	data := d.data[d.pos:]
+	n := 1
+	for _, c := range data {
+		switch c {
+		case '[':
+			n = 1
+		case ',':
+			n++
+		case ']':
+			return n
+		}
+	}
+	return 0
 }
 
 // level reads one level of nested arrays.
@@ -464,25 +455,29 @@ func (d *decoder) array(row int, f *policy.Feature, size, levels, level int, dst
 // nested reads "obs": rows nested to the shape of the one input, or one row
 // without the array around it.
 func (d *decoder) nested() bool {
-	d.root = "body.obs"
+	d.root, d.lone = "body.obs", false
 	f := &d.contract.Features[0]
-	d.next()
-	single := d.opening() == len(f.Shape)
-	if single {
+	c := d.next()
+	if d.opening() == len(f.Shape) || len(f.Shape) > 0 && d.packedAhead(c, f, 2) {
 		d.rows = 1
 		return d.row(0, d.grow(0), f)
 	}
-	if d.next() != '[' {
+	if c != '[' {
 		return d.wrongKind("body.obs", kindList, "an array of "+sizeWords(f.Shape)+", or an array of such", 1)
 	}
 	return d.list("body.obs", f)
 }
 
 func (d *decoder) row(row, at int, f *policy.Feature) bool {
-	if len(f.Shape) == 0 {
+	switch c := d.next(); {
+	case len(f.Shape) == 0:
 		return d.number(row, f, d.values(at, f))
+	case d.packedAhead(c, f, 2):
+		return d.packedFeature(row, f, d.values(at, f), 2)
+	case len(f.Shape) == 1:
+		return d.level(row, f, f.Shape, 0, d.values(at, f), 2)
 	}
-	return d.level(row, f, f.Shape, 0, d.values(at, f), 2)
+	return d.nest(row, f, d.values(at, f), 2)
 }
 
 // opening counts the brackets that open at pos.

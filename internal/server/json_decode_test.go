@@ -66,7 +66,7 @@ type result struct {
 }
 
 func decodeWith(d *decoder, req *serving.Request, body string, c *policy.Contract) result {
-	err := d.decode([]byte(body), c, 1000, req)
+	err := d.decode([]byte(body), formPredict, c, 1000, req, &actOptions{})
 	r := result{inputs: req.Inputs, rows: req.Rows, deterministic: req.Deterministic}
 	if err == nil {
 		return r
@@ -214,8 +214,8 @@ func TestDecodeViolations(t *testing.T) {
 		`body.observations.0 | value_error | expected 7 values in all, got 3`)
 	f(c, `{"observations":[{"speed":1,`+full+`}],"deterministic":1}`, `body.deterministic | bool_type | expected true, false or null, got a number`)
 	f(c, `{"observations":[{"speed":1,`+full+`}],"deterministic":"true"}`, `body.deterministic | bool_type | expected true, false or null, got a string`)
-	f(c, `{"observations":[{"speed":1,`+full+`}],"Deterministic":true}`, `body.Deterministic | extra_forbidden | expected one of observations, deterministic, got "Deterministic"; did you mean "deterministic"?`)
-	f(c, `{"observations":[{"speed":1,`+full+`}],"obs":[]}`, `body.obs | extra_forbidden | expected one of observations, deterministic, got "obs"`)
+	f(c, `{"observations":[{"speed":1,`+full+`}],"Deterministic":true}`, `body.Deterministic | extra_forbidden | expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, got "Deterministic"; did you mean "deterministic"?`)
+	f(c, `{"observations":[{"speed":1,`+full+`}],"obs":[]}`, `body.obs | extra_forbidden | expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, got "obs"`)
 	f(c, `{"observations":[{"speed":1,`+full+`}],"observations":[{"speed":1,`+full+`}]}`, `body.observations | duplicate_key | expected one member of this name, got another`)
 	f(unnamedContract(3), `{"observations":[[1,2]]}`, `body.observations.0 | too_short | expected 3 numbers, got 2`)
 	f(unnamedContract(3), `{"observations":[[1,2,3],{"a":1}]}`, `body.observations.1 | list_type | expected an array of 3 numbers, got an object`)
@@ -260,7 +260,7 @@ func TestDecodeHostileIsCheap(t *testing.T) {
 		data := []byte(body)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		err := d.decode(data, c, 1000, req)
+		err := d.decode(data, formPredict, c, 1000, req, &actOptions{})
 		runtime.ReadMemStats(&after)
 		var det *detailed
 		if !errors.As(err, &det) || det.fault != faultContract {
@@ -275,7 +275,7 @@ func TestDecodeHostileIsCheap(t *testing.T) {
 // TestDecodeReused holds that nothing of one body is seen in the next, and
 // that a used decoder allocates nothing.
 func TestDecodeReused(t *testing.T) {
-	d, req, c := &decoder{}, &serving.Request{}, drivingContract()
+	d, req, o, c := &decoder{}, &serving.Request{}, &actOptions{}, drivingContract()
 	many := `{"observations":[` + strings.TrimSuffix(strings.Repeat(`{"speed":1,"steering":1,"sensors":[1,1,1,1,1]},`, 50), ",") + `]}`
 	for _, before := range []string{guide, many, `{"observations":[{"speed":9,"steering":1}]}`, `{"observations":[{"speed":1,"sp`, `{"obs\u0065rvations":[]}`} {
 		decodeWith(d, req, before, c)
@@ -288,7 +288,7 @@ func TestDecodeReused(t *testing.T) {
 	decodeWith(d, req, many, c)
 	for _, body := range [][]byte{[]byte(guide), []byte(many), []byte(strings.ReplaceAll(guide, "speed", `sp\u0065ed`))} {
 		if n := testing.AllocsPerRun(100, func() {
-			if err := d.decode(body, c, 1000, req); err != nil {
+			if err := d.decode(body, formPredict, c, 1000, req, o); err != nil {
 				t.Fatal(err)
 			}
 			d.release()
@@ -302,7 +302,7 @@ func TestDecodeReused(t *testing.T) {
 func compareTwin(data []byte, c *policy.Contract) error {
 	const maxRows = 5
 	d, req := &decoder{}, &serving.Request{}
-	err := d.decode(data, c, maxRows, req)
+	err := d.decode(data, formPredict, c, maxRows, req, &actOptions{})
 	want := decodeTwin(data, c, maxRows)
 	var det *detailed
 	errors.As(err, &det)
@@ -380,12 +380,12 @@ func FuzzDecodePredict(f *testing.F) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	d, req, c := &decoder{}, &serving.Request{}, drivingContract()
+	d, req, o, c := &decoder{}, &serving.Request{}, &actOptions{}, drivingContract()
 	body := []byte(guide)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := d.decode(body, c, 1000, req); err != nil {
+		if err := d.decode(body, formPredict, c, 1000, req, o); err != nil {
 			b.Fatal(err)
 		}
 	}

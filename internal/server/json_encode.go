@@ -7,49 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
-	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
-
-// appendAnswer appends the answer to a request:
-//
-//	{"actions":[{"throttle":0.7,"brake":0.0,"steer":0.1}],"version":"v0.1.0",
-//	 "timingMs":0.0085,"deterministic":true,"model":"carla-ppo"}
-//
-// with what its envelope changed behind that, where it changed anything:
-// AppendInterventions. A policy whose actions have no names answers with an array a row, or with
-// the bare value where it has a single one without a shape. It reports false
-// when an action is not finite, which JSON cannot say; b is then of no use.
-func appendAnswer(b []byte, t *Target, req *serving.Request, took time.Duration) ([]byte, bool) {
-	actions := t.Contract.Actions
-	width := t.Contract.ActionWidth()
-	finite := true
-	b = append(b, `{"actions":[`...)
-	for row := range req.Rows {
-		if row > 0 {
-			b = append(b, ',')
-		}
-		values := req.Actions[row*width:][:width]
-		for _, v := range values {
-			finite = finite && v-v == 0
-		}
-		b = appendAction(b, actions, values)
-	}
-	b = append(b, `],"version":`...)
-	b = appendString(b, t.Version)
-	b = append(b, `,"timingMs":`...)
-	b = appendMillis(b, took)
-	if req.Deterministic {
-		b = append(b, `,"deterministic":true,"model":`...)
-	} else {
-		b = append(b, `,"deterministic":false,"model":`...)
-	}
-	b = appendString(b, t.Model)
-	if len(req.Interventions) > 0 {
-		b = append(b, `,"interventions":`...)
-		b = AppendInterventions(b, t.Contract, req.Interventions)
-	}
-	return append(b, '}'), finite
-}
 
 // appendAction appends the actions of one row.
 func appendAction(b []byte, actions []policy.Action, values []float32) []byte {

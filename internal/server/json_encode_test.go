@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,11 +17,15 @@ import (
 func TestAppendAnswer(t *testing.T) {
 	f := func(actions []policy.Action, req serving.Request, want string) {
 		t.Helper()
-		target := Target{Model: "m", Version: "v1", Contract: &policy.Contract{Actions: actions}}
-		got, ok := appendAnswer(nil, &target, &req, 1500*time.Microsecond)
-		want += `,"version":"v1","timingMs":1.5,"deterministic":` + strconv.FormatBool(req.Deterministic) + `,"model":"m"}`
-		if !ok || string(got) != want {
-			t.Errorf("\n got %s %v\nwant %s", got, ok, want)
+		req.Queue, req.Infer, req.Enveloping = 250*time.Nanosecond, 1500*time.Microsecond, 500*time.Microsecond
+		now := time.Now()
+		a := act{target: Target{Model: "m", Version: "v1", Contract: &policy.Contract{Actions: actions}}, req: req, arrived: now, begun: now.Add(2 * time.Millisecond)}
+		b, err := a.appendAnswer(nil, nil)
+		got, timing, _ := strings.Cut(string(b), `,"timing":`)
+		want += `,"version":"v1","timingMs":1.5,"deterministic":` + strconv.FormatBool(req.Deterministic) + `,"model":"m"`
+		post := string(appendMillis(nil, a.postprocess))
+		if err != nil || got != want || timing != `{"queue_ms":0.00025,"preprocess_ms":2.0,"infer_ms":1.0,"postprocess_ms":`+post+`}}` || a.postprocess < req.Enveloping {
+			t.Errorf("\n got %s %s %v\nwant %s", got, timing, err, want)
 		}
 	}
 	scalar := func(name string, offset int) policy.Action { return policy.Action{Name: name, Offset: offset, Size: 1} }
@@ -38,8 +43,8 @@ func TestAppendAnswer(t *testing.T) {
 func TestAppendAnswerRefuses(t *testing.T) {
 	target := Target{Contract: &policy.Contract{Actions: []policy.Action{{Shape: []int{2}, Size: 2}}}}
 	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
-		req := serving.Request{Rows: 2, Actions: []float32{0, 0, 0, float32(v)}}
-		if _, ok := appendAnswer(nil, &target, &req, 0); ok {
+		a := act{target: target, req: serving.Request{Rows: 2, Actions: []float32{0, 0, 0, float32(v)}}}
+		if _, err := a.appendAnswer(nil, nil); err == nil {
 			t.Errorf("%v is answered", v)
 		}
 	}
@@ -106,11 +111,13 @@ func TestAppendString(t *testing.T) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	target := Target{Model: "carla-ppo", Version: "v0.1.0", Contract: drivingContract()}
-	req := serving.Request{Rows: 1, Actions: []float32{0.7312345, 0, -0.1098765}, Deterministic: true}
+	a := act{
+		target: Target{Model: "carla-ppo", Version: "v0.1.0", Contract: drivingContract()}, begun: time.Now(),
+		req: serving.Request{Rows: 1, Actions: []float32{0.7312345, 0, -0.1098765}, Deterministic: true, Infer: 8500},
+	}
 	var out []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		out, _ = appendAnswer(out[:0], &target, &req, 8500)
+		out, _ = a.appendAnswer(out[:0], nil)
 	}
 }

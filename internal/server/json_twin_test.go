@@ -22,8 +22,8 @@ type twin struct {
 	deterministic bool
 }
 
-// member is a member of an object; the twin keeps duplicates.
-type member struct {
+// treeMember is a member of an object; the twin keeps duplicates.
+type treeMember struct {
 	name  string
 	value any
 }
@@ -43,7 +43,7 @@ func decodeTwin(data []byte, c *policy.Contract, maxRows int) twin {
 		t.malformed = true
 		return t
 	}
-	body, ok := root.([]member)
+	body, ok := root.([]treeMember)
 	if !ok {
 		t.fields["body"] = true
 		return t
@@ -123,7 +123,7 @@ func (t *twin) row(at string, v any, c *policy.Contract) {
 		t.rows = append(t.rows, t.list(at, v, &c.Features[0], values))
 		return
 	}
-	members, ok := v.([]member)
+	members, ok := v.([]treeMember)
 	if !ok {
 		t.fields[at] = true
 		return
@@ -178,7 +178,7 @@ func (t *twin) number(at string, v any, f *policy.Feature, values []float32) []f
 	return append(values, x)
 }
 
-// tree reads one value: nil, bool, float64, string, []any or []member.
+// tree reads one value: nil, bool, float64, string, []any or []treeMember.
 func tree(d *jsontext.Decoder, depth int) (any, error) {
 	tok, err := d.ReadToken()
 	if err != nil {
@@ -213,13 +213,13 @@ func tree(d *jsontext.Decoder, depth int) (any, error) {
 		_, err := d.ReadToken()
 		return list, err
 	}
-	object := []member{}
+	object := []treeMember{}
 	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
 		if err != nil {
 			return nil, err
 		}
-		m := member{name: name.String()}
+		m := treeMember{name: name.String()}
 		if m.value, err = tree(d, depth+1); err != nil {
 			return nil, err
 		}

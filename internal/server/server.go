@@ -85,8 +85,11 @@ type Limits struct {
 	IdleTimeout     time.Duration // between two requests of one connection
 	WriteTimeout    time.Duration // of an answer
 	RequestTimeout  time.Duration // from the decoded request to its action
-	DrainUnready    time.Duration // a stopping server answers /readyz with 503 for this long first
-	DrainAccept     time.Duration // and then asks connections to close for this long
+	// MaxClockSkew is how far ahead of the server's clock an observation may
+	// have been made, and MaxObservationAge how far behind.
+	MaxClockSkew, MaxObservationAge time.Duration
+	DrainUnready                    time.Duration // a stopping server answers /readyz with 503 for this long first
+	DrainAccept                     time.Duration // and then asks connections to close for this long
 }
 
 // DefaultLimits returns the limits that a zero field stands for.
@@ -103,8 +106,11 @@ func DefaultLimits() Limits {
 		IdleTimeout:     60 * time.Second,
 		WriteTimeout:    3 * time.Second,
 		RequestTimeout:  100 * time.Millisecond,
-		DrainUnready:    0,
-		DrainAccept:     300 * time.Millisecond,
+
+		MaxClockSkew: time.Second, MaxObservationAge: time.Hour,
+
+		DrainUnready: 0,
+		DrainAccept:  300 * time.Millisecond,
 	}
 }
 
@@ -123,6 +129,8 @@ func (l Limits) orDefault() Limits {
 	setDefault(&l.IdleTimeout, d.IdleTimeout)
 	setDefault(&l.WriteTimeout, d.WriteTimeout)
 	setDefault(&l.RequestTimeout, d.RequestTimeout)
+	setDefault(&l.MaxClockSkew, d.MaxClockSkew)
+	setDefault(&l.MaxObservationAge, d.MaxObservationAge)
 	setDefault(&l.DrainAccept, d.DrainAccept)
 	return l
 }
@@ -186,7 +194,7 @@ func New(b Backend, o Options) (*Server, error) {
 	s.metrics.Connections(s.limit.open)
 	s.metrics.Ready(s.ready)
 	s.routes = newRoutes(s)
-	s.pool.New = func() any { return &exchange{s: s} }
+	s.pool.New = func() any { return &exchange{act: act{s: s}} }
 	s.http = &fasthttp.Server{
 		Handler:        s.handle,
 		ErrorHandler:   s.handleBroken,

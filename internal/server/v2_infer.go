@@ -2,9 +2,7 @@ package server
 
 import (
 	"math"
-	"math/rand/v2"
 	"strconv"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -36,11 +34,10 @@ func (x *exchange) v2Infer() error {
 		return err
 	}
 	if !d.seeded {
-		x.req.Seed = rand.Uint64() >> 11 // JSON holds 53 bits in every reader
+		x.req.Seed = drawSeed()
 	}
-	begun := time.Now()
 	span = x.child("infer")
-	err = x.s.backend.Act(x.until(begun.Add(x.s.limits.RequestTimeout)), &x.target, &x.req)
+	err = x.run(x.spanCtx)
 	endChild(span)
 	head := 0
 	if err == nil {
@@ -48,7 +45,7 @@ func (x *exchange) v2Infer() error {
 			err = faultInference
 		}
 	}
-	x.observeInference(begun, err)
+	x.observe(err, x.id)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (t *twin2) check(ok bool) bool {
 
 // object calls read for each member of an object whose name is known.
 func (t *twin2) object(v any, names []string, read func(name string, v any)) {
-	members, ok := v.([]member)
+	members, ok := v.([]treeMember)
 	t.check(ok)
 	seen := map[string]bool{}
 	for _, m := range members {

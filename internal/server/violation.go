@@ -10,8 +10,54 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/spelling"
 )
 
+// violation is one way in which a body does not fit the contract.
+type violation struct {
+	field   string // "body.observations.0.speed"
+	message string // "expected 0 to 200 km/h, got 250"
+	kind    string // stable; clients may switch on it
+}
+
+// maxViolations bounds how many violations of one body are told. Once there
+// are so many the rest is only held to be JSON: to find out what is wrong with
+// a million members takes longer than to send them.
+const maxViolations = 32
+
+// Kinds of violations. Those that the ancestor's validator had keep its names.
+const (
+	kindMissing   = "missing"
+	kindUnknown   = "extra_forbidden"
+	kindDuplicate = "duplicate_key"
+	kindNumber    = "float_type"
+	kindFinite    = "finite_number"
+	kindLow       = "greater_than_equal"
+	kindHigh      = "less_than_equal"
+	kindShort     = "too_short"
+	kindLong      = "too_long"
+	kindList      = "list_type"
+	kindObject    = "dict_type"
+	kindBool      = "bool_type"
+	kindInteger   = "int_type"
+	kindText      = "string_type"
+	kindToken     = "state_token"
+	kindValue     = "value_error"
+)
+
+// refusal collects the ways in which one body does not fit the contract,
+// whatever it is encoded in.
+type refusal struct {
+	violations []violation
+	count      int // of violations; more may have gone unseen once the list is full
+}
+
+func (r *refusal) reset() { r.violations, r.count = r.violations[:0], 0 }
+
 // rowField names a row.
-func (d *decoder) rowField(row int) string { return d.root + "." + strconv.Itoa(row) }
+func (d *decoder) rowField(row int) string {
+	if d.lone {
+		return d.root
+	}
+	return d.root + "." + strconv.Itoa(row)
+}
 
 // fieldOf names a feature of a row, or with levels above 0 one of its values.
 func (d *decoder) fieldOf(row int, f *policy.Feature, levels int) string {
@@ -50,13 +96,13 @@ func clip(text []byte) string {
 }
 
 // full reports whether no more violations are looked for.
-func (d *decoder) full() bool { return len(d.violations) == maxViolations }
+func (r *refusal) full() bool { return len(r.violations) == maxViolations }
 
 // violate notes a violation. The first of a body are kept, the others counted.
-func (d *decoder) violate(field, kind, message string) {
-	d.count++
-	if len(d.violations) < maxViolations {
-		d.violations = append(d.violations, violation{field: field, message: message, kind: kind})
+func (r *refusal) violate(field, kind, message string) {
+	r.count++
+	if len(r.violations) < maxViolations {
+		r.violations = append(r.violations, violation{field: field, message: message, kind: kind})
 	}
 }
 
@@ -71,12 +117,12 @@ func (d *decoder) wrongKind(field, kind, expected string, depth int) bool {
 }
 
 // sized notes an array of the wrong length.
-func (d *decoder) sized(field string, want, got int, what string) {
+func (r *refusal) sized(field string, want, got int, what string) {
 	kind := kindShort
 	if got > want {
 		kind = kindLong
 	}
-	d.violate(field, kind, fmt.Sprintf("expected %d %s, got %d", want, what, got))
+	r.violate(field, kind, fmt.Sprintf("expected %d %s, got %d", want, what, got))
 }
 
 // missing notes the features that a row has not given.
@@ -105,12 +151,12 @@ func (d *decoder) width(row, got int) {
 }
 
 // unknown notes a member that the contract does not know.
-func (d *decoder) unknown(field string, name []byte, known []string) bool {
+func (r *refusal) unknown(field string, name []byte, known []string) bool {
 	message := "expected one of " + strings.Join(known, ", ") + ", got " + strconv.QuoteToASCII(clip(name))
 	if s := spelling.Nearest(string(name), known); s != "" {
 		message += "; did you mean \"" + s + "\"?"
 	}
-	d.violate(field+"."+clip(name), kindUnknown, message)
+	r.violate(field+"."+clip(name), kindUnknown, message)
 	return true
 }
 
@@ -150,17 +196,17 @@ func (d *decoder) malformed() error {
 }
 
 // refused is the error of a body that does not fit the contract.
-func (d *decoder) refused() error {
-	first := d.violations[0]
+func (r *refusal) refused() error {
+	first := r.violations[0]
 	message := strings.TrimPrefix(first.field, "body.") + ": " + first.message
 	switch {
-	case d.full():
-		message += fmt.Sprintf(" (and at least %d more)", d.count-1)
-	case d.count > 1:
-		message += fmt.Sprintf(" (and %d more)", d.count-1)
+	case r.full():
+		message += fmt.Sprintf(" (and at least %d more)", r.count-1)
+	case r.count > 1:
+		message += fmt.Sprintf(" (and %d more)", r.count-1)
 	}
 	details := []byte(`"validation_errors":[`)
-	for i, v := range d.violations {
+	for i, v := range r.violations {
 		if i > 0 {
 			details = append(details, ',')
 		}

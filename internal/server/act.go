@@ -1,0 +1,167 @@
+package server
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+)
+
+// act is one request for actions on its way through the server, whatever
+// carried it: POST /predict, an act of a session, a frame of a stream. All of
+// them say the same members and are answered by the same, so each is these
+// steps, with what its carrier adds between them:
+//
+//	a.arrive(now)                            // a new act; nothing of the one before is left
+//	a.target, err = backend.Resolve(...)
+//	err = a.decodeJSON(body, formSession)    // or another decoder that fills a.req and a.options, and calls a.settle
+//	session.Attach(&a.req)                   // state, history, seed and step; /predict has resume for it
+//	err = a.run(ctx)                         // in time, or a 504
+//	out, err = a.appendAnswer(out, extra)    // extra: members of the carrier, each behind a comma
+//	a.observe(err, id)                       // metrics and log, also of an act that failed in run or later
+//	a.release()                              // buffers that grew large, and what is of another owner
+//
+// It is reused, and a plain request allocates nothing.
+type act struct {
+	s       *Server
+	target  Target
+	req     serving.Request
+	options actOptions
+	decoder decoder
+
+	arrived time.Time // when the request was read
+	begun   time.Time // when it was handed to the backend
+	age     time.Duration
+	due     time.Time // by the client's word; zero without a deadline
+	// postprocess is how long it took to hold the actions to their envelope
+	// and to encode the answer.
+	postprocess time.Duration
+	context     requestContext
+}
+
+// arrive begins an act that was read at a time.
+func (a *act) arrive(at time.Time) {
+	a.arrived, a.begun, a.due, a.age, a.postprocess = at, time.Time{}, time.Time{}, 0, 0
+	a.req.Plain()
+	a.options.reset()
+}
+
+// decodeJSON reads the members of a body by the contract of the target.
+func (a *act) decodeJSON(body []byte, form *actForm) error {
+	maxRows := a.s.limits.MaxRows
+	if form.single {
+		maxRows = 1
+	}
+	if err := a.decoder.decode(body, form, a.target.Contract, maxRows, &a.req, &a.options); err != nil {
+		return err
+	}
+	return a.judge()
+}
+
+// settle ends the reading of an act by another decoder than that of JSON,
+// which has filled req and options, and told what it found wrong.
+func (a *act) settle(form *actForm, r *refusal) error {
+	if r.count == 0 {
+		a.options.settle(r, form, a.target.Contract, &a.req)
+	}
+	if r.count > 0 {
+		a.req.Rows = 0
+		return r.refused()
+	}
+	return a.judge()
+}
+
+// judge holds the times of the act to the clock.
+func (a *act) judge() error {
+	if o := &a.options; o.DeadlineMS > 0 || o.ObservedAt > 0 {
+		var r refusal
+		if a.age, a.due = o.due(&r, a.arrived, &a.s.limits); r.count > 0 {
+			return r.refused()
+		}
+	}
+	a.req.WantExtras = a.options.Return != 0
+	return nil
+}
+
+// resume gives a request that is of no session what it goes on from: the token
+// that it came with, or the beginning of an episode and a seed.
+func (a *act) resume() error {
+	req, o, c := &a.req, &a.options, a.target.Contract
+	seed, step, row := req.Seed, req.Step, req.Row
+	if o.State == nil {
+		// A token carries the seed to steps that may draw where this one does
+		// not.
+		if !o.Given.has(memberSeed) && (!req.Deterministic || len(c.State) > 0) {
+			req.Seed = drawSeed()
+		}
+		if len(c.State) > 0 {
+			req.Begin(c)
+			return a.s.o.Sessions.CheckToken(a.sessionVersion(), req.Rows)
+		}
+		return nil
+	}
+	if err := a.s.o.Sessions.Unseal(o.State, a.sessionVersion(), req); err != nil {
+		return err
+	}
+	// What was sent stands.
+	if o.Given.has(memberSeed) {
+		req.Seed = seed
+	}
+	if o.Given.has(memberStep) {
+		req.Step = step
+	}
+	if o.Given.has(memberRow) {
+		req.Row = row
+	}
+	for row := range req.Rows {
+		if o.starts(row) {
+			req.BeginEpisode(c, row)
+		}
+	}
+	return nil
+}
+
+// sessionVersion is the target as the sessions know it.
+func (a *act) sessionVersion() serving.SessionVersion {
+	t := &a.target
+	return serving.SessionVersion{Model: t.Model, Version: t.Version, Digest: t.Digest, Contract: t.Contract, Handle: t.Handle}
+}
+
+// drawSeed returns a seed that every JSON reader holds exactly.
+func drawSeed() uint64 { return rand.Uint64() >> 11 }
+
+// run has the backend act, unless it would be late. An answer that was made
+// too late is none. parent has the values of the request, its span among them,
+// and may be nil.
+func (a *act) run(parent context.Context) error {
+	a.begun = time.Now()
+	end := a.begun.Add(a.s.limits.RequestTimeout)
+	late := !a.due.IsZero()
+	if late && a.due.Before(end) {
+		end = a.due
+	}
+	a.context = requestContext{parent: parent, end: end}
+	if err := a.s.backend.Act(&a.context, &a.target, &a.req); err != nil {
+		return err
+	}
+	if late && time.Now().After(a.due) {
+		return serving.ErrDeadline
+	}
+	return nil
+}
+
+// drawn reports whether chance had a part in the actions.
+func (a *act) drawn() bool { return a.target.Contract.Stochastic && !a.req.Deterministic }
+
+// preprocess is how long it took to read the act and to check it.
+func (a *act) preprocess() time.Duration { return a.begun.Sub(a.arrived) }
+
+// release lets go of the bytes of the request, of buffers that grew large and
+// of what is of another owner: state and history of a session.
+func (a *act) release() {
+	a.target = Target{}
+	a.decoder.release()
+	a.options.release()
+	a.req.Trim(maxKeptBytes / 4)
+}
