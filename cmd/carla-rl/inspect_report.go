@@ -142,7 +142,7 @@ func newReport(o *opened, st *stages) *inspection {
 		}
 		r.contract(o.policy.Contract())
 		batchable := o.policy.Batchable()
-		r.Batchable, r.FrameStack = &batchable, o.artifact.Card.FrameStack
+		r.Batchable, r.FrameStack = &batchable, o.artifact.Card.FrameStack.Frames
 		if t := o.artifact.Training; t != nil {
 			r.FrameStack = max(r.FrameStack, t.FrameStack)
 			r.Training = &trainingReport{t.Algorithm, t.Env, t.EnvWrappers, t.Files}

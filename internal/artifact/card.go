@@ -44,7 +44,7 @@ type Card struct {
 	DeterministicDefault *bool
 	OnVersionChange      string // "", "drain" or "reset"
 	Distribution         string
-	FrameStack           int
+	FrameStack           FrameStack
 	ControlHz            float64
 	Golden               *Golden
 	Envelope             *Envelope // nil where absent

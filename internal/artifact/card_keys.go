@@ -66,7 +66,7 @@ func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 	case "distribution":
 		c.Distribution = r.text(v, name)
 	case "frame_stack":
-		c.FrameStack = r.integer(v, name, 1, 1024)
+		c.FrameStack = r.frameStack(v, name)
 	case "control_hz":
 		if c.ControlHz = r.finite(v, name); c.ControlHz < 0 || c.ControlHz > 1e6 {
 			r.fail(v, name, "want a rate from 0 to 1000000, got %s", v.Value)

@@ -114,7 +114,7 @@ golden:
 	if diff := cmp.Diff(wantGolden, card.Golden); diff != "" {
 		t.Error(diff)
 	}
-	if card.Postprocess != "clip" || card.DeterministicDefault == nil || !*card.DeterministicDefault || card.OnVersionChange != "reset" || card.FrameStack != 4 ||
+	if card.Postprocess != "clip" || card.DeterministicDefault == nil || !*card.DeterministicDefault || card.OnVersionChange != "reset" || card.FrameStack.Frames != 4 ||
 		card.ControlHz != 20 || card.Distribution != "gaussian" || card.ModelFilename != "policy.zip" || card.PreprocessorFilename != "vec_normalize.pkl" {
 		t.Errorf("got %+v", card)
 	}

@@ -44,6 +44,9 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err := checkParameters(network.Graph); err != nil {
 		return nil, err
 	}
+	if src.frames, err = src.stackFrames(network); err != nil {
+		return nil, err
+	}
 	if err := p.contract.infer(src, network, &p.notes); err != nil {
 		return nil, err
 	}
@@ -137,7 +140,7 @@ func (p *Policy) build(src *sources, n *lowered, at int, networks [len(forms{})]
 			return p.forms[i], nil
 		}
 	}
-	if len(n.observation) != len(p.contract.Inputs) || len(n.states) != len(p.contract.State) {
+	if len(n.observation) != len(p.contract.Inputs) || len(n.states)+src.frames.states() != len(p.contract.State) {
 		return nil, errors.New("the forms of the network differ in what they take")
 	}
 	g, err := p.composeForm(src, n)
@@ -150,23 +153,23 @@ func (p *Policy) build(src *sources, n *lowered, at int, networks [len(forms{})]
 // rowShape is the shape of what the network takes of one observation, as the
 // card or the preprocessor gives it, nil where neither says. The card speaks of
 // the observation, which a preprocessor may make wider or narrower.
-func (s *sources) rowShape() []int {
+func (s *sources) rowShape(input string) []int {
 	if s.preprocessor != nil {
 		if w := s.preprocessor.Width(); s.preprocessor.OutputWidth(w) != w {
-			return []int{s.preprocessor.OutputWidth(w)}
+			return s.statisticsShape([]int{s.preprocessor.OutputWidth(w)}, input)
 		}
 	}
 	switch {
 	case len(s.card.InputShape) > 0:
-		return s.card.InputShape
+		return s.stacked(s.card.InputShape, input)
 	case len(s.card.Observation) > 0:
 		n := 0
 		for _, f := range s.card.Observation {
 			n += product(f.Shape)
 		}
-		return []int{n}
+		return s.stacked([]int{n}, input)
 	case s.preprocessor != nil && s.preprocessor.Width() > 0:
-		return []int{s.preprocessor.Width()}
+		return s.statisticsShape([]int{s.preprocessor.Width()}, input)
 	}
 	return nil
 }
@@ -177,15 +180,9 @@ func (p *Policy) composeForm(src *sources, n *lowered) (*graph.Graph, error) {
 	c := &p.contract
 	g := graph.New(src.card.ModelName)
 	args := map[*graph.Value]*graph.Value{}
-	for i, in := range n.observation {
-		x := g.Input(c.Inputs[i].Name, graph.Float32, graph.Shape{n.rows, c.Inputs[i].Width})
-		x, err := preprocessed(src, g, c.Inputs[i].Name, x)
-		if err != nil {
-			return nil, fmt.Errorf("preprocessor: %w", err)
-		}
-		if args[in], err = enter(g, x, in); err != nil {
-			return nil, fmt.Errorf("input %s: %w", in.Name, err)
-		}
+	obs := make([]*graph.Value, len(n.observation))
+	for i := range n.observation {
+		obs[i] = g.Input(c.Inputs[i].Name, graph.Float32, graph.Shape{n.rows, c.Inputs[i].Width})
 	}
 	if n.masks != nil {
 		x := g.Input(masksInput, graph.Float32, graph.Shape{n.rows, c.Masks})
@@ -202,11 +199,21 @@ func (p *Policy) composeForm(src *sources, n *lowered) (*graph.Graph, error) {
 			return nil, fmt.Errorf("state %s: %w", s.name, err)
 		}
 	}
-	return g, p.composeOutputs(src, g, n, args)
+	frames := src.frames.enter(g, n.rows)
+	for i, in := range n.observation {
+		x, err := frames.observe(src, g, i, obs[i])
+		if err != nil {
+			return nil, fmt.Errorf("input %s: %w", in.Name, err)
+		}
+		if args[in], err = enter(g, x, in); err != nil {
+			return nil, fmt.Errorf("input %s: %w", in.Name, err)
+		}
+	}
+	return g, p.composeOutputs(src, g, n, args, frames)
 }
 
 // composeOutputs adds the network and what comes after it.
-func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args map[*graph.Value]*graph.Value) error {
+func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args map[*graph.Value]*graph.Value, frames *framesOf) error {
 	in := make([]*graph.Value, len(n.Inputs))
 	for i, v := range n.Inputs {
 		in[i] = args[v]
@@ -233,7 +240,7 @@ func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args m
 		}
 		g.Output(unused(g, o.Name), v)
 	}
-	states := len(g.Inputs) - len(n.states)
+	states := len(g.Inputs) - len(n.states) - len(frames.next)
 	c := &p.contract
 	for i := range n.states {
 		s := &n.states[i]
@@ -247,6 +254,7 @@ func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args m
 		})
 		g.Output(unused(g, s.name+"_out"), v)
 	}
+	frames.leave(g, c.State[len(n.states):])
 	dropUnused(g)
 	return g.Verify()
 }
@@ -419,9 +427,6 @@ func (s *sources) postprocess(c *Contract) string {
 // checkCard refuses what a card declares and this release does not do, where
 // leaving it out would change the numbers.
 func checkCard(src *sources) error {
-	if n := src.card.FrameStack; n > 1 {
-		return fmt.Errorf("unsupported: model_card.yaml says frame_stack %d; frames are not stacked yet, so the policy would see one where it was trained on %d", n, n)
-	}
 	if src.card.Postprocess == "unscale" && src.spaces != nil {
 		return errors.New("model_card.yaml says postprocess unscale; the policy of the file gives actions in its own space already")
 	}

@@ -50,18 +50,35 @@ func (c *Contract) inferInputs(src *sources, network *lowered) error {
 		}
 		c.Inputs = append(c.Inputs, Input{Name: v.Name, Shape: row, Width: product(row), DType: v.DType})
 	}
+	if f := src.frames; f != nil && f.normalizeFirst {
+		c.unstackInputs(f)
+	}
 	if src.preprocessor != nil {
 		if err := c.preprocessedInputs(src.preprocessor); err != nil {
 			return err
 		}
 	}
+	if f := src.frames; f != nil && !f.normalizeFirst {
+		c.unstackInputs(f)
+	}
 	if len(c.Inputs) != 1 {
 		return nil
 	}
 	if s := src.card.InputShape; len(s) > 0 && product(s) != c.Inputs[0].Width {
+		if src.frames != nil {
+			return fmt.Errorf("%w: model_card.yaml says input_shape %v; with frame_stack %d one frame is sent, of shape %v", errDisagree, s, src.frames.frames, c.Inputs[0].Shape)
+		}
 		return fmt.Errorf("%w: model_card.yaml says input_shape %v, the network takes %v", errDisagree, s, c.Inputs[0].Shape)
 	}
 	return nil
+}
+
+// unstackInputs makes the inputs those of one frame.
+func (c *Contract) unstackInputs(f *frameStack) {
+	for i := range c.Inputs {
+		in := &c.Inputs[i]
+		in.Shape, in.Width = f.inputs[i].frame, product(f.inputs[i].frame)
+	}
 }
 
 // preprocessedInputs holds the inputs of the network to what the preprocessor

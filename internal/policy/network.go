@@ -70,21 +70,25 @@ func (l *lowering) inputShapes() map[string][]int {
 		inputs = append(inputs, in.Name)
 	}
 	if len(inputs) == 1 {
-		if shape := l.src.rowShape(); shape != nil {
+		if shape := l.src.rowShape(inputs[0]); shape != nil {
 			shapes[inputs[0]] = append([]int{graph.Batch}, shape...)
 		}
 		if p := l.src.preprocessor; p != nil {
 			// An agent that joins the parts of an observation to one row may
 			// not know their sizes.
 			for _, key := range p.Keys() {
-				shapes[key] = []int{graph.Batch, p.KeyWidth(key)}
+				if shape := l.src.statisticsShape([]int{p.KeyWidth(key)}, key); shape != nil {
+					shapes[key] = append([]int{graph.Batch}, shape...)
+				}
 			}
 		}
 		return shapes
 	}
 	for _, f := range l.src.card.Observation {
 		if len(inputs) == 0 || slices.Contains(inputs, f.Name) {
-			shapes[f.Name] = append([]int{graph.Batch}, f.Shape...)
+			if shape := l.src.stacked(f.Shape, f.Name); shape != nil || len(f.Shape) == 0 {
+				shapes[f.Name] = append([]int{graph.Batch}, shape...)
+			}
 		}
 	}
 	return shapes

@@ -103,6 +103,7 @@ type sources struct {
 	notes        []string
 
 	spaces *format.Spaces // those that the model file brings, nil where it brings none
+	frames *frameStack    // nil where frames are not stacked here
 }
 
 func readSources(a *artifact.Artifact) (*sources, error) {

@@ -227,7 +227,7 @@ func TestComposeRefusesContradictions(t *testing.T) {
 	f("observation", artifact.Card{Observation: []artifact.FeatureSpec{{Name: "speed"}, {Name: "lidar", Shape: []int{3}}}}, built(t, 5, 3, 1), "observation of model_card.yaml has 4 values, the network takes [5]")
 	f("action", artifact.Card{Action: []artifact.ActionSpec{{Name: "steer"}}}, built(t, 5, 3, 1), "action of model_card.yaml has 1 values, the network gives [3]")
 	f("unscale", artifact.Card{Postprocess: "unscale", Action: []artifact.ActionSpec{{Name: "steer", Low: number(-1)}}}, built(t, 5, 1, 1), `action "steer" lacks one`)
-	f("frame stack", artifact.Card{FrameStack: 4}, built(t, 5, 3, 1), "frame_stack 4")
+	f("frame stack", artifact.Card{FrameStack: artifact.FrameStack{Frames: 4}}, built(t, 5, 3, 1), "no whole parts")
 	f("NaN weights", artifact.Card{}, built(t, 5, 3, float32(math.NaN())), "parameter w holds NaN")
 	f("infinite weights", artifact.Card{}, built(t, 5, 3, float32(math.Inf(1))), "parameter w holds +Inf")
 }

@@ -43,7 +43,11 @@ func (p *Policy) keepState(src *sources, n *lowered) error {
 		}
 		p.contract.State = append(p.contract.State, StateSpec{Name: s.name, Shape: s.row, Width: s.width, Initial: first, Reset: reset})
 	}
-	if len(n.states) > 0 {
+	p.contract.keepFrames(src.frames)
+	if f := src.frames; f != nil {
+		p.notes = append(p.notes, f.String())
+	}
+	if len(p.contract.State) > 0 {
 		p.notes = append(p.notes, fmt.Sprintf("state: the policy keeps %d numbers from one step of an episode to the next", p.contract.stateWidth()))
 	}
 	declared := src.card.Recurrent

@@ -18,11 +18,14 @@ func checkTraining(src *sources, t *artifact.Training, notes *[]string) error {
 	if n := t.Normalize; n != nil && n.Observation && src.preprocessor == nil {
 		return fmt.Errorf("%s says that observations were normalised in training, and the statistics are not there: put vecnormalize.pkl beside the model", from)
 	}
-	if t.FrameStack > 1 {
+	if err := src.checkFrames(t); err != nil {
+		return err
+	}
+	if t.FrameStack > 1 && !src.stacks() {
 		if err := stackStatistics(src, t.FrameStack); err != nil {
 			return err
 		}
-		*notes = append(*notes, fmt.Sprintf("frames: %s says that %d observations were stacked; one that is sent holds all of them, the oldest first", from, t.FrameStack))
+		*notes = append(*notes, fmt.Sprintf("frames: %s says that %d observations were stacked; one that is sent holds all of them, the oldest first; a model_card.yaml with frame_stack: %d has single ones sent, and the policy keep the others", from, t.FrameStack, t.FrameStack))
 	}
 	if len(t.EnvWrappers) > 0 {
 		*notes = append(*notes, fmt.Sprintf("wrappers: %s says that the environment was wrapped by %s; what is sent is the observation as the last of them gives it", from, strings.Join(t.EnvWrappers, ", ")))
