@@ -37,6 +37,7 @@ type Policy struct {
 	scorer   *envelope.Scorer   // nil where observations are not scored
 
 	runners []*Runner
+	pace    Pace
 }
 
 // Options of Open. The zero Options are those of production.

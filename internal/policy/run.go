@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -46,6 +47,9 @@ type Call struct {
 	// Interventions is what the envelope changed, in the order of the rows. A
 	// call that begins cuts it to nothing and uses its memory again.
 	Interventions []envelope.Intervention
+	// Enveloping is how long the call took to hold its actions to the
+	// envelope; 0 where there is none.
+	Enveloping time.Duration
 }
 
 // Runner acts for one lane. It owns the memory of its programs.
@@ -273,14 +277,16 @@ func part(x []float32, i, parts int) []float32 {
 // check holds the actions of a call to the envelope, or to the contract where
 // there is none.
 func (r *Runner) check(c *Call, actions []float32) error {
-	c.Interventions = c.Interventions[:0]
+	c.Interventions, c.Enveloping = c.Interventions[:0], 0
 	switch {
 	case r.policy.envelope == nil:
 		return r.checkContract(c.Rows, actions)
 	case c.Raw:
 		return r.finite(actions)
 	}
+	begun := time.Now()
 	err := r.envelop(c, actions)
+	c.Enveloping = time.Since(begun)
 	if err != nil {
 		c.Interventions = c.Interventions[:0]
 	}

@@ -49,14 +49,11 @@ func (q *queue) active() int {
 	return q.lanes - len(q.free)
 }
 
-// acquire returns a lane, which the caller must release. It waits until the
-// context's deadline, which it keeps itself: a protocol that makes its contexts
-// cheaply need not give them a Done channel.
-func (q *queue) acquire(ctx context.Context, w *waiter, now time.Time) (int, error) {
-	deadline, bounded := ctx.Deadline()
-	if bounded && !now.Before(deadline) {
-		return 0, ErrDeadline
-	}
+// acquire returns a lane, which the caller must release. It waits until a time,
+// the zero time for ever, which it keeps itself: a protocol that makes its
+// contexts cheaply need not give them a Done channel.
+func (q *queue) acquire(ctx context.Context, w *waiter, now, until time.Time) (int, error) {
+	bounded := !until.IsZero()
 	q.mu.Lock()
 	if n := len(q.free); n > 0 {
 		lane := q.free[n-1]
@@ -77,9 +74,9 @@ func (q *queue) acquire(ctx context.Context, w *waiter, now time.Time) (int, err
 	var expired <-chan time.Time
 	if bounded {
 		if w.timer == nil {
-			w.timer = time.NewTimer(deadline.Sub(now))
+			w.timer = time.NewTimer(until.Sub(now))
 		} else {
-			w.timer.Reset(deadline.Sub(now))
+			w.timer.Reset(until.Sub(now))
 		}
 		expired = w.timer.C
 		defer w.timer.Stop()

@@ -14,7 +14,7 @@ func TestQueueHandsLanesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(1, 8)
 		var first waiter
-		lane, err := q.acquire(t.Context(), &first, time.Now())
+		lane, err := q.acquire(t.Context(), &first, time.Now(), time.Time{})
 		if err != nil || lane != 0 {
 			t.Fatalf("acquire on an empty queue = %d, %v; want lane 0", lane, err)
 		}
@@ -23,7 +23,7 @@ func TestQueueHandsLanesInOrder(t *testing.T) {
 		for i := range 5 {
 			go func() {
 				var w waiter
-				lane, err := q.acquire(t.Context(), &w, time.Now())
+				lane, err := q.acquire(t.Context(), &w, time.Now(), time.Time{})
 				if err != nil {
 					t.Errorf("waiter %d: %v", i, err)
 					return
@@ -55,16 +55,16 @@ func TestQueueRefusesWhenFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(1, 1)
 		var holder, waiting, refused waiter
-		if _, err := q.acquire(t.Context(), &holder, time.Now()); err != nil {
+		if _, err := q.acquire(t.Context(), &holder, time.Now(), time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan error)
 		go func() {
-			_, err := q.acquire(t.Context(), &waiting, time.Now())
+			_, err := q.acquire(t.Context(), &waiting, time.Now(), time.Time{})
 			done <- err
 		}()
 		synctest.Wait()
-		if _, err := q.acquire(t.Context(), &refused, time.Now()); !errors.Is(err, ErrQueueFull) {
+		if _, err := q.acquire(t.Context(), &refused, time.Now(), time.Time{}); !errors.Is(err, ErrQueueFull) {
 			t.Fatalf("acquire on a full queue = %v, want ErrQueueFull", err)
 		}
 		q.release(0)
@@ -80,13 +80,13 @@ func TestQueueGivesUp(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			q := newQueue(1, 1)
 			var holder, w waiter
-			if _, err := q.acquire(t.Context(), &holder, time.Now()); err != nil {
+			if _, err := q.acquire(t.Context(), &holder, time.Now(), time.Time{}); err != nil {
 				t.Fatal(err)
 			}
 			c, cancel := ctx(t.Context())
 			defer cancel()
 			start := time.Now()
-			if _, err := q.acquire(c, &w, start); !errors.Is(err, want) {
+			if _, err := q.acquire(c, &w, start, until(c)); !errors.Is(err, want) {
 				t.Errorf("%s: acquire = %v, want %v", name, err, want)
 			}
 			if waited := time.Since(start); waited != time.Second {
@@ -96,7 +96,7 @@ func TestQueueGivesUp(t *testing.T) {
 				t.Errorf("%s: still %d in the queue", name, q.waiting())
 			}
 			q.release(0)
-			if lane, err := q.acquire(t.Context(), &w, time.Now()); err != nil || lane != 0 {
+			if lane, err := q.acquire(t.Context(), &w, time.Now(), time.Time{}); err != nil || lane != 0 {
 				t.Errorf("%s: the lane was lost: %d, %v", name, lane, err)
 			}
 		})
@@ -111,23 +111,16 @@ func TestQueueGivesUp(t *testing.T) {
 	}, context.Canceled)
 }
 
-func TestQueueStartsNothingLate(t *testing.T) {
-	q := newQueue(1, 1)
-	var w waiter
-	late := deadlineOnly{t.Context(), time.Now().Add(-time.Nanosecond)}
-	if _, err := q.acquire(late, &w, time.Now()); !errors.Is(err, ErrDeadline) {
-		t.Fatalf("acquire after the deadline = %v, want ErrDeadline", err)
-	}
-	if q.active() != 0 {
-		t.Fatal("a request that was late holds a lane")
-	}
-}
-
 // deadlineOnly has a deadline and, as a protocol's own context may, no channel
 // that tells of it.
 type deadlineOnly struct {
 	context.Context
 	deadline time.Time
+}
+
+func until(c context.Context) time.Time {
+	at, _ := c.Deadline()
+	return at
 }
 
 func (c deadlineOnly) Deadline() (time.Time, bool) { return c.deadline, true }
@@ -146,7 +139,7 @@ func TestQueueHammer(t *testing.T) {
 			var w waiter // reused, as requests are
 			for range rounds {
 				now := time.Now()
-				lane, err := q.acquire(deadlineOnly{t.Context(), now.Add(50 * time.Microsecond)}, &w, now)
+				lane, err := q.acquire(t.Context(), &w, now, now.Add(50*time.Microsecond))
 				if err != nil {
 					gaveUp.Add(1)
 					continue

@@ -19,6 +19,11 @@ type Request struct {
 	// as row Row+i of that seed and step, in any batch and on any machine.
 	Seed, Step, Row uint64
 
+	// Deadline is when the answer must be there: a request that cannot be
+	// answered by then is not started. Zero is no deadline; that of the
+	// context bounds only how long the request waits for a lane.
+	Deadline time.Time
+
 	// Masks has Rows × the contract's Masks values, 0 for each action that may
 	// not be taken; nil allows all. NewMasks gives the memory.
 	Masks []float32
@@ -54,10 +59,10 @@ type Request struct {
 	extras    [][]float32
 }
 
-// Plain makes the request one without draws of its own, masks, state, history
-// and extras. Their memory is kept.
+// Plain makes the request one without draws of its own, deadline, masks, state,
+// history and extras. Their memory is kept.
 func (r *Request) Plain() {
-	r.Seed, r.Step, r.Row = 0, 0, 0
+	r.Seed, r.Step, r.Row, r.Deadline = 0, 0, 0, time.Time{}
 	r.Masks, r.State, r.Histories, r.WantExtras = nil, nil, nil, false
 }
 

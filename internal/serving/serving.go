@@ -19,8 +19,10 @@ import (
 var (
 	// ErrQueueFull says that as many requests wait as may wait.
 	ErrQueueFull = errors.New("the request queue is full")
-	// ErrDeadline says that no lane came free in time. The request was not
-	// started.
+	// ErrDeadline says that the request could not be answered in time: no lane
+	// came free, or its policy takes longer than what was left. It was not
+	// started. It comes as a *DeadlineError where the request had a deadline
+	// of its own.
 	ErrDeadline = errors.New("no inference lane came free before the deadline")
 )
 
@@ -32,6 +34,11 @@ type Options struct {
 	MaxQueue int
 	// Recorder is told of each step that was answered; nil records nothing.
 	Recorder Recorder
+	// Refused is told of each request that was not started because of its
+	// deadline, and why: "passed" where it had passed before, "queue" where no
+	// lane came free in time, "slow" where its policy takes longer than what
+	// was left. Nil tells nobody.
+	Refused func(reason string)
 }
 
 // Recorder keeps what a policy saw and did. Record must not block and must
@@ -45,14 +52,20 @@ type Recorder interface {
 type Service struct {
 	queue    *queue
 	recorder Recorder
+	refuse   func(reason string)
 }
 
 // New returns a service with o's limits. Lanes below 1 is one lane.
 func New(o Options) *Service {
-	return &Service{
+	s := &Service{
 		queue:    newQueue(max(1, o.Lanes), max(0, o.MaxQueue)),
 		recorder: o.Recorder,
+		refuse:   o.Refused,
 	}
+	if s.refuse == nil {
+		s.refuse = func(string) {}
+	}
+	return s
 }
 
 // Lanes returns the number of lanes, for which policies must be prepared
@@ -67,23 +80,42 @@ func (s *Service) Active() int { return s.queue.active() }
 
 // Act runs the request on the first lane that is free and fills in its
 // actions and times. A request that finds no lane before the context's deadline
-// is not started. The errors are ErrQueueFull, ErrDeadline, the context's
-// and those of policy.Runner.Act.
+// is not started, and neither is one that is expected to end after its own. The
+// errors are ErrQueueFull, ErrDeadline, the context's and those of
+// policy.Runner.Act.
 func (s *Service) Act(ctx context.Context, p *policy.Policy, req *Request) error {
 	start := time.Now()
-	lane, err := s.queue.acquire(ctx, &req.wait, start)
+	req.Queue, req.Infer, req.Enveloping = 0, 0, 0
+	until, err := s.admit(ctx, p, req, start)
 	if err != nil {
-		req.Queue, req.Infer = time.Since(start), 0
 		return err
 	}
+	lane, err := s.queue.acquire(ctx, &req.wait, start, until)
 	running := time.Now()
 	req.Queue = running.Sub(start)
+	if errors.Is(err, ErrDeadline) {
+		err = s.refused(refusedQueue, p, req, running)
+	}
+	if err != nil {
+		return err
+	}
+	trial := false
+	if !req.Deadline.IsZero() {
+		if trial, err = s.start(p, req, running); err != nil {
+			s.queue.release(lane)
+			return err
+		}
+	}
 	err = s.run(lane, p, req)
 	req.Infer = time.Since(running)
-	if err == nil && s.recorder != nil {
+	if err != nil {
+		return err
+	}
+	p.Pace().Note(req.Rows, running, req.Infer, trial)
+	if s.recorder != nil {
 		s.recorder.Record(p, req)
 	}
-	return err
+	return nil
 }
 
 // run holds the lane for as long as the policy runs, also when it panics.
@@ -103,6 +135,6 @@ func (s *Service) run(lane int, p *policy.Policy, req *Request) error {
 		req.call.Extras = req.Extras
 	}
 	err := p.Runner(lane).Act(&req.call)
-	req.Interventions = req.call.Interventions
+	req.Interventions, req.Enveloping = req.call.Interventions, req.call.Enveloping
 	return err
 }

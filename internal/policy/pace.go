@@ -1,0 +1,82 @@
+package policy
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// Pace is how long calls of a policy have taken, by their number of rows. It is
+// safe for use by many goroutines and allocates nothing.
+//
+// The rows are counted in classes of powers of two. Each class keeps a moving
+// average of what its calls took, in which a call counts for one part in eight,
+// and one that took much longer than those before (the process was held up) for
+// no more than four times their average.
+type Pace struct {
+	classes [paceClasses]paceClass
+}
+
+// paceClasses are enough for a million rows; more are of the last one.
+const paceClasses = 21
+
+type paceClass struct {
+	mean atomic.Int64 // nanoseconds, 0 before the first call
+	last atomic.Int64 // when a call last began, in nanoseconds since 1970
+}
+
+const (
+	paceWeight = 8   // calls that the average is of
+	paceSpike  = 4   // times the average that a call may count for
+	paceTrial  = 100 // times the average between two trials: at most 1 % of a lane is lost to them
+)
+
+// Pace returns that of the policy.
+func (p *Policy) Pace() *Pace { return &p.pace }
+
+func (p *Pace) class(rows int) int {
+	return min(bits.Len(uint(max(rows, 1)-1)), paceClasses-1)
+}
+
+// Expect returns how long a call of so many rows is expected to take: the
+// average of its class or, where it has none yet, of the largest below; 0 where
+// nothing is known.
+func (p *Pace) Expect(rows int) time.Duration {
+	for i := p.class(rows); i >= 0; i-- {
+		if mean := p.classes[i].mean.Load(); mean > 0 {
+			return time.Duration(mean)
+		}
+	}
+	return 0
+}
+
+// Note takes what a call of so many rows took that began at a time. A trial
+// (Try) that was faster than what is expected stands for itself: what was learnt
+// is of another time.
+func (p *Pace) Note(rows int, began time.Time, took time.Duration, trial bool) {
+	c := &p.classes[p.class(rows)]
+	c.last.Store(began.UnixNano())
+	mean, x := c.mean.Load(), max(1, int64(took))
+	switch {
+	case mean == 0, trial && x < mean:
+		mean = x
+	default:
+		mean += (min(x, paceSpike*mean) - mean) / paceWeight
+	}
+	c.mean.Store(mean)
+}
+
+// Due reports whether Try may say yes.
+func (p *Pace) Due(rows int, now time.Time) bool {
+	since := now.UnixNano() - p.classes[p.class(rows)].last.Load()
+	return since < 0 || since >= paceTrial*int64(p.Expect(rows))
+}
+
+// Try reports whether a call that is expected to be late should be made all the
+// same, to learn whether it still would be: where nobody made one of its class
+// for a hundred times the time that it takes. Only one caller is told so.
+func (p *Pace) Try(rows int, now time.Time) bool {
+	c := &p.classes[p.class(rows)]
+	last := c.last.Load()
+	return p.Due(rows, now) && c.last.CompareAndSwap(last, now.UnixNano())
+}
