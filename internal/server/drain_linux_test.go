@@ -18,7 +18,7 @@ import (
 // when they are told to close: whoever still gets a connection gets an answer.
 func TestDrainReconnecting(t *testing.T) {
 	const clients = 16
-	s, err := server.New(&fakeBackend{contract: driving()}, server.Options{Limits: server.Limits{DrainAccept: 100 * time.Millisecond}})
+	s, err := server.New(&fakeBackend{contract: driving()}, server.Options{Limits: server.Limits{DrainAccept: 500 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestDrainReconnecting(t *testing.T) {
 	for range clients {
 		wg.Go(func() {
 			for {
-				c, err := net.DialTimeout("tcp", ln.Addr().String(), 200*time.Millisecond)
+				c, err := net.DialTimeout("tcp", ln.Addr().String(), time.Second)
 				if err != nil {
 					return // no new connections are taken
 				}
@@ -72,7 +72,7 @@ func TestDrainReconnecting(t *testing.T) {
 		})
 	}
 	time.Sleep(100 * time.Millisecond)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)

@@ -115,7 +115,7 @@ func TestExpectContinue(t *testing.T) {
 		t.Fatalf("%q, %v", buf, err)
 	}
 	fmt.Fprint(c, guideRequest)
-	if answers, _ := readAnswers(t, c, 5*time.Second); len(answers) != 1 || answers[0].status != 200 {
+	if answers, _ := readAnswers(t, c, time.Minute); len(answers) != 1 || answers[0].status != 200 {
 		t.Errorf("%+v", answers)
 	}
 	answers, closed := s.raw("POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
@@ -151,10 +151,8 @@ func TestSlowClients(t *testing.T) {
 	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: limits})
 	f := func(name, message string) {
 		t.Helper()
-		start := time.Now()
-		answers, closed := s.raw(message)
-		if took := time.Since(start); len(answers) != 1 || answers[0].status != 408 || !closed || took > 4*time.Second {
-			t.Errorf("%s: %+v, closed %v after %v", name, answers, closed, took)
+		if answers, closed := s.raw(message); len(answers) != 1 || answers[0].status != 408 || !closed {
+			t.Errorf("%s: %+v, closed %v", name, answers, closed)
 		}
 	}
 	f("request line", "GET /li")
@@ -166,7 +164,7 @@ func TestSlowClients(t *testing.T) {
 // TestIdle holds that an idle connection is closed without a word.
 func TestIdle(t *testing.T) {
 	limits := fast()
-	limits.IdleTimeout = 100 * time.Millisecond
+	limits.IdleTimeout = 500 * time.Millisecond
 	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: limits})
 	answers, closed := s.raw("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
 	if len(answers) != 1 || answers[0].status != 200 || !closed {
@@ -190,7 +188,7 @@ func TestConnectionLimits(t *testing.T) {
 			defer c.Close()
 			open = append(open, c)
 		}
-		answers, closed := readAnswers(t, open[2], 5*time.Second)
+		answers, closed := readAnswers(t, open[2], time.Minute)
 		if len(answers) != 1 || answers[0].status != status || answers[0].code(t) != "TOO_MANY_CONNECTIONS" || !closed || answers[0].header.Get("Retry-After") != "1" {
 			t.Errorf("third connection: %+v, closed %v", answers, closed)
 		}
@@ -198,7 +196,7 @@ func TestConnectionLimits(t *testing.T) {
 			t.Errorf("counted %v, open %d", counted.seen, counted.open())
 		}
 		open[0].Close()
-		for deadline := time.Now().Add(5 * time.Second); counted.open() > 1; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); counted.open() > 1; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("a connection that ended is still counted")
 			}

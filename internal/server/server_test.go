@@ -248,7 +248,7 @@ func (s *site) do(method, path, body string, headers ...string) reply {
 
 // raw sends bytes and returns the answers that come until the connection is
 // closed. What is sent should make the server close it; closed is false where
-// it has not done so in five seconds.
+// it has not done so in a minute.
 func (s *site) raw(message string) (answers []reply, closed bool) {
 	s.t.Helper()
 	c, err := net.Dial("tcp", s.addr)
@@ -259,7 +259,7 @@ func (s *site) raw(message string) (answers []reply, closed bool) {
 	if _, err := c.Write([]byte(message)); err != nil {
 		s.t.Fatal(err)
 	}
-	return readAnswers(s.t, c, 5*time.Second)
+	return readAnswers(s.t, c, time.Minute)
 }
 
 func readAnswers(t testing.TB, c net.Conn, quiet time.Duration) (answers []reply, closed bool) {

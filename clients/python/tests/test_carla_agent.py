@@ -131,7 +131,7 @@ def test_the_contract_is_asked_for_within_the_deadline(serve, tmp_path):
     try:
         for driver in drivers:
             assert braked(driver).startswith("late")
-            assert driver.watchdog.last.seconds < 1.0
+            assert driver.watchdog.last.seconds < 5.0  # the time limit of the client
     finally:
         server.process.send_signal(signal.SIGCONT)
     for driver in drivers:

@@ -260,8 +260,8 @@ type hostileItem struct {
 	Must   string `json:"must"`
 }
 
-// What inspecting a hostile file may take: the time, and memory beyond that of
-// the idle program.
+// What inspecting a hostile file may take: time of the processor, and memory
+// beyond that of the idle program.
 const (
 	hostileTimeMax   = time.Second
 	hostileMemoryMax = 64 << 20
@@ -311,7 +311,7 @@ func TestHostileFiles(t *testing.T) {
 func bounded(t *testing.T, r result, idle int64) {
 	t.Helper()
 	if r.took > hostileTimeMax {
-		t.Errorf("it took %v, want at most %v", r.took, hostileTimeMax)
+		t.Errorf("it took %v of the processor, want at most %v", r.took, hostileTimeMax)
 	}
 	if r.rssMax > idle+hostileMemoryMax {
 		t.Errorf("it took %d MiB beyond the idle program, want at most %d", (r.rssMax-idle)>>20, hostileMemoryMax>>20)

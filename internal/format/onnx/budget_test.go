@@ -71,7 +71,8 @@ func TestWorkIsBounded(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			used := after.TotalAlloc - before.TotalAlloc
 			t.Logf("%d bytes, %v, %d MiB: %v", len(c), took, used>>20, err)
-			if took > 3*time.Second || used > 128<<20 {
+			// Without the limit of steps it takes minutes.
+			if took > 30*time.Second || used > 128<<20 {
 				t.Errorf("took %v and %d MiB", took, used>>20)
 			}
 			if name != "one loop" && (err == nil || !strings.Contains(err.Error(), "more than 500000 steps")) {

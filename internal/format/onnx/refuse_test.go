@@ -54,7 +54,7 @@ func TestHostile(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			start := time.Now()
 			err := open(filepath.Join(root, "hostile", it.Path))
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("it took %v", took)
 			}
 			runtime.ReadMemStats(&after)

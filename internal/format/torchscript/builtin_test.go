@@ -39,7 +39,7 @@ func TestBuiltinsOddArguments(t *testing.T) {
 			if errors.Is(err, torchscript.ErrInternal) {
 				t.Errorf("%s: %v", call, err)
 			}
-			if took := time.Since(start); took > slowdown*time.Second {
+			if took := time.Since(start); took > slowdown*10*time.Second {
 				t.Errorf("%s took %v", call, took)
 			}
 		}

@@ -52,7 +52,8 @@ func TestLowerHugeNumbers(t *testing.T) {
 		if err == nil || errors.Is(err, torchscript.ErrInternal) {
 			t.Errorf("error is %v in\n%s", err, body)
 		}
-		if took := time.Since(start); took > slowdown*time.Second {
+		// What has no bound takes minutes; a busy machine makes a second of milliseconds.
+		if took := time.Since(start); took > slowdown*10*time.Second {
 			t.Errorf("took %v:\n%s", took, body)
 		}
 		if grown := after.TotalAlloc - before.TotalAlloc; grown > 256<<20 {

@@ -115,7 +115,7 @@ func TestLowerManyDecisions(t *testing.T) {
 	if !errors.Is(err, torchscript.ErrLimit) && !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("error is %v, wanted one of a limit", err)
 	}
-	if took := time.Since(start); took > slowdown*5*time.Second {
+	if took := time.Since(start); took > slowdown*time.Minute {
 		t.Errorf("took %v", took)
 	}
 }
@@ -192,7 +192,8 @@ func TestLowerBounds(t *testing.T) {
 		if _, err := lower(t, code, objectPickle); err == nil {
 			t.Errorf("no error in\n%s", code)
 		}
-		if took := time.Since(start); took > slowdown*time.Second {
+		// What has no bound takes minutes; a busy machine makes a second of milliseconds.
+		if took := time.Since(start); took > slowdown*10*time.Second {
 			t.Errorf("took %v:\n%s", took, code)
 		}
 	}
