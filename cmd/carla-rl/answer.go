@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -59,9 +60,7 @@ func ask(p *policy.Policy, o *observations, deterministic bool, seed uint64) (*a
 		return nil, err
 	}
 	a := &answer{actions: call.Actions, interventions: call.Interventions}
-	for i, spec := range p.Outputs() {
-		a.add(spec.Name, newValues(p, spec, o.rows, call.Outputs[i]))
-	}
+	a.addExtras(p, o.rows, call.Extras)
 	return a, nil
 }
 
@@ -72,7 +71,7 @@ func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uin
 	call := newCall(p, 1)
 	call.Deterministic, call.Seed, call.Raw = deterministic, seed, !o.enveloped
 	a := &answer{}
-	outputs := make([][]float32, len(p.Outputs()))
+	extras := make([][]float32, len(c.Extras))
 	states := make([][]float32, len(c.State))
 	for row := range o.rows {
 		for i := range c.Inputs {
@@ -94,16 +93,14 @@ func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uin
 			v.Row = row
 			a.interventions = append(a.interventions, v)
 		}
-		for i := range outputs {
-			outputs[i] = append(outputs[i], call.Outputs[i]...)
+		for i := range extras {
+			extras[i] = append(extras[i], call.Extras[i]...)
 		}
 		for i := range states {
 			states[i] = append(states[i], call.State[i]...)
 		}
 	}
-	for i, spec := range p.Outputs() {
-		a.add(spec.Name, newValues(p, spec, o.rows, outputs[i]))
-	}
+	a.addExtras(p, o.rows, extras)
 	for i, s := range c.State {
 		a.add(s.Name, values{shape: append([]int{o.rows}, s.Shape...), dtype: graph.Float32, data: float64s(states[i])})
 	}
@@ -114,6 +111,17 @@ func (a *answer) add(name string, v values) {
 	a.names, a.outputs = append(a.names, name), append(a.outputs, v)
 }
 
+// addExtras adds what the policy gave beside the action, the parameters of its
+// distribution by their own names.
+func (a *answer) addExtras(p *policy.Policy, rows int, extras [][]float32) {
+	for i, spec := range p.Contract().Extras {
+		a.add(extraName(&spec), newValues(p, spec, rows, extras[i]))
+	}
+}
+
+// extraName is the name of an extra among the outputs of predict.
+func extraName(e *policy.ExtraSpec) string { return strings.TrimPrefix(e.Name, "distribution.") }
+
 // newCall returns a call with room for rows, each at the start of an episode.
 func newCall(p *policy.Policy, rows int) *policy.Call {
 	c := p.Contract()
@@ -121,15 +129,15 @@ func newCall(p *policy.Policy, rows int) *policy.Call {
 	for _, in := range c.Inputs {
 		call.In = append(call.In, make([]float32, rows*in.Width))
 	}
-	for _, o := range p.Outputs() {
-		call.Outputs = append(call.Outputs, make([]float32, rows*o.Width))
+	for _, e := range c.Extras {
+		call.Extras = append(call.Extras, make([]float32, rows*e.Width))
 	}
 	return call
 }
 
 // newValues gives an output its shape: the rows first, unless it is one for
 // all rows.
-func newValues(p *policy.Policy, spec policy.OutputSpec, rows int, data []float32) values {
+func newValues(p *policy.Policy, spec policy.ExtraSpec, rows int, data []float32) values {
 	v := values{dtype: spec.DType, shape: spec.Shape}
 	if spec.Fixed {
 		data = data[:spec.Width]
@@ -140,7 +148,7 @@ func newValues(p *policy.Policy, spec policy.OutputSpec, rows int, data []float3
 		v.dtype = graph.Float32 // It was computed in float32; more digits would be noise.
 	}
 	v.data = float64s(data)
-	if spec.Name == "logits" {
+	if name := extraName(&spec); name == "logits" || name == "probs" {
 		v.parts = choices(p, spec.Width)
 	}
 	return v

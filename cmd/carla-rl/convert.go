@@ -131,7 +131,7 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 	if err := shapes.giveShape(a); err != nil {
 		return nil, err
 	}
-	p, err := policy.Open(a, policy.Options{Detailed: !c.ActionOnly})
+	p, err := policy.Open(a, policy.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (c *convertCmd) policyONNX(a *artifact.Artifact, p *policy.Policy, shapes *
 	}
 	if g == nil {
 		notes = append(exportNotes(p, c.Sampled, c.Masked), notes...)
-		g, err = exportGraph(p, c.Sampled, c.Masked)
+		g, err = exportGraph(p, c.Sampled, c.Masked, !c.ActionOnly)
 	}
 	if err != nil {
 		return nil, err

@@ -195,7 +195,7 @@ func (c *convertCmd) golden(w *cardWriter, a *artifact.Artifact, p *policy.Polic
 	if width > goldenVectorMax {
 		return fmt.Sprintf("The card has no golden vectors: one would have %d numbers.", width), nil
 	}
-	reference, err := policy.Open(a, policy.Options{Engine: policy.Reference, Detailed: true})
+	reference, err := policy.Open(a, policy.Options{Engine: policy.Reference})
 	if err != nil {
 		return "", err
 	}

@@ -173,7 +173,7 @@ func openSide(path string) (*side, error) {
 		return nil, err
 	}
 	s := &side{format: n.Describe().Format, tensors: format.Tensors(n)}
-	if s.policy, err = policy.Open(a, policy.Options{Detailed: true}); err != nil {
+	if s.policy, err = policy.Open(a, policy.Options{}); err != nil {
 		s.refusal = fmt.Sprintf("%s: %v", path, err)
 	}
 	return s, nil

@@ -12,7 +12,7 @@ import (
 // exportGraph makes of the graph of a policy, in which all is flat rows of
 // float32, one for other programs: inputs, outputs and state have the shapes of
 // the contract, and actions that are choices are whole numbers.
-func exportGraph(p *policy.Policy, sampled, masked bool) (*graph.Graph, error) {
+func exportGraph(p *policy.Policy, sampled, masked, detailed bool) (*graph.Graph, error) {
 	composed := p.Composed()
 	switch {
 	case masked:
@@ -21,6 +21,14 @@ func exportGraph(p *policy.Policy, sampled, masked bool) (*graph.Graph, error) {
 		composed = p.Sampled()
 	}
 	c := p.Contract()
+	var extras []policy.ExtraSpec
+	if detailed {
+		var err error
+		if composed, err = p.Detailed(!sampled, masked); err != nil {
+			return nil, err
+		}
+		extras = c.Extras
+	}
 	g := graph.New(composed.Name)
 	inner := make([]*graph.Value, len(composed.Inputs))
 	outer := map[int]*graph.Value{}
@@ -46,25 +54,31 @@ func exportGraph(p *policy.Policy, sampled, masked bool) (*graph.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	specs := p.Outputs()
+	left := 0 // out, of what stands before the state
 	for i, o := range composed.Outputs {
-		shape, dt := outs[i].Shape, graph.Float32
+		shape, dt, name := outs[i].Shape, graph.Float32, o.Name
 		rows := shape[0]
 		switch state := slices.IndexFunc(composed.States, func(s graph.State) bool { return s.Output == i }); {
 		case i == 0:
 			shape, dt = actionForm(c, rows)
 		case state >= 0:
 			shape = outer[composed.States[state].Input].Shape
-		case i-1 < len(specs):
-			shape, dt = withRows(rows, specs[i-1].Shape, 0), specs[i-1].DType
+		case i-1 < len(extras):
+			e := &extras[i-1]
+			if named(e.Name) {
+				left++
+				continue
+			}
+			shape, dt, name = withRows(rows, e.Shape, 0), e.DType, extraName(e)
 		}
 		y, err := shaped(g, outs[i], dt, shape)
 		if err != nil {
 			return nil, err
 		}
-		g.Output(o.Name, y)
+		g.Output(name, y)
 	}
 	for _, s := range composed.States {
+		s.Output -= left
 		s.Initial, s.Reset = reshapedTo(s.Initial, outer[s.Input].Shape), reshapedTo(s.Reset, outer[s.Input].Shape)
 		g.States = append(g.States, s)
 	}

@@ -18,7 +18,7 @@ type predictCmd struct {
 	Preprocessor  string `placeholder:"FILE" help:"Preprocessor to use with a model file."`
 	VecNormalize  string `name:"vecnormalize" placeholder:"FILE" help:"VecNormalize statistics to use with a model file."`
 	Engine        string `enum:"plan,reference,onnxruntime" default:"plan" help:"plan: as the server computes; reference: plain loops, in the precision of the file; onnxruntime: in the build that has it."`
-	Return        string `default:"all" placeholder:"all|NAME,..." help:"Outputs to print: all, or these."`
+	Return        string `default:"all" placeholder:"all|NAME,..." help:"Outputs to print: all of the network's, or these."`
 	Deterministic *bool  `negatable:"" help:"Overrides what the input says."`
 	Seed          uint64 `help:"Seed of the draws of a policy that samples."`
 	Input         string `required:"" placeholder:"FILE" help:"JSON to read; - is standard input."`
@@ -37,7 +37,8 @@ The first asks a policy. Its rows are independent, and each begins an episode; w
 "episode_start" the rows of a recurrent policy are one sequence, in which an episode
 begins where it is true. "action_masks" has a row of true and false for each
 observation. Beside the action stand the outputs that the policy has, of mean, std,
-log_std, logits, q_values, value, log_prob and others that its network gives.
+log_std, logits, probs, q_values, value, log_prob, entropy and others that its network
+gives; raw_action and normalized_observation only where --return names them.
 The second asks a bare network for its outputs, in its own order and names, and a
 single input needs no name. The third carries the state of a network from step to
 step and resets it before those of reset_before; a state that is given is taken
@@ -154,27 +155,50 @@ func plainJSON(err error) error {
 
 // returnable are outputs that policies have; one that a policy lacks may be
 // asked for all the same.
-var returnable = []string{"mean", "std", "log_std", "logits", "q_values", "value", "log_prob"}
+var returnable = []string{
+	"mean", "std", "log_std", "logits", "probs", "q_values", "value", "log_prob", "entropy", "distribution",
+	rawAction, normalizedObservation,
+}
+
+// The extras that a policy makes itself, of what it was given and has given.
+// The parts of an observation that has several follow behind a point.
+const (
+	rawAction             = "raw_action"
+	normalizedObservation = "normalized_observation"
+)
+
+// named tells whether an output is shown only where it is asked for by name.
+func named(output string) bool {
+	base, _, _ := strings.Cut(output, ".")
+	return base == normalizedObservation || base == rawAction
+}
+
+// shown tells whether an output is one of those that are asked for.
+func shown(output string, wanted []string) bool {
+	base, _, _ := strings.Cut(output, ".")
+	parameter := slices.Contains([]string{"mean", "std", "logits", "probs", "alpha", "beta"}, output)
+	return slices.Contains(wanted, output) ||
+		named(output) && slices.Contains(wanted, base) ||
+		!named(output) && slices.Contains(wanted, "all") ||
+		parameter && slices.Contains(wanted, "distribution")
+}
 
 // selected appends those outputs that are asked for as a JSON object.
 func (c *predictCmd) selected(b []byte, names []string, vs []values) ([]byte, error) {
-	if c.Return == "all" {
-		return object(b, names, vs), nil
-	}
 	wanted := strings.Split(c.Return, ",")
 	for _, name := range wanted {
-		if !slices.Contains(names, name) && !slices.Contains(returnable, name) {
+		if name != "all" && !slices.Contains(names, name) && !slices.Contains(returnable, name) {
 			return nil, usage(fmt.Errorf("--return %s: there is no such output, the outputs are %s", name, strings.Join(names, ", ")))
 		}
 	}
-	var shown []string
-	var shownValues []values
+	var chosen []string
+	var chosenValues []values
 	for i, name := range names {
-		if slices.Contains(wanted, name) {
-			shown, shownValues = append(shown, name), append(shownValues, vs[i])
+		if shown(name, wanted) {
+			chosen, chosenValues = append(chosen, name), append(chosenValues, vs[i])
 		}
 	}
-	return object(b, shown, shownValues), nil
+	return object(b, chosen, chosenValues), nil
 }
 
 // outputsAnswer is an answer of outputs alone.

@@ -19,7 +19,7 @@ func (c *predictCmd) act(q *question) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := openPolicy(c.Model, c.Preprocessor, c.VecNormalize, q.rowShape(), policy.Options{Engine: engine, Detailed: true})
+	p, err := openPolicy(c.Model, c.Preprocessor, c.VecNormalize, q.rowShape(), policy.Options{Engine: engine})
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 
 func openTestPolicy(t *testing.T, path, vecNormalize string) *policy.Policy {
 	t.Helper()
-	p, err := openPolicy(filepath.FromSlash(path), "", filepath.FromSlash(vecNormalize), nil, policy.Options{Detailed: true})
+	p, err := openPolicy(filepath.FromSlash(path), "", filepath.FromSlash(vecNormalize), nil, policy.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

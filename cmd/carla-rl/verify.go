@@ -158,7 +158,7 @@ func (c *verifyCmd) policy(v *verification, path string) error {
 		return err
 	}
 	given := c.Observations != ""
-	reference, err := policy.Open(a, policy.Options{Engine: policy.Reference, Detailed: true, Untried: given})
+	reference, err := policy.Open(a, policy.Options{Engine: policy.Reference, Untried: given})
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (c *verifyCmd) policy(v *verification, path string) error {
 	v.Notes = append(v.Notes, notes...)
 	tol := c.tolerance(reference.Description())
 	for _, engine := range engines {
-		p, err := policy.Open(a, policy.Options{Engine: engine, Detailed: true, Untried: given})
+		p, err := policy.Open(a, policy.Options{Engine: engine, Untried: given})
 		if err != nil {
 			return fmt.Errorf("%s: %w", engine.Name(), err)
 		}

@@ -69,6 +69,12 @@ type Description struct {
 	// HasSampling tells whether some method draws random numbers when it is
 	// not deterministic.
 	HasSampling bool
+	// Distribution is the kind that actions are drawn from: "gaussian",
+	// "squashed_gaussian", "gsde", "categorical", "multi_categorical" or
+	// "bernoulli"; empty where there is none or the file does not tell. Where it
+	// is told, the outputs mean, std, logits and probs of the graph are its
+	// parameters.
+	Distribution string
 	// Recurrent tells that the network keeps state between the steps of an
 	// episode: its graph has states.
 	Recurrent bool

@@ -33,6 +33,9 @@ func describeAgent(p *sb3.Policy) Description {
 		Producer:    "Stable-Baselines3",
 		Methods:     []string{"forward"},
 		HasSampling: p.HasSampling(),
+
+		Distribution: p.Distribution(),
+
 		Recurrent:   p.Recurrent,
 		ActionMasks: p.ActionMasks(),
 		MaskParts:   p.MaskParts(),

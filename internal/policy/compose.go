@@ -57,30 +57,26 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 		return nil, err
 	}
 	p.contract.keepSpaces(src.spaces)
-	p.contract.ControlHz = src.card.ControlHz
+	p.contract.ControlHz, p.contract.Distribution = src.card.ControlHz, p.description.Distribution
 	p.batchable = network.rows == graph.Batch
 	if p.contract.Batchable = p.batchable; !p.batchable {
 		p.notes = append(p.notes, "batching: the rows of a request go through the network one by one, because its computation is made for one")
 	}
-	networks, err := p.networks(l, network)
+	all, err := p.networks(l, network)
 	if err != nil {
 		return nil, err
 	}
 	if n := p.contract.Masks; n > 0 {
 		p.notes = append(p.notes, fmt.Sprintf("masks: a request may tell which of %d actions are allowed; without masks all are", n))
 	}
-	if o.Detailed {
-		p.outputs = network.outputs()
-		for _, n := range networks {
-			if n != nil {
-				p.outputs = common(p.outputs, n.outputs())
-			}
+	for _, n := range all {
+		if n != nil && (len(n.observation) != len(p.contract.Inputs) || len(n.states)+src.frames.states() != len(p.contract.State)) {
+			return nil, errors.New("the forms of the network differ in what they take")
 		}
 	}
-	for i, n := range networks {
-		if p.forms[i], err = p.build(src, n, i, networks); err != nil {
-			return nil, err
-		}
+	p.keepExtras(src, all)
+	if err := p.makeForms(src, all); err != nil {
+		return nil, err
 	}
 	return p, p.compile()
 }
@@ -100,10 +96,10 @@ func (p *Policy) compile() error {
 }
 
 // networks lowers the other forms beside the deterministic one.
-func (p *Policy) networks(l *lowering, deterministic *lowered) (n [len(forms{})]*lowered, err error) {
-	n[formOf(true, false)], n[formOf(false, false)] = deterministic, deterministic
+func (p *Policy) networks(l *lowering, deterministic *lowered) (n networks, err error) {
+	n[formOf(true, false, false)], n[formOf(false, false, false)] = deterministic, deterministic
 	sampled := func(masked bool) error {
-		at, twin := formOf(false, masked), n[formOf(true, masked)]
+		at, twin := formOf(false, masked, false), n[formOf(true, masked, false)]
 		n[at] = twin
 		if !p.description.HasSampling {
 			return nil
@@ -124,30 +120,10 @@ func (p *Policy) networks(l *lowering, deterministic *lowered) (n [len(forms{})]
 		return n, nil
 	}
 	p.contract.MaskParts = p.description.MaskParts
-	if n[formOf(true, true)], err = l.lower(true, true); err != nil {
+	if n[formOf(true, true, false)], err = l.lower(true, true); err != nil {
 		return n, fmt.Errorf("the form with action masks: %w", err)
 	}
 	return n, sampled(true)
-}
-
-// build composes one form, unless it is that of a place before it.
-func (p *Policy) build(src *sources, n *lowered, at int, networks [len(forms{})]*lowered) (*form, error) {
-	if n == nil {
-		return nil, nil
-	}
-	for i, other := range networks[:at] {
-		if other == n {
-			return p.forms[i], nil
-		}
-	}
-	if len(n.observation) != len(p.contract.Inputs) || len(n.states)+src.frames.states() != len(p.contract.State) {
-		return nil, errors.New("the forms of the network differ in what they take")
-	}
-	g, err := p.composeForm(src, n)
-	if err != nil {
-		return nil, err
-	}
-	return &form{graph: g, engine: p.engine}, nil
 }
 
 // rowShape is the shape of what the network takes of one observation, as the
@@ -176,9 +152,10 @@ func (s *sources) rowShape(input string) []int {
 
 // composeForm makes one graph of preprocessing, network and postprocessing. Its
 // inputs and outputs are rows: see Policy.Composed.
-func (p *Policy) composeForm(src *sources, n *lowered) (*graph.Graph, error) {
+func (p *Policy) composeForm(src *sources, n *lowered, extras []ExtraSpec) (*graph.Graph, error) {
 	c := &p.contract
 	g := graph.New(src.card.ModelName)
+	w := &composing{g: g, network: n, inlined: map[*graph.Value]*graph.Value{}}
 	args := map[*graph.Value]*graph.Value{}
 	obs := make([]*graph.Value, len(n.observation))
 	for i := range n.observation {
@@ -205,15 +182,17 @@ func (p *Policy) composeForm(src *sources, n *lowered) (*graph.Graph, error) {
 		if err != nil {
 			return nil, fmt.Errorf("input %s: %w", in.Name, err)
 		}
+		w.normalized = append(w.normalized, x)
 		if args[in], err = enter(g, x, in); err != nil {
 			return nil, fmt.Errorf("input %s: %w", in.Name, err)
 		}
 	}
-	return g, p.composeOutputs(src, g, n, args, frames)
+	return g, p.composeOutputs(src, w, args, frames, extras)
 }
 
 // composeOutputs adds the network and what comes after it.
-func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args map[*graph.Value]*graph.Value, frames *framesOf) error {
+func (p *Policy) composeOutputs(src *sources, w *composing, args map[*graph.Value]*graph.Value, frames *framesOf, extras []ExtraSpec) error {
+	g, n, inlined := w.g, w.network, w.inlined
 	in := make([]*graph.Value, len(n.Inputs))
 	for i, v := range n.Inputs {
 		in[i] = args[v]
@@ -222,7 +201,6 @@ func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args m
 	if err != nil {
 		return err
 	}
-	inlined := map[*graph.Value]*graph.Value{}
 	for i, o := range n.Outputs {
 		inlined[o.Value] = results[i]
 	}
@@ -231,14 +209,12 @@ func (p *Policy) composeOutputs(src *sources, g *graph.Graph, n *lowered, args m
 		return fmt.Errorf("postprocess: %w", err)
 	}
 	g.Output("action", action)
-	for i := range p.outputs {
-		o := &p.outputs[i]
-		at := slices.IndexFunc(n.others, func(other graph.Output) bool { return other.Name == o.Name })
-		v, err := o.lower(g, inlined[n.others[at].Value], n.rows)
+	for i := range extras {
+		v, err := w.extra(&extras[i])
 		if err != nil {
-			return fmt.Errorf("output %s: %w", o.Name, err)
+			return fmt.Errorf("output %s: %w", extras[i].Name, err)
 		}
-		g.Output(unused(g, o.Name), v)
+		g.Output(unused(g, extras[i].Name), v)
 	}
 	states := len(g.Inputs) - len(n.states) - len(frames.next)
 	c := &p.contract

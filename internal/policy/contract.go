@@ -53,16 +53,6 @@ type Contract struct {
 	Envelope *envelope.Spec
 }
 
-// ExtraSpec is one thing that a policy can give beside its action: "value",
-// "log_prob", "entropy", a parameter of its distribution such as
-// "distribution.mean", "raw_action" or "normalized_observation", the latter with
-// the feature behind a point where an observation has several parts.
-type ExtraSpec struct {
-	Name  string
-	Shape []int // of one row, nil for a single number
-	Width int   // number of float32 values of one row
-}
-
 // Input is one input of the policy's graph.
 type Input struct {
 	Name  string

@@ -90,34 +90,44 @@ func compareDraws(t *testing.T, engine Engine) {
 	}
 }
 
-func TestOutputsBesideTheAction(t *testing.T) {
+// withExtras gives the call room for all extras.
+func (c *Call) withExtras(p *Policy) {
+	c.Extras = nil
+	for _, e := range p.contract.Extras {
+		c.Extras = append(c.Extras, make([]float32, c.Rows*e.Width))
+	}
+}
+
+func TestExtras(t *testing.T) {
 	f := func(n *network, fixed bool) {
 		t.Helper()
 		for _, engine := range []Engine{Plan, Reference} {
-			p, err := compose(&sources{card: &artifact.Card{ModelName: "m"}, network: n}, Options{Engine: engine, Detailed: true})
+			p, err := compose(&sources{card: &artifact.Card{ModelName: "m"}, network: n}, Options{Engine: engine})
 			if err != nil {
 				t.Fatal(err)
 			}
 			p.Prepare(1)
-			specs := p.Outputs() // What only one form has is not among them.
-			if len(specs) != 2 || specs[0].Name != "scale" || specs[0].Fixed != fixed || specs[0].Width != 3 || specs[1].Name != "twice" || specs[1].Width != 2 || specs[1].Fixed {
+			specs := p.Contract().Extras // What only one form has is not among them.
+			if len(specs) != 4 || specs[0].Name != "scale" || specs[0].Fixed != fixed || specs[0].Width != 3 || specs[1].Name != "twice" || specs[1].Width != 2 || specs[1].Fixed || specs[2].Name != "raw_action" || specs[3].Name != "normalized_observation" {
 				t.Fatalf("outputs = %+v", specs)
 			}
 			call := p.newCall(2)
+			call.withExtras(p)
 			copy(call.In[0], []float32{1, 2, 3, 4})
 			if err := p.Runner(0).Act(call); err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(call.Outputs[0], []float32{7, 8, 9, 7, 8, 9}) || !slices.Equal(call.Outputs[1], []float32{2, 4, 6, 8}) {
-				t.Errorf("%s: outputs = %v", engine.Name(), call.Outputs)
+			want := [][]float32{{7, 8, 9, 7, 8, 9}, {2, 4, 6, 8}, {1, 2, 3, 4}, {1, 2, 3, 4}}
+			if !slices.EqualFunc(call.Extras, want, slices.Equal) {
+				t.Errorf("%s: extras = %v, want %v", engine.Name(), call.Extras, want)
 			}
 		}
 	}
 	f(drawn(true), true)
 	f(drawn(false), false)
 	p := mustCompose(t, &sources{card: &artifact.Card{ModelName: "m"}, network: drawn(true)})
-	if p.Outputs() != nil || len(p.Composed().Outputs) != 1 || len(p.Composed().Nodes) != 1 {
-		t.Errorf("without Detailed there are the outputs %+v of\n%v", p.Outputs(), p.Composed())
+	if len(p.Composed().Outputs) != 1 || len(p.Composed().Nodes) != 1 {
+		t.Errorf("without extras the policy is\n%v", p.Composed())
 	}
 }
 
@@ -243,7 +253,7 @@ func TestStepBudget(t *testing.T) {
 func TestLanesSideBySide(t *testing.T) {
 	const lanes = 8
 	n, rows, _ := agent(t, "maskable_multidiscrete")
-	p, err := compose(&sources{card: &artifact.Card{ModelName: "m"}, network: n}, Options{Detailed: true})
+	p, err := compose(&sources{card: &artifact.Card{ModelName: "m"}, network: n}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,6 @@ type Policy struct {
 	engine    Engine
 	batchable bool
 	forms     forms
-	outputs   []OutputSpec
 
 	envelope *envelope.Envelope // nil where the card has none
 	scorer   *envelope.Scorer   // nil where observations are not scored
@@ -44,9 +43,6 @@ type Policy struct {
 type Options struct {
 	// Engine computes the policy; nil is Plan.
 	Engine Engine
-	// Detailed has the policy compute, beside the action, what its network
-	// gives besides: Policy.Outputs.
-	Detailed bool
 	// Untried opens a policy without trying it on drawn observations: for a
 	// caller who has observations to hold it to.
 	Untried bool
@@ -174,18 +170,13 @@ func (p *Policy) Notes() []string { return p.notes }
 // batching gains nothing.
 func (p *Policy) Batchable() bool { return p.batchable }
 
-// Outputs returns what the policy gives beside the action, nil unless it was
-// opened with Options.Detailed.
-func (p *Policy) Outputs() []OutputSpec { return p.outputs }
-
 // Engine returns the engine that computes the policy.
 func (p *Policy) Engine() Engine { return p.engine }
 
 // Composed returns the graph of the deterministic policy as it was composed,
 // before the optimizing passes; it is the reference for what an engine
 // computes. Its inputs are rows of float32: those of the contract, then its
-// state; its outputs are the action, then those of Outputs, then the state of
-// the next step.
+// state; its outputs are the action, then the state of the next step.
 func (p *Policy) Composed() *graph.Graph { return p.form(true, false).graph }
 
 // Sampled is Composed of the policy as it draws its actions; the same graph
@@ -200,6 +191,16 @@ func (p *Policy) Masked(deterministic bool) *graph.Graph {
 		return f.graph
 	}
 	return nil
+}
+
+// Detailed is Composed, Sampled or Masked of the form with extras: those of the
+// contract are outputs behind the action. It is nil for masks that the policy
+// does not take.
+func (p *Policy) Detailed(deterministic, masked bool) (*graph.Graph, error) {
+	if f := p.forms[formOf(deterministic, masked, true)]; f != nil {
+		return f.build()
+	}
+	return nil, nil
 }
 
 // Optimized returns the graph from which the plan was made, nil where another
@@ -221,7 +222,7 @@ func (p *Policy) Plan() *plan.Plan {
 }
 
 func (p *Policy) form(deterministic, masked bool) *form {
-	return p.forms[formOf(deterministic, masked)]
+	return p.forms[formOf(deterministic, masked, false)]
 }
 
 // Prepare makes the runners of lanes 0 to lanes-1 and runs each once, so that

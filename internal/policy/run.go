@@ -32,11 +32,9 @@ type Call struct {
 	// nil allows all.
 	Masks []float32
 	// Extras has room, for each of Contract.Extras, for Rows×Width values; nil
-	// asks for none.
+	// asks for none. They tell of what the policy gave, also where its envelope
+	// has the action otherwise.
 	Extras [][]float32
-	// Outputs has room, for each of Policy.Outputs, for Rows×Width values.
-	// Nil for a policy that was opened without Options.Detailed.
-	Outputs [][]float32
 
 	// Raw leaves out the envelope of a policy that has one: the actions are
 	// what its network gives, only held to be finite.
@@ -98,7 +96,7 @@ func (e *ActionError) Error() string {
 func (p *Policy) newRunner() (*Runner, error) {
 	c := &p.contract
 	r := &Runner{policy: p, width: c.ActionWidth(), next: make([][]float32, len(c.State))}
-	r.plain = len(c.State) == 0 && len(p.outputs) == 0 && p.batchable
+	r.plain = len(c.State) == 0 && p.batchable
 	r.low, r.high = c.actionBounds()
 	return r, r.warm()
 }
@@ -125,17 +123,14 @@ func (p *Policy) newCall(rows int) *Call {
 	for _, in := range p.contract.Inputs {
 		c.In = append(c.In, make([]float32, rows*in.Width))
 	}
-	for _, o := range p.outputs {
-		c.Outputs = append(c.Outputs, make([]float32, rows*o.Width))
-	}
 	return c
 }
 
-// Act computes the actions of the call's rows, and with them its outputs and
+// Act computes the actions of the call's rows, and with them its extras and
 // the state of the next step. An *ActionError means that no value of either may
 // be used.
 func (r *Runner) Act(c *Call) error {
-	i := formOf(c.Deterministic, c.Masks != nil)
+	i := formOf(c.Deterministic, c.Masks != nil, c.Extras != nil)
 	run := r.runs[i]
 	if run == nil {
 		var err error
@@ -145,7 +140,7 @@ func (r *Runner) Act(c *Call) error {
 	}
 	noise := graph.Noise{Seed: c.Seed, Step: c.Step, Row: c.Row}
 	actions := c.Actions[:c.Rows*r.width]
-	if r.plain && c.Masks == nil {
+	if r.plain && c.Masks == nil && c.Extras == nil {
 		r.action[0] = actions
 		if err := run.Run(c.Rows, c.In, r.action[:], noise); err != nil {
 			return err
@@ -190,11 +185,10 @@ func (r *Runner) start(i int) (ProgramRunner, error) {
 // gather puts the memory of the call in the order of the graph, cut to what
 // its rows need.
 func (r *Runner) gather(c *Call) error {
-	p := r.policy
-	contract := &p.contract
-	if len(c.In) != len(contract.Inputs) || len(c.State) != len(contract.State) || len(c.Outputs) != len(p.outputs) {
-		return fmt.Errorf("policy: a call with %d inputs, %d states and %d outputs; the policy has %d, %d and %d",
-			len(c.In), len(c.State), len(c.Outputs), len(contract.Inputs), len(contract.State), len(p.outputs))
+	contract := &r.policy.contract
+	if len(c.In) != len(contract.Inputs) || len(c.State) != len(contract.State) || c.Extras != nil && len(c.Extras) != len(contract.Extras) {
+		return fmt.Errorf("policy: a call with %d inputs, %d states and %d extras; the policy has %d, %d and %d",
+			len(c.In), len(c.State), len(c.Extras), len(contract.Inputs), len(contract.State), len(contract.Extras))
 	}
 	g := gathering{rows: c.Rows, to: r.in[:0]}
 	for i, x := range c.In {
@@ -208,8 +202,8 @@ func (r *Runner) gather(c *Call) error {
 	}
 	r.in, g.to = g.to, r.out[:0]
 	g.add("action", c.Actions, r.width)
-	for i, x := range c.Outputs {
-		g.add(p.outputs[i].Name, x, p.outputs[i].Width)
+	for i, x := range c.Extras {
+		g.add(contract.Extras[i].Name, x, contract.Extras[i].Width)
 	}
 	for i := range r.next {
 		want := c.Rows * contract.State[i].Width

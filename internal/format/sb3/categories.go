@@ -54,8 +54,8 @@ func (b *builder) categories(latent, masks *graph.Value, deterministic bool) *gr
 		return b.fail("%w: %s with actions in %s", ErrUnsupported, b.p.class.name.Name, b.p.Action)
 	}
 	raw := b.head(latent, "action_net", sum(parts))
-	var actions, logits []*graph.Value
-	var logProb *graph.Value
+	var actions, logits, probs []*graph.Value
+	var logProb, entropy *graph.Value
 	at := 0
 	for _, n := range parts {
 		l := raw
@@ -71,18 +71,30 @@ func (b *builder) categories(latent, masks *graph.Value, deterministic bool) *gr
 			scores, l = b.mask(l, allowed)
 		}
 		a := b.categorical(scores, deterministic)
-		p := b.chosen(l, a)
-		if logProb == nil {
-			logProb = p
-		} else {
-			logProb = b.add(graph.OpAdd, nil, logProb, p)
-		}
-		actions, logits = append(actions, a), append(logits, l)
+		p := b.add(graph.OpSoftmax, graph.Attrs{"axis": 1}, l)
+		logProb, entropy = b.plus(logProb, b.chosen(l, a)), b.plus(entropy, b.surprise(l, p))
+		actions, logits, probs = append(actions, a), append(logits, l), append(probs, p)
 		at += n
 	}
 	b.output("action", b.reshape(b.concat(actions...), append([]int{b.rows}, b.p.Action.Shape...)...))
 	b.output("logits", b.concat(logits...))
+	b.output("probs", b.concat(probs...))
+	b.output("entropy", entropy)
 	return logProb
+}
+
+// plus adds up; nil is nothing.
+func (b *builder) plus(sum, x *graph.Value) *graph.Value {
+	if sum == nil {
+		return x
+	}
+	return b.add(graph.OpAdd, nil, sum, x)
+}
+
+// surprise is the entropy of one Categorical: -Σ p log p, of shape [B]. What is
+// masked has a probability of 0, and where all of it is a logit of 0.
+func (b *builder) surprise(logits, probs *graph.Value) *graph.Value {
+	return b.add(graph.OpNeg, nil, b.sum(b.add(graph.OpMul, nil, logits, probs)))
 }
 
 // logits normalises the logits of one Categorical.

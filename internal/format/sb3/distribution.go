@@ -9,6 +9,33 @@ import (
 // distributionEps is the epsilon of the library's distributions.
 const distributionEps = 1e-6
 
+// Distribution is the kind that the policy draws its actions from: "gaussian",
+// "squashed_gaussian", "gsde", "categorical", "multi_categorical" or
+// "bernoulli"; empty for a policy without one. That of gSDE is a Gaussian, or
+// tanh of one where SquashOutput says so. With masks a MultiBinary has two
+// categories for each value, and so is "multi_categorical".
+func (p *Policy) Distribution() string {
+	s := p.Action
+	switch p.class.kind {
+	case softActor, actorCritic, recurrent:
+	default:
+		return ""
+	}
+	switch {
+	case p.UseSDE && s.Kind == Box:
+		return "gsde"
+	case p.class.kind == softActor:
+		return "squashed_gaussian"
+	case s.Kind == Box:
+		return "gaussian"
+	case s.Kind == MultiBinary && !p.class.maskable:
+		return "bernoulli"
+	case s.Kind == Discrete:
+		return "categorical"
+	}
+	return "multi_categorical"
+}
+
 // normal draws from the standard normal distribution in the shape of x.
 func (b *builder) normal(x *graph.Value) *graph.Value {
 	b.streams++
@@ -33,6 +60,11 @@ func (b *builder) normalLogProb(x, mean, std *graph.Value) *graph.Value {
 	return b.sum(p)
 }
 
+// normalEntropy is that of a diagonal Gaussian: the sum of (1 + log 2π)/2 + log σ.
+func (b *builder) normalEntropy(std *graph.Value) *graph.Value {
+	return b.sum(b.add(graph.OpAdd, nil, b.add(graph.OpLog, nil, std), b.number(float32(0.5+0.5*math.Log(2*math.Pi)))))
+}
+
 // squashedLogProb is that of tanh of a Gaussian. As the library does, it finds
 // the value before tanh again from the action.
 func (b *builder) squashedLogProb(action, mean, std *graph.Value) *graph.Value {
@@ -40,6 +72,9 @@ func (b *builder) squashedLogProb(action, mean, std *graph.Value) *graph.Value {
 	y := b.add(graph.OpClamp, graph.Attrs{"min": float64(-1 + eps), "max": float64(1 - eps)}, action)
 	x := b.add(graph.OpSub, nil, b.add(graph.OpLog1p, nil, y), b.add(graph.OpLog1p, nil, b.add(graph.OpNeg, nil, y)))
 	x = b.add(graph.OpMul, nil, x, b.number(0.5))
+	if b.p.UseSDE { // which takes the slope where the value before tanh was found
+		action = y
+	}
 	slope := b.add(graph.OpSub, nil, b.number(1), b.add(graph.OpMul, nil, action, action))
 	slope = b.add(graph.OpLog, nil, b.add(graph.OpAdd, nil, slope, b.number(distributionEps)))
 	return b.add(graph.OpSub, nil, b.normalLogProb(x, mean, std), b.sum(slope))
@@ -119,6 +154,21 @@ func (b *builder) bernoulliLogProb(logits, action *graph.Value) *graph.Value {
 	one := b.add(graph.OpEq, nil, action, b.g.Integer(1))
 	signed := b.add(graph.OpWhere, nil, one, logits, b.add(graph.OpNeg, nil, logits))
 	return b.sum(b.add(graph.OpLogSigmoid, nil, signed))
+}
+
+// bernoulliEntropy is -(p log p + (1-p) log (1-p)), over all values.
+func (b *builder) bernoulliEntropy(logits *graph.Value) *graph.Value {
+	term := func(logits *graph.Value) *graph.Value {
+		return b.add(graph.OpMul, nil, b.add(graph.OpSigmoid, nil, logits), b.add(graph.OpLogSigmoid, nil, logits))
+	}
+	return b.add(graph.OpNeg, nil, b.sum(b.add(graph.OpAdd, nil, term(logits), term(b.add(graph.OpNeg, nil, logits)))))
+}
+
+// boxAction adds the outputs of continuous actions: as predict gives them, and
+// as the distribution or the network does.
+func (b *builder) boxAction(a *graph.Value) {
+	b.output("action", b.toSpace(a))
+	b.output("raw_action", b.reshape(a, append([]int{b.rows}, b.p.Action.Shape...)...))
 }
 
 // toSpace brings continuous actions into the space, as predict does: unscaled

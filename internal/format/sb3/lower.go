@@ -36,12 +36,16 @@ type LowerOptions struct {
 // output is "action"; those that the policy has besides follow, each a row or a
 // number an observation:
 //
+//	raw_action   before it is clipped or unscaled, of a Box
 //	mean, std    of a Gaussian, before squashing and clipping
 //	log_std      what the network or the file has of it
 //	logits       normalised, the parts of a MultiDiscrete in a row
+//	probs        of the same
 //	q_values     of each action
-//	value        of the observation
-//	log_prob     of the action before clipping
+//	value        of the observation: predict_values, or the greatest of q_values
+//	log_prob     of the action before it is clipped or unscaled
+//	entropy      of the distribution, where the library has it: not where tanh
+//	             squashes it
 //	critic_q     of the action, one for each critic
 //
 // A recurrent policy has states: see [Policy.Recurrent].
@@ -156,9 +160,12 @@ func (b *builder) distribution(latent, exploration, masks *graph.Value, o LowerO
 		} else {
 			logProb = b.normalLogProb(a, mean, std)
 		}
-		b.output("action", b.toSpace(a))
+		b.boxAction(a)
 		b.output("mean", mean)
 		b.output("std", std)
+		if !b.p.SquashOutput {
+			b.output("entropy", b.normalEntropy(std))
+		}
 		return logProb
 	case s.Kind == Box:
 		mean := b.head(latent, "action_net", product(s.Shape))
@@ -169,16 +176,19 @@ func (b *builder) distribution(latent, exploration, masks *graph.Value, o LowerO
 		logStd = b.add(graph.OpExpand, graph.Attrs{"shape": []int{b.rows, product(s.Shape)}}, logStd)
 		std := b.add(graph.OpExp, nil, logStd)
 		a := b.gaussian(mean, std, o.Deterministic)
-		b.output("action", b.toSpace(a))
+		b.boxAction(a)
 		b.output("mean", mean)
 		b.output("std", std)
 		b.output("log_std", logStd)
+		b.output("entropy", b.normalEntropy(std))
 		return b.normalLogProb(a, mean, std)
 	case s.Kind == MultiBinary && !b.p.class.maskable:
 		logits := b.head(latent, "action_net", product(s.Shape))
 		a := b.bernoulli(logits, o.Deterministic)
 		b.output("action", b.reshape(a, append([]int{b.rows}, s.Shape...)...))
 		b.output("logits", logits)
+		b.output("probs", b.add(graph.OpSigmoid, nil, logits))
+		b.output("entropy", b.bernoulliEntropy(logits))
 		return b.bernoulliLogProb(logits, a)
 	}
 	return b.categories(latent, masks, o.Deterministic)
@@ -216,6 +226,7 @@ func (b *builder) qNetwork(obs []*graph.Value) {
 	}
 	b.output("action", b.add(graph.OpArgmax, graph.Attrs{"axis": 1}, q))
 	b.output("q_values", q)
+	b.output("value", b.add(graph.OpAmax, graph.Attrs{"axes": []int{1}}, q))
 }
 
 // offPolicySizes are the hidden sizes of actor and critic: net_arch is one list
@@ -255,7 +266,7 @@ func (b *builder) softActor(obs []*graph.Value, deterministic bool) {
 		std = b.add(graph.OpExp, nil, logStd)
 	}
 	a := b.add(graph.OpTanh, nil, b.gaussian(mean, std, deterministic))
-	b.output("action", b.toSpace(a))
+	b.boxAction(a)
 	b.output("mean", mean)
 	b.output("std", std)
 	b.output("log_std", logStd)
@@ -279,7 +290,7 @@ func (b *builder) deterministicActor(obs []*graph.Value) {
 		return
 	}
 	a = b.add(graph.OpTanh, nil, a)
-	b.output("action", b.toSpace(a))
+	b.boxAction(a)
 	b.critics(obs, a)
 }
 
@@ -340,5 +351,5 @@ func (b *builder) linearSearch(obs []*graph.Value) {
 	if b.p.SquashOutput || !b.p.class.linear && b.p.before(1, 7) { // which had tanh whatever squash_output says
 		x = b.add(graph.OpTanh, nil, x)
 	}
-	b.output("action", b.toSpace(x))
+	b.boxAction(x)
 }
