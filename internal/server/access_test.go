@@ -259,7 +259,7 @@ func TestCORS(t *testing.T) {
 		if r.status != status || preflight.status != wantPreflight {
 			t.Errorf("origins %q, Origin %q: %d and %d, want %d and %d", list, origin, r.status, preflight.status, status, wantPreflight)
 		}
-		if methods := preflight.header.Get("Access-Control-Allow-Methods"); (methods == "GET, POST") != (allow != "") {
+		if methods := preflight.header.Get("Access-Control-Allow-Methods"); (methods == "GET, POST, DELETE") != (allow != "") {
 			t.Errorf("origins %q, Origin %q: methods %q", list, origin, methods)
 		}
 		for key, got := range map[string]reply{"Access-Control-Allow-Headers": preflight, "Access-Control-Expose-Headers": r} {

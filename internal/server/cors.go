@@ -52,7 +52,7 @@ func (p *corsPolicy) admit(ctx *fasthttp.RequestCtx, origin, host []byte) error 
 	}
 	h.Set(fasthttp.HeaderAccessControlExposeHeaders, "X-Request-ID, X-Process-Time, Retry-After, Inference-Header-Content-Length")
 	if ctx.IsOptions() {
-		h.Set(fasthttp.HeaderAccessControlAllowMethods, "GET, POST")
+		h.Set(fasthttp.HeaderAccessControlAllowMethods, "GET, POST, DELETE")
 		h.Set(fasthttp.HeaderAccessControlAllowHeaders, "Content-Type, Authorization, X-API-Key, X-Request-ID, Inference-Header-Content-Length, traceparent, tracestate")
 		h.Set(fasthttp.HeaderAccessControlMaxAge, "600")
 	}

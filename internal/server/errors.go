@@ -80,8 +80,12 @@ var (
 	faultNotFound      = &fault{status: 404, code: "NOT_FOUND", message: "there is no such route; /docs lists those that there are"}
 	faultModel         = &fault{status: 404, code: "MODEL_NOT_FOUND", message: "there is no such model; /versions lists those that there are"}
 	faultVersion       = &fault{status: 404, code: "VERSION_NOT_FOUND", message: "the model has no such version; /versions lists those that there are"}
+	faultSession       = &fault{status: 404, code: "SESSION_NOT_FOUND", message: "there is no such session: it never was, was ended, or was idle for longer than its time"}
 	faultMethod        = &fault{status: 405, code: "METHOD_NOT_ALLOWED", message: "the route does not take this method"}
 	faultTimeout       = &fault{status: 408, code: "REQUEST_TIMEOUT", message: "the request did not arrive in time", reason: "timeout"}
+	faultSessionBusy   = &fault{status: 409, code: "SESSION_BUSY", message: "another request of the session is under way: send the next one when it is answered"}
+	faultSessionExists = &fault{status: 409, code: "SESSION_EXISTS", message: "there is a session of that name"}
+	faultStep          = &fault{status: 409, code: "STEP_MISMATCH", message: "the session is at another step"}
 	faultLength        = &fault{status: 411, code: "LENGTH_REQUIRED", message: "bodies are taken with Content-Length only, not with Transfer-Encoding", reason: "transfer_encoding"}
 	faultTooLarge      = &fault{status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", reason: "body_size"}
 	faultMediaType     = &fault{status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message: "the body must be sent as Content-Type: application/json, and uncompressed"}
@@ -89,6 +93,7 @@ var (
 	faultHost          = &fault{status: 421, code: "HOST_NOT_ALLOWED", message: "this server does not answer for the host of the request", reason: "host"}
 	faultContract      = &fault{status: 422, code: "VALIDATION_ERROR", message: "the request does not fit the policy's contract"}
 	faultOverloaded    = &fault{status: 429, code: "RESOURCE_EXHAUSTED", message: "too many requests wait already", retryAfter: 1, reason: "queue_full"}
+	faultSessions      = &fault{status: 429, code: "TOO_MANY_SESSIONS", message: "too many sessions are open", retryAfter: 1, reason: "sessions"}
 	faultAddress       = &fault{status: 429, code: "TOO_MANY_CONNECTIONS", message: "too many connections are open from this address", retryAfter: 1, reason: "connections_per_ip"}
 	faultHeaders       = &fault{status: 431, code: "HEADERS_TOO_LARGE", message: "the header of the request is too large", reason: "header_size"}
 	faultInternal      = &fault{status: 500, code: "INTERNAL_ERROR", message: "an unexpected error occurred"}
@@ -107,6 +112,7 @@ var (
 var faults = []*fault{
 	faultFraming, faultMalformed, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
 	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
+	faultSession, faultSessionBusy, faultSessionExists, faultStep, faultSessions,
 	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,
 	faultNotReady, faultDraining, faultConnections, faultMemory, faultScrapes, faultDeadline, faultHTTPVersion,
 }
@@ -120,6 +126,10 @@ var causes = []struct {
 	{ErrVersionNotFound, faultVersion},
 	{serving.ErrQueueFull, faultOverloaded},
 	{serving.ErrDeadline, faultDeadline},
+	{serving.ErrNoSession, faultSession},
+	{serving.ErrSessionBusy, faultSessionBusy},
+	{serving.ErrSessionExists, faultSessionExists},
+	{serving.ErrTooManySessions, faultSessions},
 	{context.DeadlineExceeded, faultDeadline},
 	{context.Canceled, faultDraining},
 	{fasthttp.ErrBodyTooLarge, faultTooLarge},

@@ -23,7 +23,7 @@ type exchange struct {
 	start    time.Time
 	method   int
 	endpoint *endpoint
-	model    []byte // of the path
+	model    []byte // of the path; the session where the path names one
 	version  []byte // of the path
 
 	modelName, versionName nameText

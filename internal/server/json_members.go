@@ -110,6 +110,7 @@ func (d *decoder) option(m member) bool {
 
 func (d *decoder) deterministic() bool {
 	if d.next() == 'n' {
+		d.options.defaulted = true
 		return d.literal("null")
 	}
 	_, ok := d.boolean(memberFields[memberDeterministic], "true, false or null", &d.req.Deterministic, 1)

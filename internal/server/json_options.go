@@ -96,6 +96,8 @@ type actOptions struct {
 	Given memberSet
 	// State is the token of the answer before; nil where it is null or absent.
 	State []byte
+	// defaulted tells that deterministic came as null.
+	defaulted bool
 	// Starts says which rows begin an episode: one for all of them where the
 	// client sent a single one.
 	Starts []bool

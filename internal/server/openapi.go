@@ -30,7 +30,7 @@ func (s *Server) describeAPI() object {
 		if p := pathParameters(e.template); p != nil {
 			item["parameters"] = p
 		}
-		for method, h := range map[string]handlerFunc{"get": e.get, "post": e.post} {
+		for method, h := range map[string]handlerFunc{"get": e.get, "post": e.post, "delete": e.del} {
 			if h != nil {
 				item[method] = s.operation(method, e)
 			}
@@ -76,6 +76,17 @@ var descriptions = map[string]told{
 		"modelMetadata", "The contract of the default version of a model.", "models", "Metadata", v2Faults},
 	"get /v1/models/{model}/versions/{version}": {
 		"versionMetadata", "The contract of one version of a model.", "models", "Metadata", v2Faults},
+	"post /v1/sessions": {
+		"openSession", "Begin a session: the state of one stream of observations, which the server keeps.", "sessions", "Session",
+		[]*fault{faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultVersion, faultNotReady, faultSessionExists, faultSessions}},
+	"get /v1/sessions/{id}":    {"session", "What there is to know of a session.", "sessions", "Session", []*fault{faultSession}},
+	"delete /v1/sessions/{id}": {"closeSession", "End a session.", "sessions", "", []*fault{faultSession}},
+	"post /v1/sessions/{id}/act": {
+		"sessionAct", "The action for the next observation of a session.", "sessions", "ActAnswer",
+		append([]*fault{faultSession, faultSessionBusy, faultStep, faultModel, faultVersion}, predictFaults...)},
+	"post /v1/sessions/{id}/reset": {
+		"resetSession", "Begin a session again.", "sessions", "Session",
+		[]*fault{faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultVersion, faultNotReady, faultSession, faultSessionBusy, faultSessionExists, faultSessions}},
 	"get /versions":     {"versions", "Every model and version, and its state.", "models", "Versions", nil},
 	"get /openapi.json": {"openapi", "This description.", "models", "Any", nil},
 	"post /warmup":      {"warmup", "Run the version that answers for each model once more. It is warm already.", "models", "Warmup", []*fault{faultNotReady}},
@@ -127,11 +138,15 @@ func (s *Server) operation(method string, e *endpoint) object {
 	} else {
 		ok["content"] = object{"text/plain": object{"schema": object{"type": "string"}}}
 	}
-	responses := object{"200": ok}
+	if method == "delete" {
+		ok = object{"description": "No Content", "headers": answerHeaders}
+	}
+	responses := object{success(method, e): ok}
 	for _, f := range list {
 		addFault(responses, f, e.v2)
 	}
 	op["responses"] = responses
+	s.addSessionBody(op, e)
 	if t.schema == "InferResponse" {
 		op["requestBody"] = object{
 			"required": true,
@@ -175,13 +190,16 @@ func addFault(responses object, f *fault, v2 bool) {
 
 func ref(schema string) object { return object{"$ref": "#/components/schemas/" + schema} }
 
+// namePattern is the form of names in paths.
+const namePattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
 func pathParameters(template string) []any {
 	var list []any
 	for part := range strings.SplitSeq(template, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
 			list = append(list, object{
 				"name": strings.TrimSuffix(name, "}"), "in": "path", "required": true,
-				"schema": object{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+				"schema": object{"type": "string", "pattern": namePattern},
 			})
 		}
 	}
@@ -249,6 +267,7 @@ func (s *Server) schemas() object {
 	})
 	prediction["properties"].(object)["interventions"] = object{"type": "array", "items": ref("Intervention")}
 	schemas["Prediction"], schemas["Intervention"] = prediction, interventionSchema()
+	addSessionSchemas(schemas)
 	return schemas
 }
 

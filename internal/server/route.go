@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +21,8 @@ type endpoint struct {
 	template string // label of metrics and spans
 	get      handlerFunc
 	post     handlerFunc
-	allow    string // value of the Allow header
+	del      handlerFunc // DELETE
+	allow    string      // value of the Allow header
 	// open endpoints ask for no key and answer for any host: probes and
 	// scrapers bring neither.
 	open bool
@@ -48,20 +50,14 @@ type routes struct {
 	notFound    *endpoint
 	notFound2   *endpoint // below /v2
 	v2          v2Routes
+	sessions    sessionRoutes
 	endpoints   []*endpoint
 }
 
 func newRoutes(s *Server) *routes {
 	r := &routes{exact: map[string]*endpoint{}}
 	add := func(e *endpoint) *endpoint {
-		switch {
-		case e.get != nil && e.post != nil:
-			e.allow = "GET, HEAD, POST, OPTIONS"
-		case e.get != nil:
-			e.allow = "GET, HEAD, OPTIONS"
-		case e.post != nil:
-			e.allow = "POST, OPTIONS"
-		}
+		e.allow = e.methods()
 		r.endpoints = append(r.endpoints, e)
 		if bytes.IndexByte([]byte(e.template), '{') < 0 {
 			r.exact[e.template] = e
@@ -74,6 +70,12 @@ func newRoutes(s *Server) *routes {
 	add(&endpoint{template: "/v1/models", get: (*exchange).models})
 	r.modelInfo = add(&endpoint{template: "/v1/models/{model}", get: (*exchange).metadata})
 	r.versionInfo = add(&endpoint{template: "/v1/models/{model}/versions/{version}", get: (*exchange).metadata})
+	add(&endpoint{template: "/v1/sessions", post: (*exchange).openSession})
+	r.sessions = sessionRoutes{
+		session: add(&endpoint{template: "/v1/sessions/{id}", get: (*exchange).sessionInfo, del: (*exchange).closeSession}),
+		act:     add(&endpoint{template: "/v1/sessions/{id}/act", post: (*exchange).sessionAct}),
+		reset:   add(&endpoint{template: "/v1/sessions/{id}/reset", post: (*exchange).resetSession}),
+	}
 	add(&endpoint{template: "/healthz", get: (*exchange).healthz, open: true})
 	add(&endpoint{template: "/livez", get: (*exchange).livez, open: true})
 	add(&endpoint{template: "/readyz", get: (*exchange).readyz, open: true})
@@ -104,7 +106,7 @@ func newRoutes(s *Server) *routes {
 			return metricsFault(&x.ctx.Response)
 		}})
 	}
-	r.anything = &endpoint{template: "*", allow: "GET, HEAD, POST, OPTIONS"}
+	r.anything = &endpoint{template: "*", allow: "GET, HEAD, POST, DELETE, OPTIONS"}
 	r.notFound = &endpoint{template: "other"}
 	r.notFound2 = &endpoint{template: "other", v2: true}
 	return r
@@ -125,7 +127,7 @@ func metricsFault(r *fasthttp.Response) error {
 }
 
 // find returns the endpoint of a path, and the model and version that the path
-// names.
+// names, or the session in place of the model.
 func (r *routes) find(path []byte) (e *endpoint, model, version []byte) {
 	if string(path) == "/predict" {
 		return r.predict, nil, nil
@@ -138,6 +140,12 @@ func (r *routes) find(path []byte) (e *endpoint, model, version []byte) {
 	}
 	if bytes.HasPrefix(path, []byte("/v2/")) {
 		return r.find2(path)
+	}
+	if rest, ok := bytes.CutPrefix(path, []byte(sessionsPath+"/")); ok {
+		if e, id := r.sessions.find(rest); e != nil {
+			return e, id, nil
+		}
+		return r.notFound, nil, nil
 	}
 	rest, ok := bytes.CutPrefix(path, []byte("/v1/models/"))
 	if !ok {
@@ -193,11 +201,12 @@ const (
 	methodPost
 	methodHead
 	methodOptions
+	methodDelete
 	methodOther
 	methodCount
 )
 
-var methodNames = [methodCount]string{"GET", "POST", "HEAD", "OPTIONS", "OTHER"}
+var methodNames = [methodCount]string{"GET", "POST", "HEAD", "OPTIONS", "DELETE", "OTHER"}
 
 func methodIndex(m []byte) int {
 	switch string(m) {
@@ -209,8 +218,25 @@ func methodIndex(m []byte) int {
 		return methodHead
 	case "OPTIONS":
 		return methodOptions
+	case "DELETE":
+		return methodDelete
 	}
 	return methodOther
+}
+
+// methods is the value of the Allow header.
+func (e *endpoint) methods() string {
+	var list []string
+	if e.get != nil {
+		list = append(list, "GET", "HEAD")
+	}
+	if e.post != nil {
+		list = append(list, "POST")
+	}
+	if e.del != nil {
+		list = append(list, "DELETE")
+	}
+	return strings.Join(append(list, "OPTIONS"), ", ")
 }
 
 // handler returns what answers a method, or nil.
@@ -220,6 +246,8 @@ func (e *endpoint) handler(method int) handlerFunc {
 		return e.get
 	case methodPost:
 		return e.post
+	case methodDelete:
+		return e.del
 	}
 	return nil
 }

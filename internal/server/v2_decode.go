@@ -22,14 +22,15 @@ import (
 // may be flat, nested as the shape says, or binary behind the JSON text.
 type inferDecoder struct {
 	decoder
-	id      []byte // of the request
-	hasID   bool
-	seeded  bool // req.Seed is the client's
-	binary  bool // outputs that do not say otherwise are asked for in binary
-	outputs []requestedOutput
-	body    []byte // JSON text and what follows it
-	blob    int    // where the next binary tensor begins
-	t       tensor
+	id       []byte // of the request
+	hasID    bool
+	seeded   bool // req.Seed is the client's
+	sequence sequence
+	binary   bool // outputs that do not say otherwise are asked for in binary
+	outputs  []requestedOutput
+	body     []byte // JSON text and what follows it
+	blob     int    // where the next binary tensor begins
+	t        tensor
 }
 
 // tensor is the input that is being read.
@@ -74,6 +75,7 @@ func (d *inferDecoder) decodeInfer(body []byte, jsonLen int, t *Target, maxRows 
 	d.root, d.rows, d.count, d.violations = "body.inputs", 0, 0, d.violations[:0]
 	d.body, d.blob = body, jsonLen
 	d.id, d.hasID, d.seeded, d.binary, d.outputs = d.id[:0], false, false, false, d.outputs[:0]
+	d.sequence.reset()
 	for len(d.seen) < len(c.Features) {
 		d.seen = append(d.seen, 0)
 	}
@@ -93,6 +95,9 @@ func (d *inferDecoder) decodeInfer(body []byte, jsonLen int, t *Target, maxRows 
 	if d.next(); d.pos < len(d.data) {
 		d.expected("the end of the body")
 		return d.malformed()
+	}
+	if d.count == 0 {
+		d.settleSequence(c)
 	}
 	if d.count == 0 && d.blob != len(d.body) {
 		d.violate("body", kindLong, fmt.Sprintf("expected %d bytes of binary data after the JSON text, got %d", d.blob-jsonLen, len(body)-jsonLen))

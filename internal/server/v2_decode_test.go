@@ -29,6 +29,9 @@ func inferBodies() []string {
 		guideTensors,
 		`{"inputs":[{"data":[[7,8]],"name":"state","shape":[1,2],"datatype":"INT8"},{"data":[[[1,2,3],[4,5,6]]],"datatype":"UINT8","shape":[1,2,3],"name":"map"}],"outputs":[{"name":"action_1","parameters":{"binary_data":false}}]}`,
 		`{"inputs":[{"name":"state","shape":[2,2],"datatype":"INT8","data":[1,2,3,4]},{"name":"map","shape":[2,6],"datatype":"FP32","data":[1,2,3,4,5,6,7,8,9,10,11,12]}],"parameters":{"binary_data_output":true,"sequence_id":""},"outputs":null}`,
+		`{"inputs":[{"name":"state","shape":[1,2],"datatype":"INT8","data":[1,2]},{"name":"map","shape":[1,6],"datatype":"FP32","data":[1,2,3,4,5,6]}],"parameters":{"sequence_id":"robot","sequence_start":true,"sequence_end":false}}`,
+		`{"inputs":[{"name":"state","shape":[1,2],"datatype":"INT8","data":[1,2]},{"name":"map","shape":[1,6],"datatype":"FP32","data":[1,2,3,4,5,6]}],"parameters":{"sequence_end":true}}`,
+		`{"inputs":[{"name":"observation","shape":[2,4],"datatype":"FP32","data":[1,2,3,4,5,6,7,8]}],"parameters":{"sequence_id":"robot"}}`,
 		`{"id":null,"parameters":null,"model_name":"m","inputs":[{"name":"observation","shape":[1,4],"datatype":"FP32","parameters":{"content_type":"np"},"data":[1,2,3,4]}]}`,
 		tensorBody(`[1,2,2]`, "BOOL", `[true,false,false,true]`), tensorBody(`[1,2,2]`, "BOOL", `[1,0,0,1]`),
 		tensorBody(`[2,2,2]`, "FP32", `[[[1,2],[3,4]],[[5,6],[7,8]]]`), tensorBody(`[2,2,2]`, "FP32", `[[1,2,3,4],[5,6,7,8]]`),
@@ -107,12 +110,20 @@ func TestDecodeInferRefused(t *testing.T) {
 	f(drivingContract(), strings.Replace(guideTensors, `"speed"`, `"speeed"`, 1), "inputs.0.name: expected one of speed, steering, sensors, got \"speeed\"")
 	for parameters, want := range map[string]string{
 		`"seed":-1`: "parameters.seed: expected a whole number", `"seed":1.5`: "parameters.seed: expected", `"seed":18446744073709551616`: "parameters.seed: expected",
-		`"seed":"1"`: "parameters.seed: expected a whole number, got a string", `"sequence_id":7`: "parameters.sequence_id: expected no sequence, as the server keeps no sessions, got 7",
-		`"sequence_start":true`: "parameters.sequence_start", `"priority":1`: "parameters.priority: expected one of deterministic, seed, binary_data_output, got \"priority\"",
+		`"seed":"1"`: "parameters.seed: expected a whole number, got a string", `"sequence_id":-1`: "parameters.sequence_id: expected a whole number from 0 to 2^64-1 or a string, got -1",
+		`"sequence_id":18446744073709551616`: "parameters.sequence_id: expected a whole number", `"sequence_id":1.5`: "parameters.sequence_id: expected a whole number",
+		`"sequence_id":true`: "parameters.sequence_id: expected a whole number or a string, got a boolean", `"sequence_id":"` + strings.Repeat("a", 129) + `"`: "parameters.sequence_id: expected at most 128 bytes, got 129",
+		`"sequence_start":true`: "parameters.sequence_id: expected the id of the sequence that sequence_start begins, got none", `"sequence_end":true,"sequence_id":0`: "parameters.sequence_id: expected the id of the sequence that sequence_end ends, got none",
+		`"sequence_start":1`: "parameters.sequence_start: expected true or false, got a number", `"sequence_id":7,"seed":1`: "parameters.seed: expected a seed on the first request of a sequence only",
+		`"priority":1`:      "parameters.priority: expected one of deterministic, seed, binary_data_output, sequence_id, sequence_start, sequence_end, got \"priority\"",
 		`"deterministic":1`: "parameters.deterministic: expected true or false, got a number",
 	} {
 		f(u, strings.Replace(tensorBody(`[1,4]`, "FP32", `[1,2,3,4]`), `{`, `{"parameters":{`+parameters+`},`, 1), want)
 	}
+	f(u, strings.Replace(tensorBody(`[2,4]`, "FP32", `[1,2,3,4,5,6,7,8]`), `{`, `{"parameters":{"sequence_id":7},`, 1), "inputs: expected one row in a sequence, got 2")
+	recurrent := unnamedContract(4)
+	recurrent.State = []policy.StateSpec{{Name: "h", Width: 1, Initial: []float32{0}, Reset: []float32{0}}}
+	f(recurrent, tensorBody(`[1,4]`, "FP32", `[1,2,3,4]`), "parameters.sequence_id: this policy keeps state: send sequence_id, with sequence_start on the first request of an episode, got none")
 	f(u, strings.Replace(tensorBody(`[1,4]`, "FP32", `[1,2,3,4]`), `{`, `{"model_name":"x",`, 1), "model_name: expected the model of the path, m, got \"x\"")
 }
 

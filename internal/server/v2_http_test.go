@@ -39,7 +39,7 @@ func equalBody(t *testing.T, r reply, status int, want string) {
 func TestOpenInference(t *testing.T) {
 	b := &fakeBackend{contract: driving()}
 	s := serve(t, b, server.Options{Version: "v1.2.3", Limits: fast()})
-	equalBody(t, s.do("GET", "/v2", ""), 200, `{"name":"carla-rl-serving","version":"v1.2.3","extensions":["binary_tensor_data"]}`)
+	equalBody(t, s.do("GET", "/v2", ""), 200, `{"name":"carla-rl-serving","version":"v1.2.3","extensions":["binary_tensor_data","sequence","sequence(string_id)"]}`)
 	equalBody(t, s.do("GET", "/v2/health/live", ""), 200, `{"live":true}`)
 	equalBody(t, s.do("GET", "/v2/health/ready", ""), 200, `{"ready":true,"live":true}`)
 	model := `{"name":"carla-ppo","versions":["v0.1.0"],"platform":"carla_rl_policy","inputs":[{"name":"speed","datatype":"FP32","shape":[-1]},{"name":"steering","datatype":"FP32","shape":[-1]},{"name":"sensors","datatype":"FP32","shape":[-1,5]}],` +
@@ -119,7 +119,7 @@ func TestOpenInferenceErrors(t *testing.T) {
 	const infer = "/v2/models/carla-ppo/infer"
 	f("POST", infer, "{", 400, "not well-formed JSON")
 	f("POST", infer, "{}", 400, "inputs: expected the tensors speed, steering, sensors, got nothing")
-	f("POST", infer, asked(`"sequence_id":1`, ""), 400, "no sessions")
+	f("POST", infer, asked(`"sequence_id":1`, ""), 400, "inputs: expected one row in a sequence, got 2")
 	f("POST", infer, asked("", `[{"name":"nobody"}]`), 400, "outputs.0.name: expected one of throttle, brake, steer")
 	f("POST", infer, tensorRequest, 415, "application/json", "Content-Type", "text/plain")
 	f("POST", infer, tensorRequest, 415, "application/json", "Content-Type", "application/octet-stream")

@@ -29,12 +29,20 @@ func (x *exchange) v2Infer() error {
 	d := &x.tensors
 	span := x.child("decode")
 	err = d.decodeInfer(body, jsonLen, &x.target, x.s.limits.MaxRows, &x.req)
+	answered := false
+	switch {
+	case err != nil:
+	case len(d.sequence.id) > 0:
+		var sess *serving.Session
+		if sess, err = x.enterSequence(body, jsonLen); err == nil {
+			defer func() { x.leaveSequence(sess, answered) }()
+		}
+	case !d.seeded:
+		x.req.Seed = drawSeed()
+	}
 	endChild(span)
 	if err != nil {
 		return err
-	}
-	if !d.seeded {
-		x.req.Seed = drawSeed()
 	}
 	span = x.child("infer")
 	err = x.run(x.spanCtx)
@@ -49,6 +57,7 @@ func (x *exchange) v2Infer() error {
 	if err != nil {
 		return err
 	}
+	answered = true
 	x.json(fasthttp.StatusOK, x.out)
 	if head < len(x.out) {
 		x.ctx.Response.Header.SetContentTypeBytes(typeOctets)
@@ -120,6 +129,7 @@ func appendInference(b []byte, t *Target, req *serving.Request, d *inferDecoder)
 		b = append(b, `,"seed":`...)
 		b = strconv.AppendUint(b, req.Seed, 10)
 	}
+	b = append(b, d.sequence.told...)
 	if len(req.Interventions) > 0 {
 		// A parameter is a text, a number or a boolean: the list is a text.
 		b = append(b, `,"interventions":`...)

@@ -40,13 +40,18 @@ func schemas2() object {
 			"parameters": with(form(object{}), object{
 				"deterministic":      object{"type": "boolean", "description": "Absent: the policy's default."},
 				"seed":               object{"type": "integer", "minimum": 0, "description": "Of the draws of a stochastic action. Absent: one is drawn, and the answer tells it."},
+				"sequence_id":        object{"type": []any{"integer", "string"}, "description": "The sequence that the one row belongs to; 0 or an empty string for none."},
+				"sequence_start":     object{"type": "boolean", "description": "The first request of the sequence."},
+				"sequence_end":       object{"type": "boolean", "description": "The last request of the sequence."},
 				"binary_data_output": object{"type": "boolean", "description": "Outputs that do not say otherwise are answered in binary."},
 			}),
 			"outputs": list(with(form(object{"name": text}), object{"parameters": with(form(object{}), object{"binary_data": boolean})})),
 		}),
 		"InferResponse": with(form(object{
 			"model_name": text, "model_version": text,
-			"parameters": with(form(object{"deterministic": boolean}), object{"seed": whole, "interventions": text}),
+			"parameters": with(form(object{"deterministic": boolean}), object{
+				"seed": whole, "interventions": text, "sequence_id": object{"type": []any{"integer", "string"}}, "step": whole, "reset": text,
+			}),
 			"outputs": list(with(form(object{"name": text, "datatype": kind, "shape": list(whole)}), object{
 				"data": data, "parameters": form(object{"binary_data_size": whole}),
 			})),

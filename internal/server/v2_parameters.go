@@ -6,11 +6,8 @@ import (
 	"strings"
 )
 
-// Parameters of a request. Those of sequences are here to be refused: the
-// server has no sessions.
+// Parameters of a request.
 var parameterNames = []string{"deterministic", "seed", "binary_data_output", "sequence_id", "sequence_start", "sequence_end"}
-
-const knownParameters = 3
 
 // parameters reads the parameters of the request.
 func (d *inferDecoder) parameters() bool {
@@ -25,10 +22,14 @@ func (d *inferDecoder) parameters() bool {
 			return d.seed()
 		case 2:
 			return d.boolAt("body.parameters.binary_data_output", &d.binary, 2)
-		case 3, 4, 5:
-			return d.sequence(parameterNames[i])
+		case 3:
+			return d.sequenceID()
+		case 4:
+			return d.boolAt("body.parameters.sequence_start", &d.sequence.start, 2)
+		case 5:
+			return d.boolAt("body.parameters.sequence_end", &d.sequence.end, 2)
 		}
-		return d.unknown("body.parameters", name, parameterNames[:knownParameters]) && d.skip(2)
+		return d.unknown("body.parameters", name, parameterNames) && d.skip(2)
 	})
 }
 
@@ -47,22 +48,6 @@ func (d *inferDecoder) seed() bool {
 		return true
 	}
 	d.req.Seed, d.seeded = v, true
-	return true
-}
-
-// sequence takes what says that a request belongs to no sequence, and refuses
-// everything else.
-func (d *inferDecoder) sequence(name string) bool {
-	d.next()
-	start := d.pos
-	if !d.skip(2) {
-		return false
-	}
-	switch text := string(d.data[start:d.pos]); text {
-	case "0", `""`, "false":
-	default:
-		d.violate("body.parameters."+name, kindValue, "expected no sequence, as the server keeps no sessions, got "+clip([]byte(text)))
-	}
 	return true
 }
 

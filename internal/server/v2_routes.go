@@ -62,7 +62,7 @@ func appendError2(b []byte, message string) []byte {
 func (x *exchange) v2Server() error {
 	b := append(x.out[:0], `{"name":"carla-rl-serving","version":`...)
 	b = appendString(b, x.s.o.Version)
-	x.out = append(b, `,"extensions":["binary_tensor_data"]}`...)
+	x.out = append(b, `,"extensions":["binary_tensor_data","sequence","sequence(string_id)"]}`...)
 	x.json(fasthttp.StatusOK, x.out)
 	return nil
 }

@@ -31,6 +31,8 @@ type twin2 struct {
 	binary        bool
 	id            any
 	outputs       []requestedOutput
+
+	sequence, bounds bool // there is one; it begins or ends
 }
 
 func (t *twin2) check(ok bool) bool {
@@ -97,12 +99,14 @@ func inferTwin(data []byte, c *policy.Contract, model string, maxRows int) *twin
 		}
 	})
 	t.check(len(t.given) == len(c.Features))
+	t.check(t.sequence && t.rows == 1 || !t.sequence && !t.bounds)
 	return t
 }
 
 func (t *twin2) parameters(v any) {
 	t.object(v, []string{"deterministic", "seed", "binary_data_output", "sequence_id", "sequence_start", "sequence_end"}, func(name string, v any) {
-		f, number := v.(float64)
+		_, number := v.(float64)
+		var bounds bool
 		switch name {
 		case "deterministic":
 			t.boolean(v, &t.deterministic)
@@ -111,9 +115,14 @@ func (t *twin2) parameters(v any) {
 		case "seed":
 			t.unsure = t.unsure || number // the tree has lost how it was written
 			t.check(number)
+		case "sequence_id":
+			t.unsure = t.unsure || number
+			text, ok := v.(string)
+			t.check((ok || number) && len(text) <= maxSequenceID)
+			t.sequence = text != ""
 		default:
-			t.unsure = t.unsure || number && f == 0
-			t.check(v == "" || v == false || number && f == 0)
+			t.boolean(v, &bounds)
+			t.bounds = t.bounds || bounds
 		}
 	})
 }

@@ -71,6 +71,7 @@ type SessionInfo struct {
 	Deterministic              *bool
 	TTL                        time.Duration
 	Expires                    time.Time // if no request comes
+	Contract                   *policy.Contract
 }
 
 func newSession(ss *Sessions, v SessionVersion, o Begin) *Session {
@@ -182,7 +183,7 @@ func (s *Session) info() SessionInfo {
 	return SessionInfo{
 		ID: s.id, Model: s.version.Model, Version: s.version.Version, Digest: s.version.Digest, Pinned: s.pinned,
 		Step: s.was.step, Episode: s.was.episode, Seed: s.seed, DrawSeed: s.DrawSeed(),
-		Deterministic: s.deterministic, TTL: s.ttl, Expires: expires,
+		Deterministic: s.deterministic, TTL: s.ttl, Expires: expires, Contract: s.version.Contract,
 	}
 }
 

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"maps"
+	"slices"
+)
+
+// addSessionSchemas adds those of the bodies of sessions, which are those of
+// predictions with what a session adds and takes away.
+func addSessionSchemas(schemas object) {
+	text, whole, number := object{"type": "string"}, object{"type": "integer"}, object{"type": "number"}
+	name := object{"type": []any{"string", "null"}, "pattern": namePattern}
+	seed := object{"type": []any{"integer", "null"}, "minimum": 0, "maximum": maxSafeInteger, "description": "Of the draws of stochastic actions. Absent or null: one is drawn, or stays what it was."}
+	schemas["OpenSession"] = object{"type": "object", "additionalProperties": false, "properties": object{
+		"model": name, "version": name, "id": name, "seed": seed,
+		"deterministic": object{"type": []any{"boolean", "null"}, "description": "Of the acts that do not say it themselves. Absent or null: the policy's default."},
+		"ttl_s":         object{"type": []any{"number", "null"}, "exclusiveMinimum": 0, "description": "Seconds without a request after which the session ends."},
+	}}
+	schemas["ResetSession"] = object{"type": "object", "additionalProperties": false, "properties": object{"seed": seed}}
+	schemas["Session"] = form(object{
+		"session_id": text, "model": text, "version": text, "step": whole, "episode": whole, "seed": whole,
+		"deterministic": object{"type": "boolean"}, "ttl_s": number, "expires_at": number,
+	})
+	add(schemas["Session"].(object), object{"digest": text})
+
+	act := maps.Clone(schemas["PredictRequest"].(object))
+	properties := maps.Clone(act["properties"].(object))
+	for _, member := range []string{"seed", "row", "state"} {
+		delete(properties, member)
+	}
+	properties["observation"] = object{"anyOf": []any{ref("Observation")}, "description": "In place of observations with one row."}
+	properties["step"] = object{"type": "integer", "minimum": 0, "description": "The step that the session must be at: 409 where it is at another."}
+	act["properties"] = properties
+	delete(act, "required")
+	act["oneOf"] = []any{}
+	for _, member := range []string{"observation", "observations", "obs"} {
+		if properties[member] != nil {
+			act["oneOf"] = append(act["oneOf"].([]any), object{"required": []any{member}})
+		}
+	}
+	schemas["ActRequest"] = act
+
+	answer := maps.Clone(schemas["Prediction"].(object))
+	answer["properties"] = maps.Clone(answer["properties"].(object))
+	answer["required"] = append(slices.Clone(answer["required"].([]string)), "session_id", "step", "episode")
+	add(answer, object{
+		"session_id": text, "step": object{"type": "integer", "description": "Of this act, from 0."}, "episode": object{"type": "integer"},
+		"reset": object{"type": "string", "enum": []any{"version"}, "description": "The episode began again, because another version took over."},
+	})
+	schemas["ActAnswer"] = answer
+}
+
+// sessionBodies are the schemas of request bodies, by that of the answer and
+// the route.
+var sessionBodies = map[string]string{
+	"/v1/sessions": "OpenSession", "/v1/sessions/{id}/reset": "ResetSession", "/v1/sessions/{id}/act": "ActRequest",
+}
+
+// addSessionBody describes the body of a request of a session's route.
+func (s *Server) addSessionBody(op object, e *endpoint) {
+	schema := sessionBodies[e.template]
+	if schema == "" {
+		return
+	}
+	var example object
+	switch schema {
+	case "OpenSession":
+		example = object{"seed": 7}
+	case "ResetSession":
+		example = object{}
+	default:
+		example = object{}
+		if rows := s.example()["observations"].([]any); len(rows) > 0 {
+			example["observation"] = rows[0]
+		}
+	}
+	op["requestBody"] = object{
+		"required": schema == "ActRequest",
+		"content":  object{"application/json": object{"schema": ref(schema), "example": example}},
+	}
+}
+
+// success is the status of a request that went well.
+func success(method string, e *endpoint) string {
+	switch {
+	case method == "post" && e.template == sessionsPath:
+		return "201"
+	case method == "delete":
+		return "204"
+	}
+	return "200"
+}
