@@ -8,15 +8,20 @@ import (
 
 // predict answers POST /predict and its siblings for one model or version.
 func (x *exchange) predict() error {
-	if err := x.mediaType(); err != nil {
+	media, err := x.mediaType()
+	if err != nil {
 		return err
 	}
-	var err error
 	if x.target, err = x.s.backend.Resolve(x.modelName.of(x.model), x.versionName.of(x.version)); err != nil {
 		return err
 	}
 	span := x.child("decode")
-	err = x.decodeJSON(x.ctx.PostBody(), formPredict)
+	switch media {
+	case mediaJSON:
+		err = x.decodeJSON(x.ctx.PostBody(), formPredict)
+	case mediaOctets:
+		err = x.decodeOctets(x.ctx.PostBody(), x.ctx.QueryArgs())
+	}
 	if err == nil {
 		err = x.resume()
 	}
@@ -61,14 +66,27 @@ func (n *nameText) of(b []byte) string {
 	return string(*n)
 }
 
-// mediaType holds the body to plain JSON: application/json, with charset UTF-8
-// where it names one, and no content coding.
-func (x *exchange) mediaType() error {
+// media is what the body of a prediction is.
+type media int
+
+const (
+	mediaJSON   media = iota
+	mediaOctets       // observations alone, with the rest in the query
+)
+
+// mediaType returns what the body is: application/json, with charset UTF-8
+// where it names one, or raw bytes, and no content coding.
+func (x *exchange) mediaType() (media, error) {
 	h := &x.ctx.Request.Header
-	if !jsonType(h.ContentType()) || len(h.PeekCanonical(peekEncoding)) > 0 {
-		return faultMediaType
+	value := h.ContentType()
+	switch {
+	case len(h.PeekCanonical(peekEncoding)) > 0:
+	case jsonType(value):
+		return mediaJSON, nil
+	case foldEqual(value, string(typeOctets)):
+		return mediaOctets, nil
 	}
-	return nil
+	return 0, faultMediaType
 }
 
 func jsonType(value []byte) bool {
