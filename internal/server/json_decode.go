@@ -348,22 +348,28 @@ func (d *decoder) nest(row int, f *policy.Feature, dst []float32, depth int) boo
 	return true
 }
 
-// innermost returns the number of values of the first of the arrays at pos that
-// holds no other.
+// innermost returns the number of elements of the first of the arrays, three
+// deep, that begin at pos; 0 where there is none.
 func (d *decoder) innermost() int {
-	data := d.data[d.pos:]
-	n := 1
-	for _, c := range data {
-		switch c {
-		case '[':
-			n = 1
-		case ',':
-			n++
-		case ']':
+	ahead := d.scanner
+	ahead.scratch = nil
+	for range 2 {
+		if ahead.next() != '[' {
+			return 0
+		}
+		ahead.pos++
+	}
+	if ahead.next() != '[' || ahead.empty(']') {
+		return 0
+	}
+	for n := 1; ; n++ {
+		if !ahead.skip(6) {
+			return 0
+		}
+		if more, _ := ahead.more(']'); !more {
 			return n
 		}
 	}
-	return 0
 }
 
 // level reads one level of nested arrays.

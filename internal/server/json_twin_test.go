@@ -2,10 +2,15 @@ package server
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"io"
 	"math"
+	"math/big"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -13,13 +18,26 @@ import (
 )
 
 // twin is the slow twin of the decoder: a body becomes a tree by jsontext,
-// which is strict JSON, and the tree is held to the contract. It knows named
-// contracts and unnamed ones of one axis.
+// which is strict JSON, and the tree is held to the contract.
 type twin struct {
-	malformed     bool
-	fields        map[string]bool // of the violations
-	rows          [][]float32     // the inputs' values of each row, one after another
+	c       *policy.Contract
+	form    *actForm
+	maxRows int
+
+	malformed bool
+	fields    map[string]bool // of the violations
+	given     map[string]bool
+	rows      [][][]float32 // the values of each feature of each row
+
 	deterministic bool
+	numbers       map[string]uint64
+	times         map[string]float64
+	masks         []float32
+	maskRows      int
+	state         any
+	starts        []bool
+	startList     bool
+	returns       []string
 }
 
 // treeMember is a member of an object; the twin keeps duplicates.
@@ -28,10 +46,21 @@ type treeMember struct {
 	value any
 }
 
-func decodeTwin(data []byte, c *policy.Contract, maxRows int) twin {
-	t := twin{fields: map[string]bool{}, deterministic: c.DeterministicDefault}
+// numeral is a number as it was written.
+type numeral struct {
+	v    float64
+	text string
+}
+
+func (t *twin) wrong(field string) { t.fields[field] = true }
+
+func decodeTwin(data []byte, form *actForm, c *policy.Contract, maxRows int) *twin {
+	t := &twin{
+		c: c, form: form, maxRows: maxRows, fields: map[string]bool{}, given: map[string]bool{},
+		deterministic: c.DeterministicDefault, numbers: map[string]uint64{}, times: map[string]float64{},
+	}
 	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))
-	root, err := tree(d, 0)
+	root, err := treeOf(d, 0, func(v float64, text string) any { return numeral{v, text} })
 	if err == nil {
 		if _, err = d.ReadToken(); errors.Is(err, io.EOF) {
 			err = nil
@@ -45,123 +74,302 @@ func decodeTwin(data []byte, c *policy.Contract, maxRows int) twin {
 	}
 	body, ok := root.([]treeMember)
 	if !ok {
-		t.fields["body"] = true
+		t.wrong("body")
 		return t
 	}
-	seen := map[string]bool{}
 	for _, m := range body {
 		name := m.name
-		if name == "obs" && !c.Named {
-			name = "observations" // one member under two names
-		}
 		switch {
-		case name == "observations":
-			if seen[name] {
-				t.fields["body."+m.name] = true
-			}
-			if m.name == "obs" {
-				t.obs(m.value, c, maxRows)
-			} else {
-				t.observations(m.value, c, maxRows)
-			}
-		case name == "deterministic":
-			if seen[name] {
-				t.fields["body."+name] = true
-			}
-			switch v := m.value.(type) {
-			case nil:
-			case bool:
-				t.deterministic = v
-			default:
-				t.fields["body.deterministic"] = true
-			}
-		default:
-			t.fields["body."+clip([]byte(name))] = true
+		case name == "obs" && c.Named, name == "observation" && !form.single, name == "seq" && form != formStream,
+			slices.Contains([]string{"seed", "row", "state"}, name) && form != formPredict:
+			t.wrong("body." + name)
+			continue
+		case name == "obs", name == "observation":
+			name = "observations" // one member under three names
 		}
-		seen[name] = true
+		if t.given[name] {
+			t.wrong("body." + m.name)
+		}
+		t.given[name] = true
+		t.member(m.name, m.value)
 	}
-	if !seen["observations"] {
-		t.fields["body.observations"] = true
+	if !t.given["observations"] {
+		if form.single {
+			t.wrong("body.observation")
+		} else {
+			t.wrong("body.observations")
+		}
+	}
+	if len(t.fields) == 0 {
+		t.settle()
 	}
 	return t
 }
 
-func (t *twin) observations(v any, c *policy.Contract, maxRows int) {
-	list, ok := v.([]any)
-	if !ok || len(list) == 0 || len(list) > maxRows {
-		t.fields["body.observations"] = true
-	}
-	t.rows = nil
-	for i, row := range list {
-		t.row("body.observations."+strconv.Itoa(i), row, c)
+func (t *twin) member(name string, v any) {
+	field := "body." + name
+	list, isList := v.([]any)
+	switch name {
+	case "observations":
+		if !isList {
+			t.wrong(field)
+		}
+		t.list(field, list, func(at string, e any) { t.row(at, e, false) })
+	case "observation":
+		t.rows = nil
+		t.row(field, v, false)
+	case "obs":
+		f := &t.c.Features[0]
+		t.rows = nil
+		switch {
+		case depth(v) == len(f.Shape) || len(f.Shape) > 0 && isPacked(v, f):
+			t.row("body.obs.0", v, true)
+		case !isList:
+			t.wrong(field)
+		default:
+			t.list(field, list, func(at string, e any) { t.row(at, e, true) })
+		}
+	case "deterministic":
+		b, ok := v.(bool)
+		if !ok && v != nil {
+			t.wrong(field)
+		} else if ok {
+			t.deterministic = b
+		}
+	case "seed", "step", "row", "seq":
+		n, ok := v.(numeral)
+		i, whole := new(big.Int).SetString(n.text, 10)
+		if !ok || !whole || strings.HasPrefix(n.text, "-") || i.BitLen() > 53 {
+			t.wrong(field)
+			return
+		}
+		t.numbers[name] = i.Uint64()
+	case "deadline_ms", "observed_at":
+		n, ok := v.(numeral)
+		if !ok || !(n.v > 0) || math.IsInf(n.v, 0) {
+			t.wrong(field)
+		}
+		t.times[name] = n.v
+	case "state":
+		if _, ok := v.(string); !ok && v != nil {
+			t.wrong(field)
+		}
+		t.state = v
+	case "episode_start":
+		t.starts, t.startList = nil, isList
+		if !isList {
+			list = []any{v}
+		}
+		for i, e := range list {
+			b, ok := e.(bool)
+			if at := field + "." + strconv.Itoa(i); !ok && isList {
+				t.wrong(at)
+			} else if !ok {
+				t.wrong(field)
+			}
+			t.starts = append(t.starts, b)
+		}
+		if len(list) > t.maxRows {
+			t.wrong(field)
+		}
+	case "return":
+		t.returns = nil
+		if !isList {
+			t.wrong(field)
+		}
+		for i, e := range list {
+			name, ok := e.(string)
+			if !ok || slices.Contains(t.returns, name) || !slices.Contains(strings.Split("value log_prob entropy distribution raw_action normalized_observation", " "), name) {
+				t.wrong(field + "." + strconv.Itoa(i))
+			}
+			t.returns = append(t.returns, name)
+		}
+	case "action_masks":
+		t.actionMasks(field, list, isList)
+	default:
+		t.wrong("body." + clip([]byte(name)))
 	}
 }
 
-// obs takes one row or several of a contract of one axis.
-func (t *twin) obs(v any, c *policy.Contract, maxRows int) {
-	list, ok := v.([]any)
-	nested := false
-	if ok && len(list) > 0 {
-		_, nested = list[0].([]any)
+func (t *twin) actionMasks(field string, list []any, isList bool) {
+	t.masks, t.maskRows = []float32{}, len(list)
+	if !isList || t.c.Masks == 0 || len(list) > t.maxRows && !(t.form.single && depth(list) == 1) {
+		t.wrong(field)
 	}
-	t.rows = nil
-	switch {
-	case ok && !nested:
-		t.row("body.obs.0", v, c)
-	case !ok || len(list) > maxRows:
-		t.fields["body.obs"] = true
-	default:
-		for i, row := range list {
-			t.row("body.obs."+strconv.Itoa(i), row, c)
+	if t.c.Masks == 0 {
+		return
+	}
+	if t.form.single && isList && depth(list) == 1 {
+		t.maskRows = 1
+		t.maskRow(field, list)
+		return
+	}
+	for i, e := range list {
+		at := field + "." + strconv.Itoa(i)
+		row, ok := e.([]any)
+		if !ok {
+			t.wrong(at)
+			continue
+		}
+		t.maskRow(at, row)
+	}
+}
+
+func (t *twin) maskRow(at string, row []any) {
+	if len(row) != t.c.Masks {
+		t.wrong(at)
+	}
+	for i, e := range row {
+		n, isNumber := e.(numeral)
+		switch {
+		case e == true, isNumber && n.v == 1:
+			t.masks = append(t.masks, 1)
+		case e == false, isNumber && n.v == 0:
+			t.masks = append(t.masks, 0)
+		default:
+			t.wrong(at + "." + strconv.Itoa(i))
 		}
 	}
 }
 
-func (t *twin) row(at string, v any, c *policy.Contract) {
-	values := make([]float32, 0, 8)
-	if !c.Named {
-		t.rows = append(t.rows, t.list(at, v, &c.Features[0], values))
+// settle is what the decoder judges once all else is right.
+func (t *twin) settle() {
+	if t.given["action_masks"] && t.maskRows != len(t.rows) {
+		t.wrong("body.action_masks")
+	}
+	if t.startList && len(t.starts) != len(t.rows) {
+		t.wrong("body.episode_start")
+	}
+	for _, name := range t.returns {
+		if !slices.ContainsFunc(t.c.Extras, func(e policy.ExtraSpec) bool { return e.Name == name || strings.HasPrefix(e.Name, name+".") }) {
+			t.wrong("body.return")
+		}
+	}
+	keeps := len(t.c.State) > 0
+	if t.form == formPredict && (keeps && !t.given["state"] || !keeps && t.state != nil) {
+		t.wrong("body.state")
+	}
+}
+
+// list reads rows.
+func (t *twin) list(field string, list []any, row func(at string, e any)) {
+	t.rows = nil
+	if len(list) == 0 || len(list) > t.maxRows || t.form.single && len(list) != 1 {
+		t.wrong(field)
+	}
+	for i, e := range list {
+		row(field+"."+strconv.Itoa(i), e)
+	}
+}
+
+// row reads one observation; of a policy without names it is nested to the
+// shape, and may be flat but under "obs".
+func (t *twin) row(at string, v any, nested bool) {
+	if !t.c.Named {
+		f := &t.c.Features[0]
+		if !nested && len(f.Shape) > 0 && !isPacked(v, f) && depth(v) != len(f.Shape) {
+			t.rows = append(t.rows, [][]float32{t.flat(at, v, f, f.Size, nil)})
+			return
+		}
+		if list, ok := v.([]any); !nested && f.Shape == nil && ok { // a single number in a list
+			t.rows = append(t.rows, [][]float32{t.flat(at, list, f, 1, nil)})
+			return
+		}
+		t.rows = append(t.rows, [][]float32{t.feature(at, v, f)})
 		return
 	}
 	members, ok := v.([]treeMember)
 	if !ok {
-		t.fields[at] = true
+		t.wrong(at)
 		return
 	}
 	given := map[string]any{}
 	for _, m := range members {
-		known := false
-		for i := range c.Features {
-			known = known || c.Features[i].Name == m.name
-		}
+		known := slices.ContainsFunc(t.c.Features, func(f policy.Feature) bool { return f.Name == m.name })
 		if _, twice := given[m.name]; twice || !known {
-			t.fields[at+"."+clip([]byte(m.name))] = true
+			t.wrong(at + "." + clip([]byte(m.name)))
 			continue
 		}
 		given[m.name] = m.value
 	}
-	for i := range c.Features {
-		f := &c.Features[i]
+	var row [][]float32
+	for i := range t.c.Features {
+		f := &t.c.Features[i]
 		v, ok := given[f.Name]
-		switch {
-		case !ok:
-			t.fields[at+"."+f.Name] = true
-		case f.Shape == nil:
-			values = t.number(at+"."+f.Name, v, f, values)
-		default:
-			values = t.list(at+"."+f.Name, v, f, values)
+		if !ok {
+			t.wrong(at + "." + f.Name)
+			continue
 		}
+		row = append(row, t.feature(at+"."+f.Name, v, f))
 	}
-	t.rows = append(t.rows, values)
+	t.rows = append(t.rows, row)
 }
 
-func (t *twin) list(at string, v any, f *policy.Feature, values []float32) []float32 {
+// feature reads one feature, in whatever form it comes.
+func (t *twin) feature(at string, v any, f *policy.Feature) []float32 {
+	if f.Shape == nil {
+		return t.number(at, v, f, nil)
+	}
+	if isPacked(v, f) {
+		return t.packed(at, v, f)
+	}
+	if list, ok := v.([]any); ok && f.Image {
+		if rows, ok := first(list).([]any); ok {
+			if columns, ok := first(rows).([]any); ok && len(columns) == f.Shape[1] {
+				return channelsLast(t.level(at, v, f, []int{f.Shape[2], f.Shape[0], f.Shape[1]}, nil), f)
+			}
+		}
+	}
+	return t.level(at, v, f, f.Shape, nil)
+}
+
+func first(list []any) any {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[0]
+}
+
+// channelsLast brings channels, rows, columns into the order of the contract.
+func channelsLast(x []float32, f *policy.Feature) []float32 {
+	rows, columns, channels := f.Shape[0], f.Shape[1], f.Shape[2]
+	if len(x) != f.Size {
+		return x
+	}
+	var out []float32
+	for i := range rows {
+		for j := range columns {
+			for c := range channels {
+				out = append(out, x[(c*rows+i)*columns+j])
+			}
+		}
+	}
+	return out
+}
+
+func (t *twin) level(at string, v any, f *policy.Feature, shape []int, values []float32) []float32 {
+	if len(shape) == 1 {
+		return t.flat(at, v, f, shape[0], values)
+	}
 	list, ok := v.([]any)
-	if !ok || len(list) != f.Size {
-		t.fields[at] = true
+	if !ok || len(list) != shape[0] {
+		t.wrong(at)
 	}
 	for i, e := range list {
-		if _, isNumber := e.(float64); i >= f.Size && isNumber {
+		if i < shape[0] {
+			values = t.level(at+"."+strconv.Itoa(i), e, f, shape[1:], values)
+		}
+	}
+	return values
+}
+
+func (t *twin) flat(at string, v any, f *policy.Feature, size int, values []float32) []float32 {
+	list, ok := v.([]any)
+	if !ok || len(list) != size {
+		t.wrong(at)
+	}
+	for i, e := range list {
+		if _, isNumber := e.(numeral); i >= size && isNumber {
 			continue // told by the length
 		}
 		values = t.number(at+"."+strconv.Itoa(i), e, f, values)
@@ -170,16 +378,149 @@ func (t *twin) list(at string, v any, f *policy.Feature, values []float32) []flo
 }
 
 func (t *twin) number(at string, v any, f *policy.Feature, values []float32) []float32 {
-	n, ok := v.(float64)
-	x := float32(n)
-	if !ok || math.IsNaN(n) || math.Abs(n) > math.MaxFloat32 || x < float32(f.Low) || x > float32(f.High) {
-		t.fields[at] = true
+	n, ok := v.(numeral)
+	return t.value(at, n.v, ok, f, values)
+}
+
+func (t *twin) value(at string, v float64, ok bool, f *policy.Feature, values []float32) []float32 {
+	x := float32(v)
+	if !ok || math.IsNaN(v) || math.Abs(v) > math.MaxFloat32 || x < float32(f.Low) || x > float32(f.High) {
+		t.wrong(at)
 	}
 	return append(values, x)
 }
 
+// isPacked reports whether a value is a feature in base64.
+func isPacked(v any, f *policy.Feature) bool {
+	members, _ := v.([]treeMember)
+	_, isText := v.(string)
+	image := len(f.Shape) == 3 && (f.Image || f.Low == 0 && f.High == 255)
+	return isText && image || slices.ContainsFunc(members, func(m treeMember) bool { return m.name == "base64" })
+}
+
+func (t *twin) packed(at string, v any, f *policy.Feature) []float32 {
+	text, isText := v.(string)
+	dtype, shape := "float32", f.Shape
+	if len(f.Shape) == 3 && (f.Image || f.Low == 0 && f.High == 255) {
+		dtype = "uint8"
+	}
+	members, _ := v.([]treeMember)
+	seen, bad := map[string]bool{}, false
+	wrong := func(field string) { t.wrong(field); bad = true }
+	for _, m := range members {
+		if seen[m.name] {
+			wrong(at + "." + m.name)
+		}
+		seen[m.name] = true
+		ok := false
+		switch m.name {
+		case "base64":
+			text, ok = m.value.(string)
+		case "dtype":
+			dtype, ok = m.value.(string)
+			ok = ok && widths[dtype] > 0
+		case "shape":
+			list, isList := m.value.([]any)
+			shape = nil
+			for _, e := range list {
+				n, _ := e.(numeral)
+				i, err := strconv.Atoi(n.text)
+				if err != nil || strings.HasPrefix(n.text, "-") {
+					i = -1
+				}
+				shape = append(shape, i)
+			}
+			ok = isList && (slices.Equal(shape, f.Shape) || f.Image && slices.Equal(shape, []int{f.Shape[2], f.Shape[0], f.Shape[1]}))
+		default:
+			m.name = clip([]byte(m.name))
+		}
+		if !ok {
+			wrong(at + "." + m.name)
+		}
+	}
+	if bad {
+		return nil
+	}
+	_ = isText
+	data, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil || strings.ContainsAny(text, "\r\n") || len(data) != f.Size*widths[dtype] {
+		t.wrong(at)
+		return nil
+	}
+	first := !slices.Equal(shape, f.Shape)
+	order := f.Shape
+	if first {
+		order = shape
+	}
+	var values []float32
+	for i := range f.Size {
+		values = append(values, float32(elements[dtype](data[i*widths[dtype]:])))
+	}
+	if first {
+		values = channelsLast(values, f)
+	}
+	for k, v := range values { // positions are those of the contract's order
+		where := at
+		for i, rest := 0, f.Size; i < len(order); i++ {
+			rest /= f.Shape[i]
+			where += "." + strconv.Itoa(k/rest%f.Shape[i])
+		}
+		t.value(where, float64(v), true, f, nil)
+	}
+	return values
+}
+
+// widths are the element types that bytes may have.
+var widths = map[string]int{
+	"uint8": 1, "int8": 1, "bool": 1, "uint16": 2, "int16": 2, "float16": 2, "uint32": 4, "int32": 4, "float32": 4, "int64": 8, "float64": 8,
+}
+
+// elements read one element.
+var elements = map[string]func(b []byte) float64{
+	"uint8": func(b []byte) float64 { return float64(b[0]) }, "int8": func(b []byte) float64 { return float64(int8(b[0])) },
+	"bool": func(b []byte) float64 {
+		if b[0] > 1 {
+			return math.NaN()
+		}
+		return float64(b[0])
+	},
+	"uint16":  func(b []byte) float64 { return float64(unsigned(b, 2)) },
+	"int16":   func(b []byte) float64 { return float64(int16(unsigned(b, 2))) },
+	"uint32":  func(b []byte) float64 { return float64(unsigned(b, 4)) },
+	"int32":   func(b []byte) float64 { return float64(int32(unsigned(b, 4))) },
+	"int64":   func(b []byte) float64 { return float64(int64(unsigned(b, 8))) },
+	"float32": func(b []byte) float64 { return float64(math.Float32frombits(uint32(unsigned(b, 4)))) },
+	"float64": func(b []byte) float64 { return math.Float64frombits(unsigned(b, 8)) },
+	"float16": func(b []byte) float64 { return halfValue(uint16(unsigned(b, 2))) },
+}
+
+func unsigned(b []byte, n int) (v uint64) {
+	for i := range n {
+		v |= uint64(b[i]) << (8 * i)
+	}
+	return v
+}
+
+// depth is the number of arrays that begin where a value does.
+func depth(v any) int {
+	list, ok := v.([]any)
+	if !ok {
+		return 0
+	}
+	return 1 + depth(first(list))
+}
+
+// rowField is the field of a whole row, which the decoder tells beside that of
+// the array which has another size.
+var rowField = regexp.MustCompile(`^body\.(observations\.[0-9]+|obs\.[0-9]+|observation)$`)
+
 // tree reads one value: nil, bool, float64, string, []any or []treeMember.
 func tree(d *jsontext.Decoder, depth int) (any, error) {
+	return treeOf(d, depth, func(v float64, _ string) any { return v })
+}
+
+// treeOf is tree with numbers of another type.
+func treeOf(d *jsontext.Decoder, depth int, number func(v float64, text string) any) (any, error) {
 	tok, err := d.ReadToken()
 	if err != nil {
 		return nil, err
@@ -192,11 +533,12 @@ func tree(d *jsontext.Decoder, depth int) (any, error) {
 	case '"':
 		return tok.String(), nil
 	case '0':
-		v, err := strconv.ParseFloat(tok.String(), 64)
+		text := tok.String()
+		v, err := strconv.ParseFloat(text, 64)
 		if err != nil && !math.IsInf(v, 0) {
 			return nil, err
 		}
-		return v, nil
+		return number(v, text), nil
 	}
 	if depth >= maxDepth {
 		return nil, errors.New("too deep")
@@ -204,7 +546,7 @@ func tree(d *jsontext.Decoder, depth int) (any, error) {
 	if tok.Kind() == '[' {
 		list := []any{}
 		for d.PeekKind() != ']' {
-			v, err := tree(d, depth+1)
+			v, err := treeOf(d, depth+1, number)
 			if err != nil {
 				return nil, err
 			}
@@ -220,7 +562,7 @@ func tree(d *jsontext.Decoder, depth int) (any, error) {
 			return nil, err
 		}
 		m := treeMember{name: name.String()}
-		if m.value, err = tree(d, depth+1); err != nil {
+		if m.value, err = treeOf(d, depth+1, number); err != nil {
 			return nil, err
 		}
 		object = append(object, m)
