@@ -88,7 +88,7 @@ var (
 	faultStep          = &fault{status: 409, code: "STEP_MISMATCH", message: "the session is at another step"}
 	faultLength        = &fault{status: 411, code: "LENGTH_REQUIRED", message: "bodies are taken with Content-Length only, not with Transfer-Encoding", reason: "transfer_encoding"}
 	faultTooLarge      = &fault{status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", reason: "body_size"}
-	faultMediaType     = &fault{status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message: "the body must be sent as Content-Type: application/json, or as application/octet-stream where it is raw observations, and uncompressed"}
+	faultMediaType     = &fault{status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message: "the body must be sent as Content-Type: application/json, and uncompressed"}
 	faultExpectation   = &fault{status: 417, code: "EXPECTATION_FAILED", message: "the only expectation that is met is 100-continue", reason: "framing"}
 	faultHost          = &fault{status: 421, code: "HOST_NOT_ALLOWED", message: "this server does not answer for the host of the request", reason: "host"}
 	faultContract      = &fault{status: 422, code: "VALIDATION_ERROR", message: "the request does not fit the policy's contract"}

@@ -8,7 +8,7 @@ import (
 
 // predict answers POST /predict and its siblings for one model or version.
 func (x *exchange) predict() error {
-	media, err := x.mediaType()
+	kind, err := x.media(formPredict)
 	if err != nil {
 		return err
 	}
@@ -16,12 +16,7 @@ func (x *exchange) predict() error {
 		return err
 	}
 	span := x.child("decode")
-	switch media {
-	case mediaJSON:
-		err = x.decodeJSON(x.ctx.PostBody(), formPredict)
-	case mediaOctets:
-		err = x.decodeOctets(x.ctx.PostBody(), x.ctx.QueryArgs())
-	}
+	err = x.read(kind, formPredict)
 	if err == nil {
 		err = x.resume()
 	}
@@ -74,19 +69,32 @@ const (
 	mediaOctets       // observations alone, with the rest in the query
 )
 
-// mediaType returns what the body is: application/json, with charset UTF-8
-// where it names one, or raw bytes, and no content coding.
-func (x *exchange) mediaType() (media, error) {
-	h := &x.ctx.Request.Header
-	value := h.ContentType()
-	switch {
-	case len(h.PeekCanonical(peekEncoding)) > 0:
-	case jsonType(value):
-		return mediaJSON, nil
-	case foldEqual(value, string(typeOctets)):
+// media returns what the body of an act of a form is: application/json, with
+// charset UTF-8 where it names one, or raw bytes for /predict, and no content
+// coding.
+func (x *exchange) media(form *actForm) (media, error) {
+	if form == formPredict && foldEqual(x.ctx.Request.Header.ContentType(), string(typeOctets)) && len(x.ctx.Request.Header.PeekCanonical(peekEncoding)) == 0 {
 		return mediaOctets, nil
 	}
-	return 0, faultMediaType
+	return mediaJSON, x.mediaType()
+}
+
+// read reads the act of a body.
+func (x *exchange) read(m media, form *actForm) error {
+	switch m {
+	case mediaOctets:
+		return x.decodeOctets(x.ctx.PostBody(), x.ctx.QueryArgs())
+	}
+	return x.decodeJSON(x.ctx.PostBody(), form)
+}
+
+// mediaType holds the body to plain JSON.
+func (x *exchange) mediaType() error {
+	h := &x.ctx.Request.Header
+	if !jsonType(h.ContentType()) || len(h.PeekCanonical(peekEncoding)) > 0 {
+		return faultMediaType
+	}
+	return nil
 }
 
 func jsonType(value []byte) bool {
