@@ -52,9 +52,9 @@ func (s *Service) admit(ctx context.Context, p *policy.Policy, req *Request, now
 	pace := p.Pace()
 	latest := req.Deadline.Add(-pace.Expect(req.Rows))
 	switch {
-	case now.Before(latest):
 	case !now.Before(req.Deadline):
 		return until, s.refused(refusedPassed, p, req, now)
+	case !now.After(latest):
 	case pace.Due(req.Rows, now): // A trial takes what time there is.
 		latest = req.Deadline
 	default:

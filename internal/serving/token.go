@@ -1,6 +1,7 @@
 package serving
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -194,9 +195,10 @@ func (ss *Sessions) open(token []byte) ([]byte, error) {
 	if len(token) > ss.o.MaxTokenBytes {
 		return nil, ss.refuse("size", "the state has %d bytes, a token has up to %d", len(token), ss.o.MaxTokenBytes)
 	}
-	// Strict, or the last character could be another one and mean the same.
+	// Strict, and without the line breaks that the decoder skips: a state has
+	// one spelling.
 	b, err := base64.RawURLEncoding.Strict().AppendDecode(nil, token)
-	if err != nil || len(b) < tokenOverhead || b[0] != tokenVersion {
+	if err != nil || bytes.ContainsAny(token, "\r\n") || len(b) < tokenOverhead || b[0] != tokenVersion {
 		return nil, ss.refuse("malformed", "the state is no token of this server: send the state of the answer before as it is, or null to begin")
 	}
 	for i := range ss.keys {

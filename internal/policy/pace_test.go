@@ -1,0 +1,72 @@
+package policy_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
+
+func TestPace(t *testing.T) {
+	const ms = time.Millisecond
+	begin := time.Unix(1000, 0)
+	var p policy.Pace
+	if got := p.Expect(1); got != 0 {
+		t.Errorf("%v are expected of what never ran", got)
+	}
+	p.Note(1, begin, 8*ms, false)
+	f := func(what string, rows int, want time.Duration) {
+		t.Helper()
+		if got := p.Expect(rows); got != want {
+			t.Errorf("%s: %v are expected of %d rows, want %v", what, got, rows, want)
+		}
+	}
+	f("one run", 1, 8*ms)
+	f("no class of its own", 1000, 8*ms)
+	f("no rows", 0, 8*ms)
+	p.Note(1, begin, 16*ms, false)
+	f("an eighth", 1, 9*ms)
+	p.Note(1, begin, time.Hour, false)
+	f("a spike counts for four times the average", 1, 9*ms+27*ms/8)
+	p.Note(3, begin, 20*ms, false)
+	p.Note(1<<30, begin, 50*ms, false)
+	f("two rows", 2, 9*ms+27*ms/8)
+	f("three rows are of the class of four", 4, 20*ms)
+	f("five rows have the class below", 5, 20*ms)
+	f("the last class", 1<<40, 50*ms)
+	p.Note(4, begin, 4*ms, true)
+	f("a trial that was faster", 3, 4*ms)
+	p.Note(4, begin, 12*ms, true)
+	f("a trial that was not", 3, 5*ms)
+	p.Note(8, begin, 0, false)
+	f("a clock that is too coarse", 8, 1)
+}
+
+func TestPaceTries(t *testing.T) {
+	begin := time.Unix(1000, 0)
+	var p policy.Pace
+	if !p.Try(1, begin) {
+		t.Error("what never ran is not tried")
+	}
+	p.Note(1, begin, time.Millisecond, false)
+	f := func(after time.Duration, want bool) {
+		t.Helper()
+		if got := p.Due(1, begin.Add(after)); got != want {
+			t.Errorf("due after %v: %v", after, got)
+		}
+		if got := p.Try(1, begin.Add(after)); got != want {
+			t.Errorf("tried after %v: %v", after, got)
+		}
+	}
+	f(0, false)
+	f(100*time.Millisecond-1, false)
+	f(100*time.Millisecond, true)
+	f(100*time.Millisecond, false) // by the one before
+	f(199*time.Millisecond, false)
+	f(200*time.Millisecond, true)
+	f(-time.Hour, true) // The clock was set back.
+	// A class that never ran is tried once, whatever is known of a smaller one.
+	if !p.Try(64, begin) || p.Try(64, begin) {
+		t.Error("another class has another time")
+	}
+}
