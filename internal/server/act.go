@@ -123,10 +123,7 @@ func (a *act) resume() error {
 }
 
 // sessionVersion is the target as the sessions know it.
-func (a *act) sessionVersion() serving.SessionVersion {
-	t := &a.target
-	return serving.SessionVersion{Model: t.Model, Version: t.Version, Digest: t.Digest, Contract: t.Contract, Handle: t.Handle}
-}
+func (a *act) sessionVersion() serving.SessionVersion { return versionOf(&a.target) }
 
 // drawSeed returns a seed that every JSON reader holds exactly.
 func drawSeed() uint64 { return rand.Uint64() >> 11 }

@@ -161,16 +161,16 @@ func appendSessionMembers(b []byte, sess *serving.Session, reset bool) []byte {
 // resetSession makes a session one that was just opened, of the version that
 // answers now.
 func (x *exchange) resetSession() error {
-	o, err := x.readOpening(resettingNames)
-	if err != nil {
-		return err
-	}
 	store := x.s.o.Sessions
 	sess, err := store.Acquire(string(x.model))
 	if err != nil {
 		return err
 	}
 	defer sess.Release()
+	o, err := x.readOpening(resettingNames)
+	if err != nil {
+		return err
+	}
 	info := sess.Info()
 	if !o.seeded {
 		o.seed = info.Seed

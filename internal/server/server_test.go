@@ -201,6 +201,9 @@ type envelope struct {
 		Version string `json:"version"`
 		State   string `json:"state"`
 		Reason  string `json:"reason"`
+
+		Expected uint64 `json:"expected"` // of steps
+		Got      uint64 `json:"got"`
 	} `json:"details"`
 	Timestamp float64 `json:"timestamp"`
 }
