@@ -42,8 +42,8 @@ type Card struct {
 	Action               []ActionSpec
 	Postprocess          string // "", "clip", "unscale" or "none"
 	DeterministicDefault *bool
-	OnVersionChange      string // "", "drain" or "reset"
-	Distribution         string
+	OnVersionChange      string        // "", "drain" or "reset"
+	Distribution         *Distribution // nil where absent
 	FrameStack           FrameStack
 	ControlHz            float64
 	Golden               *Golden

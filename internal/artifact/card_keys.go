@@ -11,10 +11,6 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/spelling"
 )
 
-// idleKeys are keys of the contract that nothing acts on yet. Who wrote one
-// into a card counts on it, so that it is not passed over in silence.
-var idleKeys = []string{"distribution"}
-
 // key reads the value of one key of the card.
 func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 	if v.Kind == yaml.ScalarNode && v.Tag == "!!null" {
@@ -25,9 +21,6 @@ func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 		// A key without a value says nothing, as in cards that a template
 		// filled in.
 		return
-	}
-	if slices.Contains(idleKeys, name) {
-		r.note("%s:%d: %s is read and has no effect yet.", CardName, key.Line, name)
 	}
 	switch name {
 	case "model_name":
@@ -64,7 +57,7 @@ func (r *cardReader) key(c *Card, name string, key, v *yaml.Node) {
 	case "on_version_change":
 		c.OnVersionChange = r.oneOf(v, name, "drain", "reset")
 	case "distribution":
-		c.Distribution = r.text(v, name)
+		c.Distribution = r.distribution(v, name)
 	case "frame_stack":
 		c.FrameStack = r.frameStack(v, name)
 	case "control_hz":

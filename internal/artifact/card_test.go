@@ -115,7 +115,7 @@ golden:
 		t.Error(diff)
 	}
 	if card.Postprocess != "clip" || card.DeterministicDefault == nil || !*card.DeterministicDefault || card.OnVersionChange != "reset" || card.FrameStack.Frames != 4 ||
-		card.ControlHz != 20 || card.Distribution != "gaussian" || card.ModelFilename != "policy.zip" || card.PreprocessorFilename != "vec_normalize.pkl" {
+		card.ControlHz != 20 || card.Distribution == nil || card.Distribution.Kind != "gaussian" || card.ModelFilename != "policy.zip" || card.PreprocessorFilename != "vec_normalize.pkl" {
 		t.Errorf("got %+v", card)
 	}
 }
@@ -148,12 +148,12 @@ func TestParseCardForms(t *testing.T) {
 }
 
 func TestParseCardNotesWhatItDoesNotKnow(t *testing.T) {
-	_, notes, err := artifact.ParseCard([]byte(minimal + "author: somebody\ndistribution: gaussian\nperformance_metrics: {best: yes please}\n"))
+	_, notes, err := artifact.ParseCard([]byte(minimal + "author: somebody\nperformance_metrics: {best: yes please}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := strings.Join(notes, "\n")
-	for _, want := range []string{`the key "author"`, "model_card.yaml:5: distribution is read and has no effect yet.", "performance_metrics.best is not a number"} {
+	for _, want := range []string{`the key "author"`, "performance_metrics.best is not a number"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("notes lack %q: %s", want, got)
 		}

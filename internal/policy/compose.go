@@ -41,6 +41,10 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	if drawn := src.drawn(); drawn != nil { // which knows its masks from here on
+		p.description = drawn.Describe()
+		p.notes = append(p.notes, drawn.note)
+	}
 	if err := checkParameters(network.Graph); err != nil {
 		return nil, err
 	}

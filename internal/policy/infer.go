@@ -244,6 +244,8 @@ func (c *Contract) inferActions(src *sources, network *lowered, notes *[]string)
 	case src.spaces != nil:
 		a := src.spaces.Action
 		c.Actions = []Action{{Shape: row, Low: a.Low, High: a.High, Discrete: discrete, Size: width}}
+	case discrete && src.drawn() != nil:
+		c.Actions = []Action{{Shape: row, High: float64(src.drawn().most()), Discrete: true, Size: width}}
 	case discrete:
 		c.Actions = []Action{{Shape: row, Low: math.Inf(-1), High: math.Inf(1), Discrete: true, Size: width}}
 	case c.ancestral(src, width):

@@ -119,6 +119,9 @@ func readSources(a *artifact.Artifact) (*sources, error) {
 			return nil, fmt.Errorf("%s: model_card.yaml: %w", name, err)
 		}
 	}
+	if src.network, err = withDistribution(src.network, a.Card); err != nil {
+		return nil, err
+	}
 	for _, role := range []artifact.Role{artifact.RolePreprocessor, artifact.RoleVecNormalize} {
 		m := a.Member(role)
 		if m == nil {
