@@ -193,10 +193,10 @@ func TestSchemaCatchesTypos(t *testing.T) {
 }
 
 // ownValues are settings of the server that the chart gives from values of
-// their own.
+// their own, and a secret that belongs into no ConfigMap.
 var ownValues = []string{
 	"database.url", "model.artifact_dir", "security.api_key", "security.api_key_file",
-	"server.drain_delay", "server.host", "server.port",
+	"server.drain_delay", "server.host", "server.port", "sessions.token_key",
 }
 
 // TestSchemaKnowsConfiguration holds the schema of config to the reference of

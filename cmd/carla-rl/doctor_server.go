@@ -38,7 +38,7 @@ func doctorServer() doctor.Server {
 }
 
 // elsewhere are settings that name files of the machine that will read them.
-var elsewhere = []string{"security.api_key_file", "server.tls_cert_file", "server.tls_key_file"}
+var elsewhere = []string{"security.api_key_file", "sessions.token_key_file", "server.tls_cert_file", "server.tls_key_file"}
 
 // checkConfigText checks a configuration that is not a file here, and an
 // environment that is not this one.
@@ -85,6 +85,7 @@ func exposed() []doctor.Metric {
 	zero := func() int { return 0 }
 	m.Connections(zero)
 	m.Queue(1, 1, zero, zero)
+	m.Sessions(zero, func() int64 { return 0 })
 	m.Ready(func() bool { return true })
 	m.Current(func() []telemetry.CurrentVersion {
 		return []telemetry.CurrentVersion{{Model: "model", Version: "version"}}

@@ -116,7 +116,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	for _, note := range repo.Notes() {
 		log.Warn("artifact root", "event_type", "startup", "note", note)
 	}
-	service := serving.New(serving.Options{Lanes: cfg.Server.Workers, MaxQueue: cfg.Server.MaxQueue})
+	service := serving.New(serving.Options{Lanes: cfg.Server.Workers, MaxQueue: cfg.Server.MaxQueue, Refused: metrics.DeadlineRefused})
 	metrics.Queue(service.Lanes(), cfg.Server.MaxQueue, service.Waiting, service.Active)
 	metrics.Current(func() []telemetry.CurrentVersion { return current(repo) })
 
@@ -124,6 +124,10 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.Sessions, err = openSessions(cfg, metrics, log); err != nil {
+		return err
+	}
+	defer o.Sessions.Shutdown()
 	srv, err := server.New(&backend{repo: repo, service: service, root: shownRoot(cfg)}, o)
 	if err != nil {
 		return usage(err)

@@ -54,6 +54,18 @@ func lasting(v *time.Duration) func() error {
 	}
 }
 
+// mostDays is the longest time that sessions and what clients carry are kept.
+const mostDays = 30 * 24 * time.Hour
+
+func days(v *time.Duration) func() error {
+	return func() error {
+		if *v < time.Second || *v > mostDays {
+			return fmt.Errorf("want %v to %v, got %v", time.Second, mostDays, *v)
+		}
+		return nil
+	}
+}
+
 func upTo(v *time.Duration) func() error {
 	return func() error {
 		if *v < 0 || *v > longest {

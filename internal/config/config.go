@@ -16,6 +16,7 @@ type Config struct {
 	Model        Model
 	Monitoring   Monitoring
 	Security     Security
+	Sessions     Sessions
 	Optimization Optimization
 	Database     Database
 	Build        Build
@@ -92,6 +93,18 @@ type Security struct {
 	RateLimit      Rate
 }
 
+// Sessions is how long and how many episodes are kept.
+type Sessions struct {
+	Max          int
+	TTL          time.Duration
+	MaxTTL       time.Duration
+	MaxBytes     Size
+	TokenKey     Secret // keys with commas between them
+	TokenKeyFile string
+	TokenTTL     time.Duration
+	MaxTokenSize Size
+}
+
 // Optimization holds settings that are read and checked, and have no effect
 // yet.
 type Optimization struct {
@@ -151,7 +164,15 @@ func Default() *Config {
 			LogFileMaxSize:  100 << 20,
 			LogFileMaxCount: 5,
 		},
-		Security:     Security{MaxRequestSize: 10 << 20},
+		Security: Security{MaxRequestSize: 10 << 20},
+		Sessions: Sessions{
+			Max:          10_000,
+			TTL:          10 * time.Minute,
+			MaxTTL:       24 * time.Hour,
+			MaxBytes:     256 << 20,
+			TokenTTL:     time.Hour,
+			MaxTokenSize: 1 << 20,
+		},
 		Optimization: Optimization{BatchSize: 1, EnableAVX: true},
 	}
 }

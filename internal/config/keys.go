@@ -66,6 +66,10 @@ func (l *loader) checkFiles() {
 	l.shortKey = slices.ContainsFunc(keys, func(k string) bool { return len(k) < shortestKey })
 	l.knownKey = slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, placeholderKey) })
 
+	if _, err := c.TokenKeys(); err != nil && c.Sessions.TokenKeyFile != "" {
+		l.fail(c.Source("sessions.token_key_file"), "sessions.token_key_file", err)
+	}
+
 	cert, key := c.Server.TLSCertFile, c.Server.TLSKeyFile
 	ok := cert != "" && key != ""
 	for _, f := range []struct{ key, name string }{{"server.tls_cert_file", cert}, {"server.tls_key_file", key}} {

@@ -212,6 +212,13 @@ func (l *loader) check() {
 		}
 		l.fail(c.Source(key), key, errors.New("TLS needs both server.tls_cert_file and server.tls_key_file"))
 	}
+	if s := &c.Sessions; s.TTL > s.MaxTTL {
+		key := "sessions.ttl"
+		if _, set := c.sources[key]; !set {
+			key = "sessions.max_ttl"
+		}
+		l.fail(c.Source(key), key, fmt.Errorf("want a sessions.ttl of at most sessions.max_ttl, got %v and %v", s.TTL, s.MaxTTL))
+	}
 	l.checkFiles()
 	l.checkEngine()
 }

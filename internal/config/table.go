@@ -22,7 +22,7 @@ type setting struct {
 // they are; variables that the guide does not know begin with CARLA_RL_, so
 // that they cannot clash with those that Kubernetes makes of service names.
 func (c *Config) settings() []setting {
-	s, m, mon, sec, opt := &c.Server, &c.Model, &c.Monitoring, &c.Security, &c.Optimization
+	s, m, mon, sec, ses, opt := &c.Server, &c.Model, &c.Monitoring, &c.Security, &c.Sessions, &c.Optimization
 	return []setting{
 		{key: "server.host", env: "HOST", flag: "host", dst: &s.Host, check: hostname(&s.Host),
 			doc: "Address to listen on. Only this machine can connect unless it is set; 0.0.0.0 is every address."},
@@ -123,6 +123,23 @@ func (c *Config) settings() []setting {
 			doc: "Size of a request's body."},
 		{key: "security.rate_limit", env: "CARLA_RL_RATE_LIMIT", dst: &sec.RateLimit, idle: true,
 			doc: "Requests in a time from one client, such as 1000/min. Empty is no limit."},
+
+		{key: "sessions.max", env: "CARLA_RL_MAX_SESSIONS", dst: &ses.Max, check: between(&ses.Max, 1, 1<<24),
+			doc: "Sessions open at the same time; beyond it another one is refused."},
+		{key: "sessions.ttl", env: "CARLA_RL_SESSION_TTL", dst: &ses.TTL, check: days(&ses.TTL),
+			doc: "Time after which a session without a request ends, where it does not say itself."},
+		{key: "sessions.max_ttl", env: "CARLA_RL_SESSION_MAX_TTL", dst: &ses.MaxTTL, check: days(&ses.MaxTTL),
+			doc: "The longest such time that a session may ask for."},
+		{key: "sessions.max_bytes", env: "CARLA_RL_SESSION_MAX_BYTES", dst: &ses.MaxBytes, check: sized(&ses.MaxBytes, 1<<16, 1<<40),
+			doc: "Memory for the states of all sessions together; beyond it another one is refused."},
+		{key: "sessions.token_key", env: "CARLA_RL_SESSION_TOKEN_KEY", dst: &ses.TokenKey, check: tokenKeyText(&ses.TokenKey),
+			doc: "Key that seals the state which clients carry, of 32 characters or more; several with commas between them: the first seals, all open. Replicas that share clients need the same. Empty draws one that ends with the process. Better kept in a file."},
+		{key: "sessions.token_key_file", env: "CARLA_RL_SESSION_TOKEN_KEY_FILE", dst: &ses.TokenKeyFile,
+			doc: "File with one such key on each line."},
+		{key: "sessions.token_ttl", env: "CARLA_RL_SESSION_TOKEN_TTL", dst: &ses.TokenTTL, check: days(&ses.TokenTTL),
+			doc: "Age up to which a state that a client carries is taken."},
+		{key: "sessions.max_token_size", env: "CARLA_RL_SESSION_MAX_TOKEN_SIZE", dst: &ses.MaxTokenSize, check: sized(&ses.MaxTokenSize, 1<<10, 1<<30),
+			doc: "Size of a state that a client carries, all rows together."},
 
 		{key: "optimization.enable_memory_pinning", env: "CARLA_RL_ENABLE_MEMORY_PINNING", dst: &opt.EnableMemoryPinning, idle: true,
 			doc: "Keep weights in memory that is not swapped."},

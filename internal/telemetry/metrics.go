@@ -39,6 +39,7 @@ type Metrics struct {
 	queueDuration     prometheus.Histogram
 	saturation        saturation
 	interventions     *prometheus.CounterVec
+	sessions          sessions
 
 	active   atomic.Int64
 	rejected *prometheus.CounterVec
@@ -92,6 +93,8 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.rejected = counters(m, "carla_rl_requests_rejected_total", "Requests and connections that a limit or a check turned away.", "reason")
 	m.errors = counters(m, "carla_rl_errors_total", "Error answers by code and route template.", "error_type", "endpoint")
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_panics_total", Help: "Panics of handlers that were recovered from."})
+
+	m.sessions.init(m)
 
 	m.modelLoaded = gauges(m, "carla_rl_model_loaded", "1 where the version is ready.", "model", "version")
 	m.modelWarm = gauges(m, "carla_rl_model_warmed_up", "1 where the version has been run since it was loaded.", "model", "version")
