@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .card import Action, Feature, GoldenVector, card, read_card, sha256_hex, write_card
 from .errors import (
+    DeadlineExceeded,
     ObservationError,
-    OtherVersion,
     PolicyError,
     RequestError,
     ServerError,
+    SessionBusy,
+    SessionError,
+    SessionExists,
+    SessionLost,
+    StaleAnswer,
+    StepMismatch,
     TimedOut,
     Unavailable,
     Unreachable,
@@ -21,23 +28,35 @@ from .pipeline import normalize, postprocess
 from .watchdog import Step, Watchdog
 
 if TYPE_CHECKING:
-    from .remote import Answer, AsyncRemotePolicy, RemotePolicy
+    from .answer import Answer, State, Timing
+    from .remote import AsyncRemotePolicy, RemotePolicy
+    from .session import AsyncSession, Session
 
 __all__ = [
     "Action",
     "Answer",
     "AsyncRemotePolicy",
+    "AsyncSession",
+    "DeadlineExceeded",
     "Feature",
     "GoldenVector",
     "Intervention",
     "ObservationError",
-    "OtherVersion",
     "PolicyError",
     "RemotePolicy",
     "RequestError",
     "ServerError",
+    "Session",
+    "SessionBusy",
+    "SessionError",
+    "SessionExists",
+    "SessionLost",
+    "StaleAnswer",
+    "State",
     "Step",
+    "StepMismatch",
     "TimedOut",
+    "Timing",
     "Unavailable",
     "Unreachable",
     "Watchdog",
@@ -51,10 +70,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Those who export only need no HTTP library.
-    if name in ("Answer", "AsyncRemotePolicy", "RemotePolicy"):
-        from . import remote
+# Those who export only need no HTTP library.
+_LATER = {
+    "Answer": "answer",
+    "AsyncRemotePolicy": "remote",
+    "AsyncSession": "session",
+    "RemotePolicy": "remote",
+    "Session": "session",
+    "State": "answer",
+    "Timing": "answer",
+}
 
-        return getattr(remote, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import spaces
+from .encoding import cells
 from .errors import ObservationError
 
 _NO_ROWS = "expected at least one row, got a batch of 0"
@@ -26,6 +27,8 @@ class Part:
     unit: str = ""
     discrete: bool = False
     image: bool = False
+    # The space of the training in Gymnasium's words, where the server knows it.
+    space: spaces.Described | None = None
 
     @property
     def size(self) -> int:
@@ -33,17 +36,22 @@ class Part:
 
     @property
     def binary(self) -> bool:
+        if self.space is not None:
+            return self.space.type == "MultiBinary"
         return self.discrete and self.shape != () and (self.low, self.high) == (0, 1)
 
     @property
     def dtype(self) -> type[np.generic]:
+        """Of an action: float64 where its space has that, as Stable-Baselines3 gives it."""
         if self.binary:
             return np.int8
-        return np.int64 if self.discrete else np.float32
+        if self.discrete:
+            return np.int64
+        return np.float64 if self.space is not None and self.space.dtype == np.float64 else np.float32
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Part:
-        low, high = value.get("low"), value.get("high")
+        low, high, space = value.get("low"), value.get("high"), value.get("space")
         return cls(
             name=str(value.get("name") or ""),
             shape=tuple(int(n) for n in value.get("shape") or ()),
@@ -52,12 +60,18 @@ class Part:
             unit=str(value.get("unit") or ""),
             discrete=bool(value.get("discrete")),
             image=bool(value.get("image")),
+            space=None if space is None else spaces.Described.parse(space),
         )
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a policy takes and gives. A policy without names has one feature and takes arrays of its shape."""
+    """What a policy takes and gives. A policy without names has one feature and takes arrays of its shape.
+
+    ``recurrent`` tells that it keeps state from step to step. ``masks`` are the sizes
+    of the parts of a row of action masks, () for a policy that takes none.
+    ``control_hz`` is how many steps a second it was trained for, where the card says it.
+    """
 
     model: str
     version: str
@@ -66,10 +80,14 @@ class Contract:
     named: bool
     stochastic: bool
     deterministic_default: bool
+    recurrent: bool = False
+    masks: tuple[int, ...] = ()
+    control_hz: float | None = None
 
     @classmethod
     def parse(cls, metadata: Mapping[str, Any]) -> Contract:
         """Read the body of ``/metadata``."""
+        masks, rate = metadata.get("masks"), metadata.get("controlHz")
         return cls(
             model=str(metadata["modelName"]),
             version=str(metadata["version"]),
@@ -78,6 +96,9 @@ class Contract:
             named=bool(metadata["named"]),
             stochastic=bool(metadata["stochastic"]),
             deterministic_default=bool(metadata["deterministicDefault"]),
+            recurrent=metadata.get("state") is not None,
+            masks=() if masks is None else tuple(int(n) for n in masks["parts"]),
+            control_hz=None if rate is None else float(rate),
         )
 
     @property
@@ -94,7 +115,7 @@ class Contract:
         if self._mixed:
             return spaces.dictionary({name: _action_space(part) for name, part in zip(self.action_names, self.action)})
         if self.action[0].discrete:
-            return spaces.multi_discrete([_categories(part) for part in self.action for _ in range(part.size)])
+            return spaces.multi_discrete([n for part in self.action for n in _counts(part)])
         low = np.concatenate([np.full(part.size, part.low, np.float32) for part in self.action])
         high = np.concatenate([np.full(part.size, part.high, np.float32) for part in self.action])
         return spaces.box(low, high, low.shape)
@@ -111,7 +132,10 @@ class Contract:
         return len({part.dtype for part in self.action}) > 1
 
     def pack(self, observation: Any) -> tuple[list[Any], bool]:
-        """The rows to send, and whether the observation is a batch ``[n, ...]`` rather than a single one."""
+        """The rows to send, and whether the observation is a batch ``[n, ...]`` rather than a single one.
+
+        Images and other large arrays are base64 text of their bytes (``encoding``).
+        """
         if not self.named:
             part = self.observation[0]
             if isinstance(observation, Mapping):
@@ -178,7 +202,7 @@ class Contract:
             lead = (n,) if batched else (1,)
             if part.image and array.shape[-3:] != part.shape:
                 array = np.moveaxis(array, -3, -1)
-            columns.append(array.reshape(lead + part.shape).tolist())
+            columns.append(cells(array.reshape(lead + part.shape), part.image))
         keys = [part.name for part in self.observation]
         return [dict(zip(keys, values)) for values in zip(*columns)], batched
 
@@ -214,9 +238,7 @@ def _plain_rows(part: Part, array: np.ndarray) -> tuple[list[Any], bool]:
         raise _refused("observation", _NO_ROWS)
     if part.image and array.shape[1:] != part.shape:
         array = np.moveaxis(array, 1, -1)
-    if part.shape == ():
-        return array.reshape(-1).tolist(), batched
-    return array.reshape(len(array), -1).tolist(), batched
+    return cells(array.reshape(len(array), *((-1,) if part.shape and not part.image else part.shape)), part.image), batched
 
 
 def _fits(part: Part, shape: tuple[int, ...]) -> bool:
@@ -268,19 +290,31 @@ def _shaped(values: Sequence[Any], part: Part, batched: bool) -> np.ndarray:
     return array if batched else array.reshape(part.shape)
 
 
+def _counts(part: Part) -> list[int]:
+    if part.space is not None and part.space.nvec:
+        return list(part.space.nvec)
+    return [_categories(part)] * part.size
+
+
 def _categories(part: Part) -> int:
+    if part.space is not None and part.space.n:
+        return part.space.n
     if not math.isfinite(part.high):
         raise NotImplementedError("the server does not say how many categories a discrete action of this policy has")
     return int(part.high) + 1
 
 
 def _observation_space(part: Part) -> Any:
+    if part.space is not None:
+        return part.space.make()
     if part.image:
         return spaces.box(0, 255, part.shape, np.uint8)
     return spaces.box(part.low, part.high, part.shape)
 
 
 def _action_space(part: Part) -> Any:
+    if part.space is not None:
+        return part.space.make()
     if part.binary:
         return spaces.multi_binary(part.shape)
     if part.discrete and part.shape == ():

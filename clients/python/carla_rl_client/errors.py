@@ -60,12 +60,32 @@ class ObservationError(RequestError, ValueError):
         return [str(violation["field"]) for violation in self.violations]
 
 
+class SessionError(RequestError):
+    """The session does not take this act."""
+
+
+class SessionLost(SessionError, LookupError):
+    """The server has no such session: it was closed, its time ran out, or another replica has it (404)."""
+
+
+class SessionBusy(SessionError):
+    """An act of the session is still under way; acts of one session never overlap (409)."""
+
+
+class StepMismatch(SessionError):
+    """The session is at another step than the client expects (409)."""
+
+
+class SessionExists(SessionError):
+    """There is a session of that id already (409)."""
+
+
 class ServerError(PolicyError):
     """The server is at fault (5xx), or what stands in its place: an answer that is none of carla-rl."""
 
 
-class OtherVersion(ServerError, NotImplementedError):
-    """The server tells the contract of its default version only, and that is not the one that was asked for."""
+class StaleAnswer(ServerError):
+    """An answer to an earlier question came in place of this one's; the connection was closed."""
 
 
 class Unavailable(ServerError):
@@ -76,8 +96,21 @@ class Unreachable(PolicyError, ConnectionError):
     """The server cannot be reached, or closed the connection without an answer."""
 
 
+class DeadlineExceeded(Unavailable, TimeoutError):
+    """The server could not answer before the deadline of the request, and did not start it (504)."""
+
+
 class TimedOut(PolicyError, TimeoutError):
     """No answer came in time."""
+
+
+_BY_CODE: dict[str, type[PolicyError]] = {
+    "SESSION_NOT_FOUND": SessionLost,
+    "SESSION_BUSY": SessionBusy,
+    "SESSION_EXISTS": SessionExists,
+    "STEP_MISMATCH": StepMismatch,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+}
 
 
 def from_answer(status: int, body: Any, retry_after: str | None) -> PolicyError:
@@ -90,7 +123,9 @@ def from_answer(status: int, body: Any, retry_after: str | None) -> PolicyError:
     if retry_after is not None and retry_after.isdecimal():
         details["retry_after"] = float(retry_after)
     kind: type[PolicyError]
-    if status in (429, 503, 504):
+    if code in _BY_CODE:
+        kind = _BY_CODE[code]
+    elif status in (429, 503, 504):
         kind = Unavailable
     elif status == 422:
         kind = ObservationError

@@ -2,63 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import collections
+import itertools
 import os
+import secrets
 import threading
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import httpx
 import numpy as np
 
+from .answer import MISREAD, Answer, State
 from .contract import Contract
-from .errors import OtherVersion, PolicyError, ServerError, TimedOut, Unreachable, from_answer
-from .interventions import Intervention, Seldom, tell, warn
+from .errors import ObservationError, PolicyError, ServerError, StaleAnswer, TimedOut, Unreachable, from_answer
+from .interventions import Seldom, tell, warn
+from .question import MAX_SEED, Question
+
+if TYPE_CHECKING:
+    from .session import AsyncSession, Session
 
 DEFAULT_TIMEOUT = 5.0
 # Below the server's idle_timeout, so that the client is the one that closes.
 KEEPALIVE_SECONDS = 30.0
+# Answers whose ids are remembered: one of them again is a duplicate.
+REMEMBERED = 1024
 
 # A connection that ended before an answer began: the server closed or reset a kept one.
 _ENDED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-# What reading a body of another shape raises.
-_MISREAD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 _Client = TypeVar("_Client", httpx.Client, httpx.AsyncClient)
+_Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the server said: ``actions`` as ``predict`` gives them, and what they came from.
+class Call(NamedTuple):
+    """One HTTP request. ``again`` tells that it may be sent once more where a kept connection was closed."""
 
-    ``infer_ms`` is the time that the policy ran, in milliseconds. ``interventions``
-    are the values that the card's safety envelope changed; without any, ``actions``
-    is what the policy gave.
-    """
+    method: str
+    path: str
+    body: bytes | None = None
+    again: bool = True
 
-    actions: Any
-    contract: Contract
-    model: str
-    version: str
-    deterministic: bool
-    infer_ms: float
-    request_id: str | None
-    raw: list[Any]
-    interventions: tuple[Intervention, ...] = ()
 
-    def named(self) -> list[dict[str, Any]]:
-        """One dict a row, an action by its name."""
-        names = self.contract.action_names
-        rows = []
-        for row in self.raw:
-            if isinstance(row, dict):
-                rows.append(dict(row))
-            elif len(names) == 1:
-                rows.append({names[0]: row})
-            else:
-                rows.append(dict(zip(names, row)))
-        return rows
+# What both clients do, in steps: each yields a request and is given its response.
+Steps = Generator[Call, httpx.Response, _Result]
 
 
 class _Remote(Generic[_Client]):
@@ -71,6 +59,7 @@ class _Remote(Generic[_Client]):
         version: str | None = None,
         api_key: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        seed: int | None = None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"url: expected http://host:port or https://host, got {url!r}")
@@ -84,16 +73,21 @@ class _Remote(Generic[_Client]):
         self.timeout = timeout
         self._api_key = api_key
         self._reset()
+        self.set_random_seed(seed)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()  # guards _http, _pid and _contract
+        self._lock = threading.Lock()  # guards _http, _pid, _contract, _seen and _draws
         self._http: _Client | None = None
         self._pid = 0
         self._contract: Contract | None = None
         self._seldom = Seldom()
+        self._prefix = secrets.token_hex(8) + "-"
+        self._count = itertools.count()
+        self._seen: collections.OrderedDict[str, None] = collections.OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_http", "_pid", "_contract", "_seldom")}
+        made = ("_lock", "_http", "_pid", "_contract", "_seldom", "_prefix", "_count", "_seen")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -102,6 +96,25 @@ class _Remote(Generic[_Client]):
     def __repr__(self) -> str:
         which = "".join(f", {name}={value!r}" for name in ("model", "version") if (value := getattr(self, name)) is not None)
         return f"{type(self).__name__}({self.url!r}{which})"
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Draw actions from a seed from here on: the same questions in the same order draw the same again.
+
+        Question ``i`` from now is sent with ``seed`` and ``step=i``. None leaves the seed
+        to the server, which tells it in each answer.
+        """
+        if seed is not None and not 0 <= seed <= MAX_SEED:
+            raise ValueError(f"seed: expected a whole number from 0 to {MAX_SEED}, got {seed}")
+        with self._lock:
+            self._seed, self._draws = seed, 0
+
+    def _keys(self, seed: int | None, step: int | None) -> tuple[int | None, int | None]:
+        """The seed and the step of the next question."""
+        with self._lock:
+            if seed is not None or self._seed is None:
+                return seed, step
+            step, self._draws = (self._draws if step is None else step), self._draws + 1
+            return self._seed, step
 
     def _settings(self) -> dict[str, Any]:
         headers = {"User-Agent": "carla-rl-client", "Accept": "application/json"}
@@ -126,58 +139,97 @@ class _Remote(Generic[_Client]):
             return self._http
 
     @property
-    def _path(self) -> str:
+    def _base(self) -> str:
+        """The path of the model or version, "" for the default one."""
         if self.model is None:
-            return "/predict"
+            return ""
         path = f"/v1/models/{quote(self.model, safe='')}"
         if self.version is not None:
             path += f"/versions/{quote(self.version, safe='')}"
-        return path + "/predict"
+        return path
+
+    @property
+    def _path(self) -> str:
+        return self._base + "/predict"
 
     def _known(self) -> Contract | None:
         with self._lock:
             return self._contract
 
-    def _learn(self, metadata: Any) -> Contract:
+    def _telling(self) -> Steps[dict[str, Any]]:
+        body: dict[str, Any] = self._read((yield Call("GET", self._base or "/metadata")))
+        return body
+
+    def _learning(self) -> Steps[Contract]:
+        """The contract as it is now, remembered."""
+        metadata = yield from self._telling()
         try:
             contract = Contract.parse(metadata)
-        except _MISREAD as error:
-            raise self._misread("/metadata", error) from error
-        if self.model not in (None, contract.model) or self.version not in (None, contract.version):
-            wanted = self.model if self.version is None else f"{self.model} {self.version}"
-            raise OtherVersion(
-                f"the server tells the contract of its default version only, which is {contract.model} {contract.version} "
-                f"and not {wanted}; serve {wanted} as the default"
-            )
+        except MISREAD as error:
+            raise self._misread(self._base or "/metadata", error) from error
         with self._lock:
             self._contract = contract
         return contract
 
-    def _forget(self) -> None:
-        with self._lock:
-            self._contract = None
+    def _asking(self, question: Question) -> Steps[Answer]:
+        """The question, and its answer read with the contract of the version that gave it."""
+        contract = self._known() or (yield from self._learning())
+        for attempt in range(2):
+            data, rows, batched = question.encode(contract)
+            response = yield Call("POST", self._path, data)
+            try:
+                body = self._read(response)
+            except ObservationError:
+                # The contract may be that of a version before. Where it is not, the observation is at fault.
+                told, contract = contract, (yield from self._learning())
+                if attempt or contract == told:
+                    raise
+                continue
+            if self._whose(body) != _identity(contract):
+                # Another version went live; its contract may be another one. Where yet
+                # another did meanwhile, the question is asked again.
+                contract = yield from self._learning()
+            if self._whose(body) == _identity(contract):
+                return self._answer(contract, body, response, rows, batched)
+        raise self._moved(contract, body)
 
     @staticmethod
-    def _body(rows: list[Any], deterministic: bool | None) -> bytes:
-        question: dict[str, Any] = {"observations": rows}
-        if deterministic is not None:
-            question["deterministic"] = bool(deterministic)
-        return json.dumps(question, separators=(",", ":"), allow_nan=False).encode()
-
-    @staticmethod
-    def _read(response: httpx.Response) -> Any:
+    def _read(response: httpx.Response, status: int = 200) -> Any:
         try:
             body = response.json()
         except (ValueError, RecursionError):
             body = None
-        if response.status_code != 200 or not isinstance(body, dict):
+        if response.status_code != status or not isinstance(body, dict):
             raise from_answer(response.status_code, body, response.headers.get("Retry-After"))
         return body
+
+    def _next_id(self) -> str:
+        return self._prefix + str(next(self._count))
+
+    def _fresh(self, response: httpx.Response, request_id: str) -> None:
+        """Refuse an answer to another question.
+
+        The server echoes the id of a request. Where something between gives ids of its
+        own, the same one twice is still a duplicate.
+        """
+        got = response.headers.get("X-Request-ID")
+        if got is None:
+            return
+        with self._lock:
+            again = got in self._seen
+            self._seen[got] = None
+            if len(self._seen) > REMEMBERED:
+                self._seen.popitem(last=False)
+        if again or (got != request_id and got.startswith(self._prefix)):
+            raise StaleAnswer(f"{self.url}: an answer to request {got} came for {request_id}; it was dropped")
 
     def _unreachable(self, error: httpx.HTTPError) -> PolicyError:
         if isinstance(error, httpx.TimeoutException):
             return TimedOut(f"{self.url}: no answer within {self.timeout} s ({type(error).__name__})")
         return Unreachable(f"{self.url}: {error or type(error).__name__}")
+
+    def _closed(self) -> Unreachable:
+        return Unreachable(f"{self.url}: closed by close() while a request was under way")
 
     def _misread(self, path: str, error: Exception) -> ServerError:
         return ServerError(f"{self.url}{path}: the answer is not one of carla-rl: {type(error).__name__}: {error}")
@@ -195,22 +247,10 @@ class _Remote(Generic[_Client]):
             f"{self.url}: {model} {version} answered and /metadata tells the contract of {contract.model} {contract.version}, twice"
         )
 
-    def _answer(self, contract: Contract, body: dict[str, Any], response: httpx.Response, rows: list[Any], batched: bool) -> Answer:
+    def _answer(self, contract: Contract, body: dict[str, Any], response: httpx.Response, rows: int, batched: bool) -> Answer:
         try:
-            if len(body["actions"]) != len(rows):
-                raise ValueError(f"{len(body['actions'])} actions for {len(rows)} observations")
-            answer = Answer(
-                actions=contract.unpack(body["actions"], batched),
-                contract=contract,
-                model=str(body["model"]),
-                version=str(body["version"]),
-                deterministic=bool(body["deterministic"]),
-                infer_ms=float(body["timingMs"]),
-                request_id=response.headers.get("X-Request-ID"),
-                raw=body["actions"],
-                interventions=tuple(Intervention.parse(one) for one in body.get("interventions") or ()),
-            )
-        except _MISREAD as error:
+            answer = Answer.parse(contract, body, response.headers.get("X-Request-ID"), rows, batched)
+        except MISREAD as error:
             raise self._misread(self._path, error) from error
         warn(self._seldom, f"{answer.model} {answer.version}", answer.interventions)
         tell(answer.interventions)
@@ -221,11 +261,15 @@ def _identity(contract: Contract) -> tuple[str, str]:
     return contract.model, contract.version
 
 
-def _refuse(state: Any, action_masks: Any) -> None:
-    if state is not None:
-        raise NotImplementedError("state: the server has no sessions yet, so it serves policies without recurrent state only")
-    if action_masks is not None:
-        raise NotImplementedError("action_masks: the server does not take action masks yet")
+def _request(http: httpx.Client | httpx.AsyncClient, call: Call, request_id: str) -> httpx.Request:
+    headers = {"X-Request-ID": request_id}
+    if call.body is not None:
+        headers["Content-Type"] = "application/json"
+    return http.build_request(call.method, call.path, content=call.body, headers=headers)
+
+
+def _values(answer: Answer) -> np.ndarray:
+    return np.asarray(answer.value, np.float32).reshape(-1, 1)
 
 
 class RemotePolicy(_Remote[httpx.Client]):
@@ -233,7 +277,8 @@ class RemotePolicy(_Remote[httpx.Client]):
 
     ``url`` is that of the server. ``model`` and ``version`` choose one where the
     server has several. ``timeout`` is how many seconds connecting, sending and
-    each wait for data may take. Nothing is sent before the first use.
+    each wait for data may take. ``seed`` is that of ``set_random_seed``. Nothing is
+    sent before the first use.
 
     Threads may share one: each request has a connection of its own while it is
     under way, and connections are kept. It can be pickled, without connections.
@@ -245,7 +290,7 @@ class RemotePolicy(_Remote[httpx.Client]):
     @property
     def contract(self) -> Contract:
         """The policy's contract, asked for once and again when another version answers."""
-        return self._known() or self._learn(self.metadata())
+        return self._known() or self._run(self._learning())
 
     @property
     def observation_space(self) -> Any:
@@ -258,56 +303,100 @@ class RemotePolicy(_Remote[httpx.Client]):
         return self.contract.action_space
 
     def metadata(self) -> dict[str, Any]:
-        """The body of ``/metadata`` as it is."""
-        body: dict[str, Any] = self._read(self._send("GET", "/metadata"))
-        return body
+        """The contract as the server tells it."""
+        return self._run(self._telling())
 
     def predict(
         self,
         observation: Any,
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
+        state: Any = None,
+        episode_start: Any = None,
         deterministic: bool = False,
-        action_masks: np.ndarray | None = None,
-    ) -> tuple[Any, tuple[np.ndarray, ...] | None]:
-        """The actions for raw observations, and the state, which is None.
+        action_masks: Any = None,
+    ) -> tuple[Any, Any]:
+        """The actions for raw observations, and the state to give back with the next ones.
 
         ``observation`` is one observation or a batch ``[n, ...]``, a mapping of
         arrays for a policy with named features (or flat rows, the features in the
         contract's order). The answer has the shape and dtype of the action space,
-        with ``n`` in front for a batch. ``episode_start`` matters to recurrent
-        policies only.
+        with ``n`` in front for a batch.
+
+        The state of a recurrent policy is a ``State``, and None where an episode
+        begins; rows with a true ``episode_start`` begin one, as in sb3-contrib.
+        Other policies return None. ``action_masks`` is ``[n, choices]``, true for
+        the actions that are allowed.
         """
-        _refuse(state, action_masks)
-        return self.act(observation, deterministic).actions, None
+        answer = self.act(observation, deterministic, state=state, episode_start=episode_start, action_masks=action_masks)
+        return answer.actions, answer.state
 
-    def act(self, observation: Any, deterministic: bool | None = None) -> Answer:
-        """The same with what came beside the actions; ``deterministic`` None takes the policy's default."""
-        contract = self.contract
-        for _ in range(2):
-            rows, batched = contract.pack(observation)
-            response = self._send("POST", self._path, self._body(rows, deterministic))
-            body = self._read(response)
-            if self._whose(body) != _identity(contract):
-                # Another version went live; its contract may be another one. Where yet
-                # another did meanwhile, the question is asked again.
-                self._forget()
-                contract = self.contract
-            if self._whose(body) == _identity(contract):
-                return self._answer(contract, body, response, rows, batched)
-        raise self._moved(contract, body)
+    def act(
+        self,
+        observation: Any,
+        deterministic: bool | None = None,
+        *,
+        state: State | None = None,
+        episode_start: Any = None,
+        action_masks: Any = None,
+        returns: Sequence[str] = (),
+        seed: int | None = None,
+        step: int | None = None,
+        row: int | None = None,
+        deadline: float | None = None,
+        observed_at: float | None = None,
+    ) -> Answer:
+        """The same with what came beside the actions; ``deterministic`` None takes the policy's default.
 
-    def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        http = self._open()
+        ``returns`` names what else to tell: ``value``, ``log_prob``, ``entropy``,
+        ``distribution``, ``raw_action``, ``normalized_observation``. Actions are drawn
+        from ``seed``, ``step`` and, for the first observation, ``row``. ``deadline`` is
+        how many seconds the answer may take, from ``observed_at`` (Unix seconds, by the
+        server's clock) or from the arrival of the request; what would be late is
+        ``DeadlineExceeded``.
+        """
+        seed, step = self._keys(seed, step)
+        question = Question(
+            observation, deterministic, state, episode_start, action_masks, returns, seed, step, row, deadline, observed_at
+        )
+        return self._run(self._asking(question))
+
+    def predict_values(self, observation: Any, state: State | None = None, episode_start: Any = None) -> np.ndarray:
+        """The critic's values ``[n, 1]``, as ``model.policy.predict_values``, of raw observations."""
+        return _values(self.act(observation, True, state=state, episode_start=episode_start, returns=("value",)))
+
+    def session(self, **options: Any) -> Session:
+        """A ``Session`` of this policy; ``options`` are those of ``Session``."""
+        from .session import Session
+
+        return Session(self, **options)
+
+    def _run(self, steps: Steps[_Result]) -> _Result:
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    response = self._send(call)
+                except PolicyError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(response)
+        except StopIteration as stop:
+            result: _Result = stop.value
+            return result
+
+    def _send(self, call: Call) -> httpx.Response:
+        http, request_id = self._open(), self._next_id()
         try:
             try:
-                response = http.send(http.build_request(method, path, content=body, headers=headers), stream=True)
+                response = http.send(_request(http, call, request_id), stream=True)
             except _ENDED:
                 # A kept connection that the server has closed or reset. Nothing of an answer
                 # was read, and to ask the same twice changes nothing.
-                response = http.send(http.build_request(method, path, content=body, headers=headers), stream=True)
+                if not call.again:
+                    raise
+                response = http.send(_request(http, call, request_id), stream=True)
             try:
+                # Before the body is read, so that the connection is closed and not kept.
+                self._fresh(response, request_id)
                 response.read()
             finally:
                 response.close()
@@ -317,7 +406,7 @@ class RemotePolicy(_Remote[httpx.Client]):
         except RuntimeError as error:
             if not http.is_closed:
                 raise
-            raise Unreachable(f"{self.url}: closed by close() while a request was under way") from error
+            raise self._closed() from error
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -344,48 +433,82 @@ class AsyncRemotePolicy(_Remote[httpx.AsyncClient]):
 
     async def contract(self) -> Contract:
         """The policy's contract, asked for once and again when another version answers."""
-        return self._known() or self._learn(await self.metadata())
+        known = self._known()
+        return await self._run(self._learning()) if known is None else known
 
     async def metadata(self) -> dict[str, Any]:
-        """The body of ``/metadata`` as it is."""
-        body: dict[str, Any] = self._read(await self._send("GET", "/metadata"))
-        return body
+        """The contract as the server tells it."""
+        return await self._run(self._telling())
 
     async def predict(
         self,
         observation: Any,
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
+        state: Any = None,
+        episode_start: Any = None,
         deterministic: bool = False,
-        action_masks: np.ndarray | None = None,
-    ) -> tuple[Any, tuple[np.ndarray, ...] | None]:
+        action_masks: Any = None,
+    ) -> tuple[Any, Any]:
         """As ``RemotePolicy.predict``."""
-        _refuse(state, action_masks)
-        return (await self.act(observation, deterministic)).actions, None
+        answer = await self.act(observation, deterministic, state=state, episode_start=episode_start, action_masks=action_masks)
+        return answer.actions, answer.state
 
-    async def act(self, observation: Any, deterministic: bool | None = None) -> Answer:
+    async def act(
+        self,
+        observation: Any,
+        deterministic: bool | None = None,
+        *,
+        state: State | None = None,
+        episode_start: Any = None,
+        action_masks: Any = None,
+        returns: Sequence[str] = (),
+        seed: int | None = None,
+        step: int | None = None,
+        row: int | None = None,
+        deadline: float | None = None,
+        observed_at: float | None = None,
+    ) -> Answer:
         """As ``RemotePolicy.act``."""
-        contract = await self.contract()
-        for _ in range(2):
-            rows, batched = contract.pack(observation)
-            response = await self._send("POST", self._path, self._body(rows, deterministic))
-            body = self._read(response)
-            if self._whose(body) != _identity(contract):
-                self._forget()
-                contract = await self.contract()
-            if self._whose(body) == _identity(contract):
-                return self._answer(contract, body, response, rows, batched)
-        raise self._moved(contract, body)
+        seed, step = self._keys(seed, step)
+        question = Question(
+            observation, deterministic, state, episode_start, action_masks, returns, seed, step, row, deadline, observed_at
+        )
+        return await self._run(self._asking(question))
 
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        http = self._open()
+    async def predict_values(self, observation: Any, state: State | None = None, episode_start: Any = None) -> np.ndarray:
+        """As ``RemotePolicy.predict_values``."""
+        return _values(await self.act(observation, True, state=state, episode_start=episode_start, returns=("value",)))
+
+    def session(self, **options: Any) -> AsyncSession:
+        """An ``AsyncSession`` of this policy; ``options`` are those of ``Session``."""
+        from .session import AsyncSession
+
+        return AsyncSession(self, **options)
+
+    async def _run(self, steps: Steps[_Result]) -> _Result:
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    response = await self._send(call)
+                except PolicyError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(response)
+        except StopIteration as stop:
+            result: _Result = stop.value
+            return result
+
+    async def _send(self, call: Call) -> httpx.Response:
+        http, request_id = self._open(), self._next_id()
         try:
             try:
-                response = await http.send(http.build_request(method, path, content=body, headers=headers), stream=True)
+                response = await http.send(_request(http, call, request_id), stream=True)
             except _ENDED:
-                response = await http.send(http.build_request(method, path, content=body, headers=headers), stream=True)
+                if not call.again:
+                    raise
+                response = await http.send(_request(http, call, request_id), stream=True)
             try:
+                self._fresh(response, request_id)
                 await response.aread()
             finally:
                 await response.aclose()
@@ -395,7 +518,7 @@ class AsyncRemotePolicy(_Remote[httpx.AsyncClient]):
         except RuntimeError as error:
             if not http.is_closed:
                 raise
-            raise Unreachable(f"{self.url}: closed by close() while a request was under way") from error
+            raise self._closed() from error
 
     async def close(self) -> None:
         """Close the connections; the next use opens new ones."""

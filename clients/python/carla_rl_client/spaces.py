@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,10 @@ class BoxSpec:
 
 @dataclass(frozen=True)
 class DiscreteSpec:
-    """One of ``n`` actions, 0 to n-1."""
+    """One of ``n`` choices, from ``start``."""
 
     n: int
+    start: int = 0
     shape: tuple[int, ...] = ()
     dtype: np.dtype[Any] = np.dtype(np.int64)
 
@@ -71,15 +73,17 @@ def box(low: Any, high: Any, shape: tuple[int, ...], dtype: Any = np.float32) ->
     return BoxSpec(lows, highs, shape, np.dtype(dtype))
 
 
-def discrete(n: int) -> Any:
-    """One of n."""
+def discrete(n: int, start: int = 0) -> Any:
+    """One of n, from start."""
     spaces = _gymnasium()
-    return DiscreteSpec(n) if spaces is None else spaces.Discrete(n)
+    return DiscreteSpec(n, start) if spaces is None else spaces.Discrete(n, start=start)
 
 
-def multi_discrete(nvec: Any) -> Any:
+def multi_discrete(nvec: Any, shape: tuple[int, ...] | None = None) -> Any:
     """One of nvec[i] for each i."""
     counts = np.asarray(nvec, np.int64)
+    if shape is not None:
+        counts = counts.reshape(shape)
     spaces = _gymnasium()
     return MultiDiscreteSpec(counts, counts.shape) if spaces is None else spaces.MultiDiscrete(counts)
 
@@ -95,3 +99,58 @@ def dictionary(parts: Mapping[str, Any]) -> Any:
     """Spaces by name."""
     spaces = _gymnasium()
     return DictSpec(dict(parts)) if spaces is None else spaces.Dict(dict(parts))
+
+
+@dataclass(frozen=True)
+class Described:
+    """A space as ``/metadata`` has it. ``low`` and ``high`` are one bound for all values, or one for each in row-major order."""
+
+    type: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    n: int = 0
+    start: int = 0
+    nvec: tuple[int, ...] = ()
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Described:
+        """Read one ``space``; another type than Gymnasium's five, or counts that do not fit, are a ValueError."""
+        made = cls(
+            type=str(value["type"]),
+            shape=tuple(int(size) for size in value["shape"]),
+            dtype=np.dtype(str(value["dtype"])),
+            low=_bounds(value.get("low"), -math.inf),
+            high=_bounds(value.get("high"), math.inf),
+            n=int(value.get("n") or 0),
+            start=int(value.get("start") or 0),
+            nvec=tuple(int(size) for size in value.get("nvec") or ()),
+        )
+        made.make()
+        return made
+
+    def make(self) -> Any:
+        """The space itself."""
+        if self.type == "Box":
+            return box(self._all(self.low), self._all(self.high), self.shape, self.dtype)
+        if self.type == "Discrete":
+            return discrete(self.n, self.start)
+        if self.type == "MultiDiscrete":
+            return multi_discrete(self.nvec, self.shape)
+        if self.type == "MultiBinary":
+            return multi_binary(self.shape)
+        raise ValueError(f"space: {self.type!r} is none of Box, Discrete, MultiDiscrete and MultiBinary")
+
+    def _all(self, bounds: tuple[float, ...]) -> np.ndarray:
+        array = np.asarray(bounds, np.float64)
+        if not np.issubdtype(self.dtype, np.floating):
+            limits = np.iinfo(self.dtype)
+            array = np.clip(array, limits.min, limits.max)
+        return array.reshape(self.shape) if len(bounds) > 1 else np.broadcast_to(array.reshape(()), self.shape)
+
+
+def _bounds(value: Any, infinite: float) -> tuple[float, ...]:
+    if not isinstance(value, list):
+        value = [value]
+    return tuple(infinite if one is None else float(one) for one in value)

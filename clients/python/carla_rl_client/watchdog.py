@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import budget
 from .errors import ObservationError, PolicyError
 from .interventions import Intervention, collected
 
@@ -39,11 +40,13 @@ class Step:
 class _Ticket:
     """One question to the policy. Its answer counts only while it has not been given up."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, call: Callable[[], Any], limit: budget.Budget) -> None:
         self.call = call
-        self.lock = threading.Lock()  # guards given_up, result, error and interventions
+        self.limit = limit
+        self.lock = threading.Lock()  # guards given_up, late, result, error and interventions
         self.done = threading.Event()
         self.given_up = False
+        self.late = False
         self.result: Any = None
         self.error: BaseException | None = None
         self.interventions: tuple[Intervention, ...] = ()
@@ -57,6 +60,12 @@ class Watchdog:
     the batch's shape), or a function of the observation. An answer that comes later
     is dropped and counted: it never becomes the action of a later observation.
 
+    A ``RemotePolicy`` tells the server how much of the deadline is left when it sends
+    the question, so that what would be late is not started. With ``shared_clock`` it
+    tells when the observation was made instead, so that the time on the way counts
+    too: for a robot whose clock agrees with the server's, by NTP or PTP, to within a
+    small part of the deadline.
+
     An error of the server or the connection leads to the fallback too, and so does an
     observation that the server refuses. Other errors (an argument that the policy does
     not take, an observation that does not fit its contract) are the caller's and are raised.
@@ -64,11 +73,19 @@ class Watchdog:
     counted and kept out of recorded experience.
     """
 
-    def __init__(self, policy: Any, deadline: float, fallback: Any, on_step: Callable[[Step], None] | None = None) -> None:
+    def __init__(
+        self,
+        policy: Any,
+        deadline: float,
+        fallback: Any,
+        on_step: Callable[[Step], None] | None = None,
+        shared_clock: bool = False,
+    ) -> None:
         if not deadline > 0:
             raise ValueError(f"deadline: expected seconds above 0, got {deadline}")
         self.policy = policy
         self.deadline = deadline
+        self.shared_clock = shared_clock
         self.last: Step | None = None
         self.steps = 0
         self.fallbacks = 0
@@ -95,19 +112,28 @@ class Watchdog:
     def action_space(self) -> Any:
         return self.policy.action_space
 
-    def predict(self, observation: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
-        """As the policy's, no later than the deadline."""
+    def predict(self, observation: Any, *arguments: Any, observed_at: float | None = None, **options: Any) -> tuple[Any, Any]:
+        """As the policy's, no later than the deadline.
+
+        The deadline counts from ``observed_at`` (``time.time()`` when the sensors were
+        read) where that is given, else from this call: an action for an observation
+        that is older than it is never given.
+        """
         begun = time.monotonic()
-        ticket = _Ticket(lambda: self.policy.predict(observation, *arguments, **options))
+        age = 0.0 if observed_at is None else max(0.0, time.time() - observed_at)
+        limit = budget.Budget(begun + self.deadline - age, (observed_at or time.time()) if self.shared_clock else None)
+        ticket = _Ticket(lambda: self.policy.predict(observation, *arguments, **options), limit)
         reason = ""
-        if not self._free.acquire(timeout=self.deadline):
+        if age >= self.deadline:
+            reason = f"late: the observation was {age:.3f} s old"
+        elif not self._free.acquire(timeout=max(0.0, limit.remaining())):
             reason = f"late: {MAX_PENDING} earlier questions have no answer"
         else:
             self._hand_over(ticket)
-            if not ticket.done.wait(max(0.0, self.deadline - (time.monotonic() - begun))):
+            if not ticket.done.wait(max(0.0, limit.remaining())):
                 with ticket.lock:
                     ticket.given_up = not ticket.done.is_set()
-            if ticket.given_up:
+            if ticket.given_up or ticket.late:
                 reason = f"late: no answer within {self.deadline} s"
             elif _not_the_callers(ticket.error):
                 reason = f"error: {ticket.error}"
@@ -153,15 +179,16 @@ class Watchdog:
     def _work(self) -> None:
         while (ticket := self._queue.get()) is not None:
             result, error = None, None
-            with collected() as found:
+            with collected() as found, budget.within(ticket.limit):
                 try:
                     result = ticket.call()
                 except BaseException as caught:  # raised again in the caller's thread
                     error = caught
             with ticket.lock:
                 ticket.result, ticket.error, ticket.interventions = result, error, tuple(found)
+                ticket.late = ticket.limit.remaining() < 0
                 ticket.done.set()
-                late = ticket.given_up
+                late = ticket.given_up or ticket.late
             if late and error is None:
                 with self._lock:
                     self._dropped += 1

@@ -97,10 +97,15 @@ ANSWER = {
 
 
 class Script:
-    """A server whose bodies a test writes: lists of them in turn, the last one again and again. Bytes are sent as they are."""
+    """A server whose bodies a test writes: lists of them in turn, the last one again and again.
+
+    Bytes are sent as they are; a pair is a status and a body. ``asked`` has the paths and
+    ``told`` the bodies that came. ``echo`` makes the id of an answer from that of its request.
+    """
 
     def __init__(self):
-        self.metadata, self.answers, self.asked = [METADATA], [ANSWER], []
+        self.metadata, self.answers, self.asked, self.told = [METADATA], [ANSWER], [], []
+        self.echo = lambda request_id: request_id
         script = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -110,15 +115,21 @@ class Script:
                 self.give(script.metadata)
 
             def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
+                script.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 self.give(script.answers)
+
+            def do_DELETE(self):
+                self.give([(204, b"")])
 
             def give(self, bodies):
                 script.asked.append(self.path)
                 body = bodies.pop(0) if len(bodies) > 1 else bodies[0]
+                status, body = body if isinstance(body, tuple) else (200, body)
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(200)
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
+                if (echo := script.echo(self.headers["X-Request-ID"])) is not None:
+                    self.send_header("X-Request-ID", echo)
                 self.end_headers()
                 self.wfile.write(data)
 

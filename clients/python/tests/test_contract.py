@@ -1,3 +1,5 @@
+import base64
+
 import numpy as np
 import pytest
 
@@ -51,15 +53,41 @@ def test_float32_is_sent_as_it_is():
 def test_images_are_taken_with_either_order_of_channels():
     image = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
     plain = contract({"shape": [2, 4, 3], "image": True}, CONTINUOUS)
-    want = image.reshape(1, -1).tolist()
+    want = [base64.b64encode(image.tobytes()).decode()]
     assert plain.pack(image) == (want, False)
     assert plain.pack(np.moveaxis(image, -1, 0)) == (want, False)
     assert plain.pack(image[None]) == (want, True)
     assert plain.pack(np.moveaxis(image, -1, 0)[None]) == (want, True)
     named = contract([{"name": "image", "shape": [2, 4, 3], "image": True}], CONTINUOUS, named=True)
     for given in (image, np.moveaxis(image, -1, 0)):
-        assert named.pack({"image": given}) == ([{"image": image.tolist()}], False)
-        assert named.pack({"image": given[None]}) == ([{"image": image.tolist()}], True)
+        assert named.pack({"image": given}) == ([{"image": want[0]}], False)
+        assert named.pack({"image": given[None]}) == ([{"image": want[0]}], True)
+    # Numbers that are bytes are sent as bytes, others as they are, for the server to refuse.
+    assert plain.pack(image.astype(np.float64)) == (want, False)
+    assert plain.pack(image + 0.5) == ((image + 0.5).reshape(1, -1).tolist(), False)
+    assert plain.pack(image.astype(np.int64) + 250)[0] == (image.astype(np.int64) + 250).reshape(1, -1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(np.float32, "float32"), (np.float64, "float32"), (np.uint8, "uint8"), (np.int64, "float32"), (bool, "uint8")]
+)
+def test_large_arrays_are_sent_as_their_bytes(dtype, name):
+    rows = np.random.default_rng(0).uniform(0, 2, (3, 8, 8)).astype(dtype)
+    packed, batched = contract({"shape": [8, 8]}, CONTINUOUS).pack(rows)
+    assert batched
+    for row, cell in zip(rows, packed):
+        assert cell["dtype"] == name
+        got = np.frombuffer(base64.b64decode(cell["base64"]), name).reshape(8, 8)
+        assert np.array_equal(got, row.astype(np.float32))
+    named = contract([{"name": "grid", "shape": [8, 8]}, {"name": "speed", "shape": []}], CONTINUOUS, named=True)
+    rows = named.pack({"grid": rows, "speed": np.arange(3)})[0]
+    assert rows == [{"grid": cell, "speed": i} for i, cell in enumerate(packed)]
+
+
+@pytest.mark.parametrize("value", [1e300, 1 << 25])
+def test_large_arrays_of_what_float32_does_not_hold_are_numbers(value):
+    row = [value] * 64
+    assert contract({"shape": [64]}, CONTINUOUS).pack(row) == ([row], False)
 
 
 @pytest.mark.parametrize(

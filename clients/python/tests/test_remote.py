@@ -17,7 +17,6 @@ from carla_rl_client import (
     AsyncRemotePolicy,
     Intervention,
     ObservationError,
-    OtherVersion,
     PolicyError,
     RemotePolicy,
     RequestError,
@@ -94,7 +93,7 @@ def test_async_twin(demo, policy):
             answers = await asyncio.gather(*(twin.predict(row, deterministic=True) for row in rows))
             with pytest.raises(ObservationError):
                 await twin.predict(rows[0, :3])
-            with pytest.raises(NotImplementedError):
+            with pytest.raises(ObservationError, match="action_masks"):
                 await twin.predict(rows[0], action_masks=np.ones(3))
         return [action for action, _ in answers]
 
@@ -112,18 +111,12 @@ def test_what_the_server_refuses_names_the_field(policy):
     assert (str(copy), copy.fields) == (str(caught.value), caught.value.fields)
 
 
-def test_state_and_masks_are_not_implemented(policy):
-    with pytest.raises(NotImplementedError, match="sessions"):
-        policy.predict(FLAT, state=(np.zeros(1),))
-    with pytest.raises(NotImplementedError, match="masks"):
-        policy.predict(FLAT, action_masks=np.ones(3))
-
-
 def test_model_and_version(demo):
     with RemotePolicy(demo, model="carla-ppo", version="v0.1.0") as exact:
         assert exact.predict(FLAT)[0].shape == (3,)
-    with RemotePolicy(demo, model="other") as other, pytest.raises(NotImplementedError, match="default version only"):
+    with RemotePolicy(demo, model="other") as other, pytest.raises(RequestError) as caught:
         other.predict(FLAT)
+    assert (caught.value.status, caught.value.code) == (404, "MODEL_NOT_FOUND")
     with pytest.raises(ValueError, match="version"):
         RemotePolicy(demo, version="v0.1.0")
     with pytest.raises(ValueError, match="url"):
@@ -217,15 +210,6 @@ def test_a_contract_of_another_shape_is_an_error_of_the_server(script, metadata)
     script.metadata = [metadata]
     with pytest.raises(ServerError, match="not one of carla-rl"):
         asked(RemotePolicy, script)
-
-
-def test_a_default_version_that_moved_is_an_error_of_the_server(script):
-    with RemotePolicy(script.url, model="m", version="v1") as policy:
-        policy.predict(PLAIN)
-        script.metadata, script.answers = [METADATA | {"version": "v2"}], [ANSWER | {"version": "v2"}]
-        with pytest.raises(OtherVersion, match="default version only, which is m v2") as caught:
-            policy.predict(PLAIN)
-        assert isinstance(caught.value, ServerError)
 
 
 @both
