@@ -63,6 +63,8 @@ class Answer:
 
     What was asked for with ``returns`` is in the members of these names, None
     otherwise: one entry a row, without the first axis for a single observation.
+    ``distribution`` has its ``kind`` and arrays of its parameters; what is not finite,
+    as the log of a probability of 0, is NaN.
     ``age_ms`` is the age of the observation where ``observed_at`` was given.
     ``session``, ``step``, ``episode`` and ``reset`` are those of a session's act.
     """
@@ -146,17 +148,13 @@ def _extra(name: str, values: Sequence[Any], rows: int, batched: bool) -> Any:
     if not isinstance(values, list) or len(values) != rows:
         raise ValueError(f"{name}: expected a list of {rows}")
     if isinstance(values[0], dict):
-        kind = values[0].get("kind")
-        return {key: _column([row[key] for row in values], batched, kind == "multi_categorical") for key in values[0]}
+        return {key: _column([row[key] for row in values], batched) for key in values[0]}
     return _column(values, batched)
 
 
-def _column(values: list[Any], batched: bool, parts: bool = False) -> Any:
+def _column(values: list[Any], batched: bool) -> Any:
     if isinstance(values[0], str):
         return values[0]
-    if parts:
-        # The choices of a MultiDiscrete need not be of one size: an array for each.
-        return [_column([row[i] for row in values], batched) for i in range(len(values[0]))]
     array = np.asarray([_number(value) for value in values], np.float32)
     return array if batched else array[0]
 

@@ -374,7 +374,111 @@ def test_recorded_actions(serve, folder):
     server.stop()
 
 
+def within(case, got, want):
+    if np.issubdtype(want.dtype, np.integer):
+        return np.array_equal(got, want)
+    return bool(np.all(np.abs(got - want) <= case.get("atol", 1e-5) + 1e-5 * np.abs(want)))
+
+
+@pytest.mark.parametrize("folder", corpus_cases("sb3_gen/rppo_mlp_lstm", "sb3_gen/rppo_lstm_nocritic", "sb3_gen/rppo_cnn_lstm"))
+def test_recorded_sequences(serve, folder):
+    case, observations, want = recorded(folder)
+    starts = np.asarray(case["episode_start"], bool)
+    server = serve(folder)
+    with RemotePolicy(server.url) as policy, RemotePolicy(server.url) as other:
+        assert policy.contract.recurrent
+        state, got, values = None, [], []
+        for observation, start in zip(observations, starts):
+            answer = policy.act(observation, True, state=state, episode_start=start, returns=("value",))
+            state = answer.state
+            got.append(answer.actions)
+            values.append(answer.value)
+        assert within(case, np.array(got), want)
+        assert within(case, np.array(values), np.asarray(case["expect"]["value"]))
+        # Two environments, the second half a sequence behind, and each step asked of another client.
+        half, state = len(starts) // 2, None
+        for i in range(len(starts)):
+            pair = np.stack([observations[i], observations[(i + half) % len(starts)]])
+            begins = [starts[i], starts[(i + half) % len(starts)] or i in (0, len(starts) - half)]
+            actions, state = (policy, other)[i % 2].predict(pair, state=state, episode_start=np.array(begins), deterministic=True)
+            assert within(case, actions[0], want[i])
+        assert state.rows == 2
+        # The token is of two rows.
+        with pytest.raises(RequestError, match="state"):
+            policy.predict(observations[0], state=state)
+    server.stop()
+
+
 @pytest.mark.parametrize("folder", corpus_cases("sb3_gen/rppo_mlp_lstm"))
-def test_a_recurrent_policy_says_why_not(serve, folder):
-    with RemotePolicy(serve(folder).url) as policy, pytest.raises(Unavailable, match="sessions are not served yet"):
-        policy.predict(np.zeros(6))
+def test_drawn_actions_of_a_sequence_are_replayed_by_their_seed(serve, folder):
+    _, observations, _ = recorded(folder)
+    runs = []
+    with RemotePolicy(serve(folder).url) as policy:
+        for seed in (5, 5, 6):
+            policy.set_random_seed(seed)
+            state, actions = None, []
+            for observation in observations:
+                action, state = policy.predict(observation, state=state)
+                actions.append(action)
+            runs.append(np.array(actions))
+    assert np.array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("folder", corpus_cases("sb3_gen/maskable_ppo"))
+def test_recorded_masks(serve, folder):
+    case, observations, unmasked = recorded(folder)
+    masks = np.asarray(case["action_masks"])
+    with RemotePolicy(serve(folder).url) as policy:
+        assert policy.contract.masks == (policy.action_space.n,)
+        assert np.array_equal(policy.predict(observations, deterministic=True)[0], unmasked)
+        got, _ = policy.predict(observations, deterministic=True, action_masks=masks)
+        assert np.array_equal(got, np.asarray(case["expect_masked"]["action"]))
+        for observation, mask, action in zip(observations, masks, got):
+            assert policy.predict(observation, deterministic=True, action_masks=mask)[0] == action
+        drawn = policy.act(observations, False, action_masks=masks, returns=("distribution", "log_prob"))
+        assert masks[np.arange(len(masks)), drawn.actions].all()
+        probabilities = drawn.distribution["probs"]
+        assert np.allclose(probabilities[~masks.astype(bool)], 0)
+        assert np.allclose(drawn.log_prob, np.log(probabilities[np.arange(len(masks)), drawn.actions]), atol=1e-5)
+
+
+@pytest.mark.parametrize("folder", corpus_cases("sb3_real/ppo_BipedalWalker-v3", "sb3_gen/ppo_multiinput_dict", "sb3_gen/trpo_mlp"))
+def test_recorded_values(serve, folder):
+    case, observations, want = recorded(folder)
+    with RemotePolicy(serve(folder).url) as policy:
+        answer = policy.act(observations, True, returns=("value", "log_prob", "raw_action", "distribution", "normalized_observation"))
+        for name in ("value", "log_prob", "raw_action"):
+            assert within(case, getattr(answer, name), np.asarray(case["expect"][name])), name
+        assert within(case, answer.distribution["mean"], np.asarray(case["expect"]["mean"]))
+        assert np.array_equal(policy.predict_values(observations)[:, 0], answer.value)
+        normalized = case["normalized_obs"]
+        if isinstance(normalized, list):
+            assert within(case, answer.normalized_observation, np.asarray(normalized))
+
+
+SPACES = {
+    "sb3_gen/rppo_lstm_nocritic": ("MultiDiscrete", "nvec"),
+    "sb3_gen/ppo_discrete_obs_onehot": ("Discrete", "n"),
+    "sb3_gen/ppo_multibinary_obs": ("Discrete", "n"),
+    "sb3_gen/ppo_tanh_default_carla5": ("Box", None),
+}
+
+
+@pytest.mark.parametrize("folder", corpus_cases(*SPACES))
+def test_recorded_spaces(serve, folder):
+    case, _, _ = recorded(folder)
+    with RemotePolicy(serve(folder).url) as policy:
+        kind, count = SPACES["/".join(folder.parts[-2:])]
+        action = policy.action_space
+        assert type(action).__name__.removesuffix("Spec") == kind
+        if count:
+            assert np.array_equal(getattr(action, count), case["action_space"][count])
+        else:
+            for bound in ("low", "high"):
+                assert np.all(getattr(action, bound) == np.asarray(case["action_space"][bound], np.float32))
+        observation, declared = policy.observation_space, case["raw_observation_space"]
+        assert type(observation).__name__.removesuffix("Spec") == declared["type"]
+        for name in ("n", "shape", "low", "high"):
+            if name in declared:
+                assert np.all(getattr(observation, name) == np.asarray(declared[name], float)), name
