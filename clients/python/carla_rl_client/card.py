@@ -61,6 +61,20 @@ def _represent_flow(dumper: yaml.SafeDumper, value: _Flow) -> yaml.Node:
     return dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True)
 
 
+class _FlowList(list[Any]):
+    """A list written on one line."""
+
+
+def _flow(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _Flow({name: _flow(part) for name, part in value.items()})
+    return _FlowList(_flow(part) for part in value) if isinstance(value, list) else value
+
+
+def _represent_flow_list(dumper: yaml.SafeDumper, value: _FlowList) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True  # the server refuses aliases
@@ -72,6 +86,7 @@ def _represent_sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
 
 
 _Dumper.add_representer(_Flow, _represent_flow)
+_Dumper.add_representer(_FlowList, _represent_flow_list)
 _Dumper.add_representer(list, _represent_sequence)
 
 
@@ -132,6 +147,56 @@ def card(
     return result
 
 
+def agent_card(
+    facts: Mapping[str, Any],
+    *,
+    model_type: str,
+    framework_version: str,
+    hashes: Mapping[str, str],
+    observation: Sequence[Feature] | None,
+    action: Sequence[Action] | None,
+    postprocess: str | None,
+    frame_stack: Any,
+    vectors: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Build the card of a file that says its own spaces: what is not given is not written.
+
+    ``facts`` has ``model_name``, ``version``, ``deterministic_default``, ``atol``,
+    ``rtol`` and, or None, ``description``, ``performance_metrics`` and ``control_hz``.
+    The first of ``hashes`` is the model, a second one the preprocessor.
+    """
+    _check_names(facts["model_name"], facts["version"], postprocess or "none")
+    for field, parts in (("observation", observation), ("action", action)):
+        if parts is not None:
+            _check_parts(field, parts)
+    model, *preprocessor = hashes
+    result: dict[str, Any] = {"model_name": facts["model_name"], "version": facts["version"], "model_type": model_type}
+    for name in ("description", "performance_metrics", "control_hz"):
+        if facts[name] is not None:
+            result[name] = dict(facts[name]) if isinstance(facts[name], Mapping) else facts[name]
+    result["framework_version"] = framework_version
+    result["model_filename"] = model
+    if preprocessor:
+        result["preprocessor_filename"] = preprocessor[0]
+    result["artifact_hashes"] = {name: f"sha256:{digest}" for name, digest in hashes.items()}
+    if observation is not None:
+        result["observation"] = [_Flow(_without_none(dataclasses.asdict(feature))) for feature in observation]
+    if action is not None:
+        result["action"] = [_Flow(_without_none(dataclasses.asdict(output))) for output in action]
+    if postprocess is not None:
+        result["postprocess"] = postprocess
+    if frame_stack is not None:
+        result["frame_stack"] = frame_stack
+    result["deterministic_default"] = facts["deterministic_default"]
+    if vectors:
+        result["golden"] = {
+            "atol": float(facts["atol"]),
+            "rtol": float(facts["rtol"]),
+            "vectors": [{name: _flow(value) for name, value in vector.items()} for vector in vectors],
+        }
+    return result
+
+
 def write_card(directory: str | pathlib.Path, content: Mapping[str, Any]) -> pathlib.Path:
     path = pathlib.Path(directory) / CARD_NAME
     text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=160)
@@ -151,28 +216,36 @@ def sha256_hex(path: str | pathlib.Path) -> str:
 def _check(
     model_name: str, version: str, observation: Sequence[Feature], action: Sequence[Action], postprocess: str
 ) -> None:
+    _check_names(model_name, version, postprocess)
+    for field, parts in (("observation", observation), ("action", action)):
+        _check_parts(field, parts)
+    if postprocess != "none":
+        for output in action:
+            if output.low is None or output.high is None:
+                raise ValueError(f"action.{output.name}: postprocess {postprocess} needs low and high")
+
+
+def _check_names(model_name: str, version: str, postprocess: str) -> None:
     if not model_name:
         raise ValueError("model_name: must not be empty")
     if not _VERSION.fullmatch(version):
         raise ValueError(f"version: {version!r} is not a semantic version such as v0.1.0")
     if postprocess not in POSTPROCESS:
         raise ValueError(f"postprocess: {postprocess!r} is none of {', '.join(POSTPROCESS)}")
-    for field, parts in (("observation", observation), ("action", action)):
-        if not parts:
-            raise ValueError(f"{field}: must not be empty")
-        names = [part.name for part in parts]
-        if len(set(names)) != len(names) or not all(names):
-            raise ValueError(f"{field}: names must be unique and not empty, got {names}")
-        for part in parts:
-            if part.low is not None and part.high is not None and not part.low <= part.high:
-                raise ValueError(f"{field}.{part.name}: low {part.low} is above high {part.high}")
-    for feature in observation:
-        if feature.shape is not None and (not feature.shape or min(feature.shape) < 1):
-            raise ValueError(f"observation.{feature.name}: shape {list(feature.shape)} must hold positive sizes")
-    if postprocess != "none":
-        for output in action:
-            if output.low is None or output.high is None:
-                raise ValueError(f"action.{output.name}: postprocess {postprocess} needs low and high")
+
+
+def _check_parts(field: str, parts: Sequence[Feature] | Sequence[Action]) -> None:
+    if not parts:
+        raise ValueError(f"{field}: must not be empty")
+    names = [part.name for part in parts]
+    if len(set(names)) != len(names) or not all(names):
+        raise ValueError(f"{field}: names must be unique and not empty, got {names}")
+    for part in parts:
+        if part.low is not None and part.high is not None and not part.low <= part.high:
+            raise ValueError(f"{field}.{part.name}: low {part.low} is above high {part.high}")
+        shape = getattr(part, "shape", None)
+        if shape is not None and (not shape or min(shape) < 1):
+            raise ValueError(f"{field}.{part.name}: shape {list(shape)} must hold positive sizes")
 
 
 def _without_none(fields: dict[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import httpx
 
 from .answer import MISREAD, Answer
 from .contract import Contract
+from .core import Call, Steps
 from .errors import PolicyError, RequestError, SessionLost
 from .question import Question
-from .remote import AsyncRemotePolicy, Call, RemotePolicy, Steps
+from .remote import AsyncRemotePolicy, RemotePolicy
 
 
 class _Session:
