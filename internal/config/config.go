@@ -50,6 +50,8 @@ type Server struct {
 	IdleTimeout         time.Duration
 	WriteTimeout        time.Duration
 	RequestTimeout      time.Duration
+	MaxClockSkew        time.Duration
+	MaxObservationAge   time.Duration
 	DrainDelay          time.Duration
 	DrainAccept         time.Duration
 	DrainTimeout        time.Duration
@@ -145,9 +147,10 @@ func Default() *Config {
 			IdleTimeout:      60 * time.Second,
 			WriteTimeout:     3 * time.Second,
 			RequestTimeout:   100 * time.Millisecond,
-			DrainDelay:       0,
-			DrainAccept:      300 * time.Millisecond,
-			DrainTimeout:     30 * time.Second,
+			MaxClockSkew:     time.Second, MaxObservationAge: time.Hour,
+			DrainDelay:   0,
+			DrainAccept:  300 * time.Millisecond,
+			DrainTimeout: 30 * time.Second,
 		},
 		Model: Model{
 			Engine:              "plan",

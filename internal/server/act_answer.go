@@ -83,10 +83,11 @@ func (a *act) appendAnswer(b []byte, extra []byte) ([]byte, error) {
 // appendReturns appends a member, with a comma before it, for each thing that
 // was asked for: an array of one entry a row.
 func appendReturns(b []byte, wanted returnSet, c *policy.Contract, req *serving.Request) []byte {
-	for i, name := range returnNames {
+	for i := range c.Extras {
 		if wanted&(1<<i) == 0 {
 			continue
 		}
+		name := extraHead(&c.Extras[i])
 		b = append(b, ',')
 		b = appendString(b, name)
 		b = append(b, `:[`...)

@@ -353,8 +353,9 @@ func compareMembers(req *serving.Request, o *actOptions, want *twin) error {
 	}
 	state, _ := want.state.(string)
 	var returns []string
-	for i, name := range returnNames {
+	for i := range c.Extras {
 		if o.Return&(1<<i) != 0 {
+			name, _, _ := strings.Cut(c.Extras[i].Name, ".")
 			returns = append(returns, name)
 		}
 	}

@@ -3,7 +3,6 @@ package server
 import (
 	"math"
 	"strconv"
-	"strings"
 )
 
 // body reads the outermost object: the members of an act.
@@ -272,11 +271,11 @@ func (d *decoder) returns() bool {
 		at := n
 		n++
 		if d.next() != '"' {
-			return d.wrongKind(field+"."+strconv.Itoa(at), kindText, "one of "+strings.Join(returnNames[:], ", "), 2)
+			return d.wrongKind(field+"."+strconv.Itoa(at), kindText, extraWords(d.contract), 2)
 		}
 		name, ok := d.text()
 		if ok {
-			o.wantNamed(&d.refusal, at, name)
+			o.wantNamed(&d.refusal, d.contract, at, name)
 		}
 		return ok
 	})

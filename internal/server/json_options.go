@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,10 +84,10 @@ func newForm(single bool, more ...member) *actForm {
 	return f
 }
 
-// returnSet is what an answer is to have beside its actions.
-type returnSet uint8
-
-var returnNames = [...]string{"value", "log_prob", "entropy", "distribution", "raw_action", "normalized_observation"}
+// returnSet is what an answer is to have beside its actions: of each name, the
+// place in the contract of the first extra that it is the name of, or of a part
+// of. There are fewer extras than bits.
+type returnSet uint64
 
 // actOptions are the members of an act that are no part of a serving.Request.
 // They are valid as long as the body that they were read from.
@@ -145,7 +146,6 @@ func (o *actOptions) settle(r *refusal, form *actForm, c *policy.Contract, req *
 	if o.startList && len(o.Starts) != req.Rows {
 		r.sized(memberFields[memberStart], req.Rows, len(o.Starts), "booleans, one for each observation")
 	}
-	o.settleReturn(r, c)
 	if !form.members.has(memberState) {
 		return
 	}
@@ -161,56 +161,48 @@ func (o *actOptions) settle(r *refusal, form *actForm, c *policy.Contract, req *
 const maxSafeInteger = 1<<53 - 1
 
 // wantNamed notes the entry of "return" at a position.
-func (o *actOptions) wantNamed(r *refusal, at int, name []byte) {
-	field := func() string { return memberFields[memberReturn] + "." + strconv.Itoa(at) }
-	for i, known := range returnNames {
-		if known != string(name) {
-			continue
-		}
-		if o.Return&(1<<i) != 0 {
-			r.violate(field(), kindDuplicate, "expected each name once, got "+known+" again")
-		}
+func (o *actOptions) wantNamed(r *refusal, c *policy.Contract, at int, name []byte) {
+	i, known := extraNamed(c, name)
+	switch {
+	case !known:
+		r.violate(memberFields[memberReturn]+"."+strconv.Itoa(at), kindValue, "expected "+extraWords(c)+", got "+strconv.QuoteToASCII(clip(name)))
+	case o.Return&(1<<i) != 0:
+		r.violate(memberFields[memberReturn]+"."+strconv.Itoa(at), kindDuplicate, "expected each name once, got "+string(name)+" again")
+	default:
 		o.Return |= 1 << i
-		return
-	}
-	r.violate(field(), kindValue, "expected one of "+strings.Join(returnNames[:], ", ")+", got "+strconv.QuoteToASCII(clip(name)))
-}
-
-// settleReturn holds to the contract what is to be returned.
-func (o *actOptions) settleReturn(r *refusal, c *policy.Contract) {
-	if o.Return == 0 {
-		return
-	}
-	has := returnable(c)
-	for i, name := range returnNames {
-		if o.Return&^has&(1<<i) == 0 {
-			continue
-		}
-		var names []string
-		for j, known := range returnNames {
-			if has&(1<<j) != 0 {
-				names = append(names, known)
-			}
-		}
-		choice := "one of " + strings.Join(names, ", ") + ", which is what this policy has"
-		if len(names) == 0 {
-			choice = "nothing, because this policy has none of them"
-		}
-		r.violate(memberFields[memberReturn], kindValue, "expected "+choice+", got "+name)
 	}
 }
 
-// returnable is what a policy can return beside its actions.
-func returnable(c *policy.Contract) (has returnSet) {
+// extraNamed returns the place of the first extra of a name, or of a part of
+// what has the name.
+func extraNamed(c *policy.Contract, name []byte) (int, bool) {
+	for i := range min(len(c.Extras), 64) {
+		if string(extraHead(&c.Extras[i])) == string(name) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// extraHead is the name under which an extra is asked for: "distribution" of
+// "distribution.mean".
+func extraHead(e *policy.ExtraSpec) string {
+	head, _, _ := strings.Cut(e.Name, ".")
+	return head
+}
+
+// extraWords says what a policy can return.
+func extraWords(c *policy.Contract) string {
+	var names []string
 	for i := range c.Extras {
-		name, _, _ := strings.Cut(c.Extras[i].Name, ".")
-		for j, known := range returnNames {
-			if known == name {
-				has |= 1 << j
-			}
+		if head := extraHead(&c.Extras[i]); !slices.Contains(names, head) {
+			names = append(names, head)
 		}
 	}
-	return has
+	if len(names) == 0 {
+		return "nothing, as the policy has nothing beside its actions"
+	}
+	return "one of " + strings.Join(names, ", ") + ", which is what the policy has"
 }
 
 // due holds the times of an act to the clock: it returns how old the

@@ -179,7 +179,7 @@ func (t *twin) member(name string, v any) {
 		}
 		for i, e := range list {
 			name, ok := e.(string)
-			if !ok || slices.Contains(t.returns, name) || !slices.Contains(strings.Split("value log_prob entropy distribution raw_action normalized_observation", " "), name) {
+			if !ok || slices.Contains(t.returns, name) || !slices.ContainsFunc(t.c.Extras, func(e policy.ExtraSpec) bool { return e.Name == name || strings.HasPrefix(e.Name, name+".") }) {
 				t.wrong(field + "." + strconv.Itoa(i))
 			}
 			t.returns = append(t.returns, name)
@@ -239,11 +239,6 @@ func (t *twin) settle() {
 	}
 	if t.startList && len(t.starts) != len(t.rows) {
 		t.wrong("body.episode_start")
-	}
-	for _, name := range t.returns {
-		if !slices.ContainsFunc(t.c.Extras, func(e policy.ExtraSpec) bool { return e.Name == name || strings.HasPrefix(e.Name, name+".") }) {
-			t.wrong("body.return")
-		}
 	}
 	keeps := len(t.c.State) > 0
 	if t.form == formPredict && (keeps && !t.given["state"] || !keeps && t.state != nil) {

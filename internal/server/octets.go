@@ -86,7 +86,7 @@ func (d *decoder) parameter(name, value []byte, p *packedObject) error {
 	case m == int(memberReturn) && !bytes.HasPrefix(value, []byte("[")):
 		at := 0
 		for part := range bytes.SplitSeq(value, []byte(",")) {
-			d.options.wantNamed(&d.refusal, at, part)
+			d.options.wantNamed(&d.refusal, d.contract, at, part)
 			at++
 		}
 		return nil
