@@ -79,6 +79,7 @@ func (a *act) judge() error {
 		if a.age, a.due = o.due(&r, a.arrived, &a.s.limits); r.count > 0 {
 			return r.refused()
 		}
+		a.req.Deadline = a.due
 	}
 	a.req.WantExtras = a.options.Return != 0
 	return nil

@@ -164,6 +164,10 @@ func faultOf(err error) (f *fault, message string, details []byte) {
 	if errors.As(err, &f) {
 		return f, f.message, nil
 	}
+	var late *serving.DeadlineError
+	if errors.As(err, &late) {
+		return faultDeadline, late.Error(), nil
+	}
 	var unknown *UnknownError
 	for _, c := range causes {
 		if errors.Is(err, c.err) {

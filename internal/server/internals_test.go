@@ -162,6 +162,9 @@ func TestFaults(t *testing.T) {
 	f(serving.ErrDeadline, faultDeadline)
 	f(context.Canceled, faultDraining)
 	f(&policy.ActionError{Action: "steer", Value: 2}, faultInference)
+	if got, message, _ := faultOf(&serving.DeadlineError{Reason: "slow", Left: 4e6, Expect: 5e6}); got != faultDeadline || message != "the policy takes about 5ms for such a request, and 4ms are left" {
+		t.Errorf("a request that was not started is %v: %s", got, message)
+	}
 	if got, message, _ := faultOf(&policy.ActionError{Row: 1, Err: errors.New("step budget exceeded")}); got != faultInference || message != "the policy gave no action for row 1: step budget exceeded" {
 		t.Errorf("a policy without an end is %v: %s", got, message)
 	}
