@@ -29,7 +29,7 @@ import (
 type Policy struct {
 	mu     sync.Mutex // guards the runner's memory and call
 	policy *policy.Policy
-	call   policy.Call // of one row; its state is that of the episode
+	call   policy.Call // of one row; its state and history are those of the episode
 }
 
 // Observation holds the features of one observation by name: each a float64,
@@ -72,6 +72,9 @@ func open(a *artifact.Artifact) (*Policy, error) {
 	}
 	c := p.Contract()
 	opened := &Policy{policy: p, call: policy.Call{Rows: 1, Deterministic: true, Actions: make([]float32, c.ActionWidth()), State: c.NewState(1)}}
+	if c.NeedsHistory() {
+		opened.call.Histories = []*envelope.History{envelope.NewHistory(c.ActionWidth())}
+	}
 	for _, in := range c.Inputs {
 		opened.call.In = append(opened.call.In, make([]float32, in.Width))
 	}
@@ -80,13 +83,22 @@ func open(a *artifact.Artifact) (*Policy, error) {
 
 // Recurrent tells whether the policy keeps state between steps. Each call of
 // Act or ActRow is then the next step of one episode, and Reset begins another.
+//
+// The same is so, whether there is state or not, where the envelope of the card
+// limits a rate or a jerk or falls back to hold or decay: they are counted from
+// the action before. A step is then 1/control_hz seconds, however much time
+// passes between two calls.
 func (p *Policy) Recurrent() bool { return len(p.call.State) > 0 }
 
-// Reset begins an episode. A policy that keeps no state has nothing to reset.
+// Reset begins an episode: the state is that of its beginning, and there is no
+// action before it.
 func (p *Policy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.policy.Contract().ResetState(p.call.State, 0)
+	for _, h := range p.call.Histories {
+		h.Reset()
+	}
 }
 
 // Features returns the features of an observation, in the order of the

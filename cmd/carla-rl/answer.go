@@ -36,7 +36,7 @@ func newObservations(c *policy.Contract, rows int) *observations {
 
 // sequence tells whether the rows are to go through a policy in their order.
 func (o *observations) sequence(c *policy.Contract) bool {
-	return o.episodeStart != nil && len(c.State) > 0
+	return o.episodeStart != nil && (len(c.State) > 0 || o.enveloped && c.NeedsHistory())
 }
 
 // answer is what a policy gave for observations.
@@ -70,6 +70,8 @@ func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uin
 	c := p.Contract()
 	call := newCall(p, 1)
 	call.Deterministic, call.Seed, call.Raw = deterministic, seed, !o.enveloped
+	history := envelope.NewHistory(c.ActionWidth())
+	call.Histories = []*envelope.History{history}
 	a := &answer{}
 	extras := make([][]float32, len(c.Extras))
 	states := make([][]float32, len(c.State))
@@ -83,6 +85,7 @@ func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uin
 		}
 		if o.episodeStart[row] {
 			c.ResetState(call.State, 0)
+			history.Reset()
 		}
 		call.Step = uint64(row)
 		if err := p.Runner(0).Act(call); err != nil {

@@ -45,6 +45,10 @@ func (c *predictCmd) act(q *question) ([]byte, error) {
 		b = append(b, `,"interventions":`...)
 		b = server.AppendInterventions(b, contract, a.interventions)
 	}
+	if moving := contract.Moving(); moving != nil && !o.sequence(contract) {
+		b = append(b, `,"unheld":`...)
+		b = server.AppendUnheld(b, moving)
+	}
 	return append(b, '}'), nil
 }
 

@@ -15,6 +15,38 @@ import (
 // action that does not fit the contract is an *ActionError.
 func (p *Policy) Enveloped() bool { return p.envelope != nil }
 
+// moving are the answers of Contract.Moving: bit 0 is for a rate, bit 1 for a jerk.
+var moving = [4][]string{nil, {string(envelope.Rate)}, {string(envelope.Jerk)}, {string(envelope.Rate), string(envelope.Jerk)}}
+
+// Moving names the limits of the envelope that are counted from the action
+// before of the same stream, "rate" and "jerk": a call without a history is not
+// held to them. What it returns must not be changed.
+func (c *Contract) Moving() []string {
+	if c.Envelope == nil {
+		return nil
+	}
+	found := 0
+	for i := range c.Envelope.Limits {
+		if c.Envelope.Limits[i].Rate > 0 {
+			found |= 1
+		}
+		if c.Envelope.Limits[i].Jerk > 0 {
+			found |= 2
+		}
+	}
+	return moving[found]
+}
+
+// NeedsHistory tells whether the envelope has limits or a fallback that are made
+// of the action before: the calls of one stream must share a history.
+func (c *Contract) NeedsHistory() bool {
+	return c.Envelope != nil && (c.Envelope.Fallback.NeedsHistory() || c.Moving() != nil)
+}
+
+// Carries tells whether a step goes on from the one before: the policy keeps
+// state, or its envelope counts from the action before.
+func (c *Contract) Carries() bool { return len(c.State) > 0 || c.NeedsHistory() }
+
 // keepEnvelope makes the envelope of the card, where it has one.
 func (p *Policy) keepEnvelope(src *sources) error {
 	declared := src.card.Envelope
@@ -22,7 +54,7 @@ func (p *Policy) keepEnvelope(src *sources) error {
 		return nil
 	}
 	spec := envelope.Spec{ControlHz: src.card.ControlHz}
-	moving, err := p.contract.limits(declared.Limits, &spec)
+	err := p.contract.limits(declared.Limits, &spec)
 	if err == nil {
 		err = p.contract.fallback(src.card.Fallback, &spec)
 	}
@@ -37,19 +69,21 @@ func (p *Policy) keepEnvelope(src *sources) error {
 	}
 	p.contract.Envelope = &spec
 	p.notes = append(p.notes, "envelope: actions are held to their limits; in place of one that may not leave stands: "+p.envelope.Fallback().String())
-	if moving {
-		p.notes = append(p.notes, "envelope: rate and jerk are counted from the action before, which requests to /predict do not carry: they are held to bounds only")
+	if moving := p.contract.Moving(); moving != nil {
+		p.notes = append(p.notes, "envelope: limits of "+strings.Join(moving, " and ")+" are counted from the action before: of a session, of a stream or of the state that a request carries; the answer to any other is held to bounds only, and says so in unheld")
+	}
+	if f := p.envelope.Fallback(); f.NeedsHistory() {
+		p.notes = append(p.notes, "envelope: the fallback "+f.String()+" is made of the action before; where there is none, at the first step of a stream and in requests of no stream, an action that may not leave is an error")
 	}
 	return nil
 }
 
-// limits fills in those of spec, and tells whether any needs the action before.
-func (c *Contract) limits(declared []artifact.EnvelopeLimit, spec *envelope.Spec) (moving bool, err error) {
+// limits fills in those of spec.
+func (c *Contract) limits(declared []artifact.EnvelopeLimit, spec *envelope.Spec) error {
 	for _, l := range declared {
 		if !slices.ContainsFunc(c.Actions, func(a Action) bool { return a.Name == l.Action }) || l.Action == "" {
-			return false, fmt.Errorf("limits: there is no action %q; there are: %s", l.Action, c.actionNames())
+			return fmt.Errorf("limits: there is no action %q; there are: %s", l.Action, c.actionNames())
 		}
-		moving = moving || l.Rate > 0 || l.Jerk > 0
 	}
 	for i := range c.Actions {
 		a := &c.Actions[i]
@@ -63,7 +97,7 @@ func (c *Contract) limits(declared []artifact.EnvelopeLimit, spec *envelope.Spec
 			spec.Limits = append(spec.Limits, limit)
 		}
 	}
-	return moving, nil
+	return nil
 }
 
 func (c *Contract) actionNames() string {
@@ -86,9 +120,6 @@ func (c *Contract) fallback(f *artifact.Fallback, spec *envelope.Spec) error {
 		var ok bool
 		if spec.Fallback, ok = envelope.ParseFallback(f.Word); !ok {
 			return fmt.Errorf("there is no fallback %q", f.Word)
-		}
-		if spec.Fallback.NeedsHistory() {
-			return fmt.Errorf("unsupported: fallback %s is made of the action before, which requests do not carry; give brake, a constant action or error", f.Word)
 		}
 		return nil
 	}
@@ -202,7 +233,7 @@ func (r *Runner) envelop(c *Call, actions []float32) error {
 		}
 		var refused int
 		if c.Interventions, refused = e.Apply(row, action, h, c.Interventions); refused >= 0 {
-			return r.refuse(row, refused, action[refused])
+			return r.unreplaced(row, refused, action[refused])
 		}
 	}
 	return nil
@@ -230,21 +261,34 @@ func (r *Runner) refuseRows(c *Call, actions []float32) error {
 		}
 		action := actions[row*r.width:][:r.width]
 		if i, _ := e.Unusable(action); i >= 0 {
-			return r.refuse(row, i, action[i])
+			return r.unreplaced(row, i, action[i])
 		}
 	}
 	return nil
 }
 
+// unreplaced is the refusal of an action that no other is given for.
+func (r *Runner) unreplaced(row, i int, v float32) error {
+	err := r.refuse(row, i, v)
+	if f := r.policy.envelope.Fallback(); f.NeedsHistory() {
+		err.Fallback = f.String()
+	}
+	return err
+}
+
 // unlike is the refusal of an observation that no action is given for.
 func (r *Runner) unlike(row int, cause envelope.Cause) error {
+	without := ""
+	if f := r.policy.envelope.Fallback(); f.NeedsHistory() {
+		without = fmt.Sprintf("; the fallback %v has no action before this one", f)
+	}
 	err := &InputError{Row: row, Expected: "an observation like those of the training"}
 	if cause.Feature == envelope.NoFeature {
-		err.Got = fmt.Sprintf("one at a distance of %.4g from their mean", cause.Score)
+		err.Got = fmt.Sprintf("one at a distance of %.4g from their mean%s", cause.Score, without)
 		return err
 	}
 	err.Field = r.policy.contract.FeatureName(cause.Feature)
-	err.Got = fmt.Sprintf("a value %.4g standard deviations from the mean", cause.Score)
+	err.Got = fmt.Sprintf("a value %.4g standard deviations from the mean%s", cause.Score, without)
 	return err
 }
 

@@ -73,6 +73,10 @@ type ActionError struct {
 	Value  float32
 	Low    float64
 	High   float64
+	// Fallback is the word of one that has nothing to put in the place of the
+	// action, because it is made of the action before and there is none; empty
+	// otherwise.
+	Fallback string
 
 	// Err is why there is no value; nil where there is one. It is
 	// graph.ErrStepBudget for a policy whose loops go on and on.
@@ -86,10 +90,14 @@ func (e *ActionError) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("the policy gave no action for row %d: %v", e.Row, e.Err)
 	}
+	text := fmt.Sprintf("the policy gave %v for action %s of row %d, outside its contract of %v to %v", e.Value, e.Action, e.Row, e.Low, e.High)
 	if v := float64(e.Value); math.IsNaN(v) || math.IsInf(v, 0) {
-		return fmt.Sprintf("the policy gave %v for action %s of row %d, which is not finite", e.Value, e.Action, e.Row)
+		text = fmt.Sprintf("the policy gave %v for action %s of row %d, which is not finite", e.Value, e.Action, e.Row)
 	}
-	return fmt.Sprintf("the policy gave %v for action %s of row %d, outside its contract of %v to %v", e.Value, e.Action, e.Row, e.Low, e.High)
+	if e.Fallback != "" {
+		text += "; the fallback " + e.Fallback + " has no action before this one"
+	}
+	return text
 }
 
 // newRunner returns a runner whose forms without masks have run once.
@@ -322,7 +330,7 @@ func (r *Runner) snap(i int, v float32) (float32, bool) {
 	return 0, false
 }
 
-func (r *Runner) refuse(row, i int, v float32) error {
+func (r *Runner) refuse(row, i int, v float32) *ActionError {
 	actions := r.policy.contract.Actions
 	for j := range actions {
 		if a := &actions[j]; i >= a.Offset && i < a.Offset+a.Size {

@@ -91,12 +91,15 @@ func (a *act) resume() error {
 	req, o, c := &a.req, &a.options, a.target.Contract
 	seed, step, row := req.Seed, req.Step, req.Row
 	if o.State == nil {
+		// A policy without state whose envelope counts from the action before is
+		// asked with a null to begin, and without to be of no stream.
+		carried := len(c.State) > 0 || c.NeedsHistory() && o.Given.has(memberState)
 		// A token carries the seed to steps that may draw where this one does
 		// not.
-		if !o.Given.has(memberSeed) && (!req.Deterministic || len(c.State) > 0) {
+		if !o.Given.has(memberSeed) && (!req.Deterministic || carried) {
 			req.Seed = drawSeed()
 		}
-		if len(c.State) > 0 {
+		if carried {
 			req.Begin(c)
 			return a.s.o.Sessions.CheckToken(a.sessionVersion(), req.Rows)
 		}

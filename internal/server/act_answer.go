@@ -17,7 +17,7 @@ import (
 //
 // and between them, where there are any: the seed that actions were drawn with,
 // what "return" asked for, the state of the next step, the age of the
-// observation, what the envelope changed, and extra, the members of the act's
+// observation, what the envelope changed and could not hold, and extra, the members of the act's
 // carrier with a comma before each. A policy whose actions have no names
 // answers with an array a row, or with the bare value where it has a single one
 // without a shape. The error is faultInference for an action that is not
@@ -66,6 +66,10 @@ func (a *act) appendAnswer(b []byte, extra []byte) ([]byte, error) {
 	if len(req.Interventions) > 0 {
 		b = append(b, `,"interventions":`...)
 		b = AppendInterventions(b, t.Contract, req.Interventions)
+	}
+	if moving := t.Contract.Moving(); moving != nil && req.Histories == nil {
+		b = append(b, `,"unheld":`...)
+		b = AppendUnheld(b, moving)
 	}
 	b = append(b, extra...)
 	a.postprocess = req.Enveloping + time.Since(encoding)

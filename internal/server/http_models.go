@@ -99,6 +99,9 @@ type envelopeInfo struct {
 	Limits   []limitInfo `json:"limits"` // one for each value of an action
 	Fallback string      `json:"fallback"`
 	Constant []float32   `json:"constant,omitempty"`
+	// NeedsHistory tells that rate, jerk or the fallback are counted from the
+	// action before, which sessions, streams and the state of a request have.
+	NeedsHistory bool `json:"needsHistory"`
 }
 
 type limitInfo struct {
@@ -284,7 +287,7 @@ func describeEnvelope(c *policy.Contract) *envelopeInfo {
 	if e == nil {
 		return nil
 	}
-	d := &envelopeInfo{Fallback: e.Fallback.String()}
+	d := &envelopeInfo{Fallback: e.Fallback.String(), NeedsHistory: c.NeedsHistory()}
 	if e.Fallback == envelope.FallbackConstant {
 		d.Constant = e.Constant
 	}

@@ -39,9 +39,9 @@ func (x *exchange) predict() error {
 }
 
 // nextState returns the member of the answer that carries the state to the
-// next step, of a policy that keeps any.
+// next step, of a request that has any.
 func (x *exchange) nextState() []byte {
-	if len(x.target.Contract.State) == 0 {
+	if len(x.target.Contract.State) == 0 && x.req.Histories == nil {
 		return nil
 	}
 	b := append(x.member[:0], `,"state":"`...)

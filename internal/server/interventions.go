@@ -51,6 +51,21 @@ func AppendInterventions(b []byte, c *policy.Contract, list []envelope.Intervent
 	return append(b, ']')
 }
 
+// AppendUnheld appends as a JSON array the limits that an answer was not held to,
+// because its request is of no stream, which has an action before:
+//
+//	["rate","jerk"]
+func AppendUnheld(b []byte, moving []string) []byte {
+	b = append(b, '[')
+	for i, kind := range moving {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, kind)
+	}
+	return append(b, ']')
+}
+
 // appendNumber appends v, or null where JSON cannot say it.
 func appendNumber(b []byte, v float32) []byte {
 	if v-v != 0 {

@@ -152,7 +152,7 @@ func (o *actOptions) settle(r *refusal, form *actForm, c *policy.Contract, req *
 	switch given := o.Given.has(memberState); {
 	case len(c.State) > 0 && !given:
 		r.violate(memberFields[memberState], kindMissing, "this policy keeps state: send state (null to begin, then that of the answer before), or use a session")
-	case len(c.State) == 0 && o.State != nil:
+	case !c.Carries() && o.State != nil:
 		r.violate(memberFields[memberState], kindValue, "expected null or nothing, because the policy keeps no state, got a string")
 	}
 }

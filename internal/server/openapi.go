@@ -266,6 +266,7 @@ func (s *Server) schemas() object {
 		"version": text, "model": text, "timingMs": number, "deterministic": boolean,
 	})
 	prediction["properties"].(object)["interventions"] = object{"type": "array", "items": ref("Intervention")}
+	prediction["properties"].(object)["unheld"] = object{"type": "array", "items": object{"type": "string", "enum": []any{"rate", "jerk"}}}
 	schemas["Prediction"], schemas["Intervention"] = prediction, interventionSchema()
 	addSessionSchemas(schemas)
 	return schemas

@@ -135,6 +135,10 @@ func appendInference(b []byte, t *Target, req *serving.Request, d *inferDecoder)
 		b = append(b, `,"interventions":`...)
 		b = appendString(b, string(AppendInterventions(nil, t.Contract, req.Interventions)))
 	}
+	if moving := t.Contract.Moving(); moving != nil && req.Histories == nil {
+		b = append(b, `,"unheld":`...)
+		b = appendString(b, string(AppendUnheld(nil, moving)))
+	}
 	b = append(b, `},"outputs":[`...)
 	if len(d.outputs) == 0 {
 		for i := range t.Contract.Actions {

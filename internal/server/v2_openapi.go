@@ -50,7 +50,7 @@ func schemas2() object {
 		"InferResponse": with(form(object{
 			"model_name": text, "model_version": text,
 			"parameters": with(form(object{"deterministic": boolean}), object{
-				"seed": whole, "interventions": text, "sequence_id": object{"type": []any{"integer", "string"}}, "step": whole, "reset": text,
+				"seed": whole, "interventions": text, "unheld": text, "sequence_id": object{"type": []any{"integer", "string"}}, "step": whole, "reset": text,
 			}),
 			"outputs": list(with(form(object{"name": text, "datatype": kind, "shape": list(whole)}), object{
 				"data": data, "parameters": form(object{"binary_data_size": whole}),

@@ -122,9 +122,9 @@ func (r *Request) reserve(c *policy.Contract) {
 }
 
 // historyWidth is the number of values of an action of which a stream keeps a
-// history: those of a policy with an envelope.
+// history: those of a policy whose envelope counts from the action before.
 func historyWidth(c *policy.Contract) int {
-	if c.Envelope == nil {
+	if !c.NeedsHistory() {
 		return 0
 	}
 	return c.ActionWidth()

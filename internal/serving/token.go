@@ -79,8 +79,8 @@ func tokenText(model, digest string, c *policy.Contract, rows int) int {
 	for i := range c.State {
 		n += 4 * rows * c.State[i].Width
 	}
-	if c.Envelope != nil {
-		n += rows * (1 + 2*4*c.ActionWidth())
+	if width := historyWidth(c); width > 0 {
+		n += rows * (1 + 2*4*width)
 	}
 	return n
 }
