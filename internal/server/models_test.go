@@ -84,7 +84,10 @@ func TestMetadataOfSpaces(t *testing.T) {
 	f("a version change", func(c *policy.Contract) { c.OnVersionChange = "reset" }, "onVersionChange", `"reset"`)
 	f("an envelope", func(c *policy.Contract) {
 		c.Envelope = &safety.Spec{Limits: []safety.Limit{{Low: -1, High: 1, Rate: 2}, {Low: math.Inf(-1), High: 1, Jerk: 0.5}}, Fallback: safety.FallbackConstant, Constant: []float32{0.1, 0}}
-	}, "envelope", `{"limits":[{"action":"[0]","low":-1,"high":1,"rate":2},{"action":"[1]","low":null,"high":1,"jerk":0.5}],"fallback":"constant","constant":[0.1,0]}`)
+	}, "envelope", `{"limits":[{"action":"[0]","low":-1,"high":1,"rate":2},{"action":"[1]","low":null,"high":1,"jerk":0.5}],"fallback":"constant","constant":[0.1,0],"needsHistory":true}`)
+	f("an envelope of bounds", func(c *policy.Contract) {
+		c.Envelope = &safety.Spec{Limits: []safety.Limit{{Low: -1, High: 1}, {Low: -1, High: 1}}, Fallback: safety.FallbackBrake}
+	}, "envelope", `{"limits":[{"action":"[0]","low":-1,"high":1},{"action":"[1]","low":-1,"high":1}],"fallback":"brake","needsHistory":false}`)
 }
 
 // twoModels has a second model, whose version is not ready.
