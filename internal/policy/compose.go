@@ -60,6 +60,9 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err := p.keepEnvelope(src); err != nil {
 		return nil, err
 	}
+	if src.stacks() {
+		p.contract.FrameStack = src.card.FrameStack.Frames
+	}
 	p.contract.keepSpaces(src.spaces)
 	p.contract.ControlHz, p.contract.Distribution = src.card.ControlHz, p.description.Distribution
 	p.batchable = network.rows == graph.Batch

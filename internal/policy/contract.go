@@ -43,6 +43,9 @@ type Contract struct {
 	// begins it again on the new one.
 	OnVersionChange string
 
+	// FrameStack is the number of frames that the policy stacks, of which an
+	// observation is one and the others are in its state; 0 where it stacks none.
+	FrameStack int
 	// Batchable tells whether rows go through the policy together:
 	// Policy.Batchable.
 	Batchable bool

@@ -31,7 +31,7 @@ func (c *Contract) keepSpaces(s *format.Spaces) {
 	}
 	for i := range c.Features {
 		if f := &c.Features[i]; f.Input < len(s.Observation) {
-			f.Space = partOf(s.Observation[f.Input].Space, c.Inputs[f.Input].Width, f.Offset, f.Size, f.Shape)
+			f.Space = partOf(c.frameOf(s.Observation[f.Input].Space), c.Inputs[f.Input].Width, f.Offset, f.Size, f.Shape)
 		}
 	}
 	width := c.ActionWidth()
@@ -39,6 +39,17 @@ func (c *Contract) keepSpaces(s *format.Spaces) {
 		a := &c.Actions[i]
 		a.Space = partOf(s.Action.Space, width, a.Offset, a.Size, a.Shape)
 	}
+}
+
+// frameOf is the space of one frame of those that a space stacks: of a stack of
+// vectors the first of them. Another stack it returns as it is.
+func (c *Contract) frameOf(s format.Space) format.Space {
+	if c.FrameStack < 2 || s.Kind != "Box" || len(s.Shape) != 1 {
+		return s
+	}
+	n := s.Shape[0] / c.FrameStack
+	s.Shape, s.Low, s.High = []int{n}, s.Low[:n], s.High[:n]
+	return s
 }
 
 // partOf returns the part of a space of width values that begins at offset and

@@ -66,3 +66,18 @@ func TestSpacesOfAContract(t *testing.T) {
 		}
 	}
 }
+
+// TestSpacesOfAStack is of a file whose space is of all frames together.
+func TestSpacesOfAStack(t *testing.T) {
+	c := Contract{FrameStack: 2, Inputs: []Input{{Width: 2}, {Width: 4}}, Features: []Feature{{Name: "x", Shape: []int{2}, Size: 2}, {Name: "map", Shape: []int{2, 2}, Input: 1, Size: 4}}}
+	c.keepSpaces(&format.Spaces{Observation: []format.SpaceDescription{
+		{Space: format.Space{Kind: "Box", DType: "float32", Shape: []int{4}, Low: []float32{1, 2, 1, 2}, High: []float32{3, 4, 3, 4}}},
+		{Space: format.Space{Kind: "Box", DType: "float32", Shape: []int{2, 4}, Low: make([]float32, 8), High: make([]float32, 8)}},
+	}})
+	if diff := cmp.Diff(&Space{Kind: "Box", DType: "float32", Shape: []int{2}, Low: []float32{1, 2}, High: []float32{3, 4}}, c.Features[0].Space); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if s := c.Features[1].Space; s != nil {
+		t.Errorf("a frame of a matrix: %+v", s)
+	}
+}

@@ -26,15 +26,18 @@ type metadata struct {
 	DeterministicDefault bool          `json:"deterministicDefault"`
 	Digest               string        `json:"digest,omitempty"`
 
-	Name      string        `json:"name"` // as KServe's first protocol has it
-	Ready     bool          `json:"ready"`
-	Batchable bool          `json:"batchable"`
-	Recurrent bool          `json:"recurrent"` // the policy keeps state
-	State     *stateInfo    `json:"state"`
-	Masks     *masksInfo    `json:"masks"`
-	ControlHz float64       `json:"controlHz,omitzero"`
-	Envelope  *envelopeInfo `json:"envelope"`
-	MaxRows   int           `json:"maxRows"`
+	Name      string     `json:"name"` // as KServe's first protocol has it
+	Ready     bool       `json:"ready"`
+	Batchable bool       `json:"batchable"`
+	Recurrent bool       `json:"recurrent"` // the policy keeps state
+	State     *stateInfo `json:"state"`
+	// FrameStack is the number of frames that the network sees, where the
+	// policy stacks them: a client sends one.
+	FrameStack int           `json:"frameStack,omitzero"`
+	Masks      *masksInfo    `json:"masks"`
+	ControlHz  float64       `json:"controlHz,omitzero"`
+	Envelope   *envelopeInfo `json:"envelope"`
+	MaxRows    int           `json:"maxRows"`
 	// Distribution is the kind that actions are drawn from.
 	Distribution string `json:"distribution,omitempty"`
 	// Return is what the member "return" of a request may ask for.
@@ -137,7 +140,7 @@ func (s *Server) describe(t *Target) *metadata {
 		Named: c.Named, Stochastic: c.Stochastic, DeterministicDefault: c.DeterministicDefault,
 		Name: t.Model, Ready: true, Batchable: c.Batchable, ControlHz: c.ControlHz, MaxRows: s.limits.MaxRows,
 		State: describeState(c), Masks: describeMasks(c), Envelope: describeEnvelope(c),
-		Recurrent: len(c.State) > 0, Distribution: c.Distribution, Return: returns(c), OnVersionChange: c.OnVersionChange,
+		Recurrent: len(c.State) > 0, FrameStack: c.FrameStack, Distribution: c.Distribution, Return: returns(c), OnVersionChange: c.OnVersionChange,
 	}
 	for _, v := range s.backend.Listing().Versions {
 		if v.Model == t.Model && v.Version == t.Version {

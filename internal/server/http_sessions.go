@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -137,11 +138,11 @@ func (a *act) attach(sess *serving.Session) error {
 }
 
 func stepMismatch(expected, got uint64) error {
-	d := explain(faultStep, "the session is at step %d, the request is for step %d", expected, got).(*detailed)
-	d.details = strconv.AppendUint([]byte(`"expected":`), expected, 10)
-	d.details = strconv.AppendUint(append(d.details, `,"got":`...), got, 10)
-	d.details = append(d.details, ',')
-	return d
+	return &detailed{
+		fault:   faultStep,
+		message: fmt.Sprintf("the session is at step %d, the request is for step %d", expected, got),
+		details: fmt.Appendf(nil, `"expected":%d,"got":%d,`, expected, got),
+	}
 }
 
 // appendSessionMembers appends what an answer says of its session.

@@ -1,5 +1,7 @@
 package server
 
+import "maps"
+
 // modelSchema is that of modelInfo.
 func modelSchema() object {
 	text, boolean := object{"type": "string"}, object{"type": "boolean"}
@@ -35,7 +37,7 @@ func metadataSchema() object {
 		"envelope": orNull(form(object{"limits": object{"type": "array", "items": limit}, "fallback": text})),
 	})
 	add(m, object{
-		"digest": text, "controlHz": object{"type": "number"}, "distribution": text,
+		"digest": text, "frameStack": integer, "controlHz": object{"type": "number"}, "distribution": text,
 		"onVersionChange": object{"type": "string", "enum": []any{"drain", "reset"}},
 	})
 	return m
@@ -43,9 +45,7 @@ func metadataSchema() object {
 
 // add adds members that need not be there to the schema of an object.
 func add(schema, properties object) {
-	for name, p := range properties {
-		schema["properties"].(object)[name] = p
-	}
+	maps.Copy(schema["properties"].(object), properties)
 }
 
 // orNull is the schema of an object or null.
