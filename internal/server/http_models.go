@@ -255,11 +255,14 @@ func boundsOf(values []float32) any {
 	return list
 }
 
-// returns are the words that a request may ask extras by.
+// returns are the words by which a request may ask for extras.
 func returns(c *policy.Contract) []string {
 	words := []string{}
-	for i := range c.Extras {
-		if word, _, _ := strings.Cut(c.Extras[i].Name, "."); !slices.Contains(words, word) {
+	for _, word := range returnNames {
+		if slices.ContainsFunc(c.Extras, func(e policy.ExtraSpec) bool {
+			name, _, _ := strings.Cut(e.Name, ".")
+			return name == word
+		}) {
 			words = append(words, word)
 		}
 	}
