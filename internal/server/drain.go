@@ -19,12 +19,14 @@ const (
 //     learns of it and everything is answered as ever;
 //  2. each answer carries Connection: close for DrainAccept, while new
 //     connections are still accepted, since a client may have sent a request
-//     on a connection that a stop at this point would find idle;
+//     on a connection that a stop at this point would find idle; streams are
+//     closed with 1001 behind the answer that is under way, and none begins;
 //  3. no new connections are taken, those that wait are accepted and the
 //     listeners closed; the connections that are there are served on for up to
 //     DrainAccept, since clients that were told to close have come back with
 //     new ones;
-//  4. idle connections are closed, and requests in flight are waited for.
+//  4. idle connections are closed, and requests in flight and streams are
+//     waited for.
 //
 // A context that ends cuts every step short; Shutdown then returns its error
 // and requests may be lost. A second call does not wait a second time.
@@ -35,6 +37,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	if s.phase.CompareAndSwap(phaseUnready, phaseClosing) {
 		s.log.Info("shutting down: connections are asked to close", "event_type", "shutdown", "wait", s.limits.DrainAccept)
+		s.streams.drain()
 		sleep(ctx, s.limits.DrainAccept)
 		s.closeListeners(ctx)
 		s.log.Info("shutting down: no new connections", "event_type", "shutdown", "open", s.limit.open())
@@ -43,6 +46,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	err := s.http.ShutdownWithContext(ctx)
+	if e := s.streams.wait(ctx); err == nil {
+		err = e
+	}
 	if err != nil && errors.Is(err, ctx.Err()) {
 		s.log.Warn("shutting down: requests were cut off", "event_type", "shutdown", "connections", s.limit.open())
 	}

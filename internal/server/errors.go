@@ -89,6 +89,9 @@ var (
 	faultLength        = &fault{status: 411, code: "LENGTH_REQUIRED", message: "bodies are taken with Content-Length only, not with Transfer-Encoding", reason: "transfer_encoding"}
 	faultTooLarge      = &fault{status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", reason: "body_size"}
 	faultMediaType     = &fault{status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message: "the body must be sent as Content-Type: application/json, and uncompressed"}
+	faultUpgrade       = &fault{status: 426, code: "UPGRADE_REQUIRED", message: "the route speaks WebSocket: ask for an upgrade to it, version 13"}
+	faultHandshake     = &fault{status: 400, code: "BAD_HANDSHAKE", message: "the upgrade to WebSocket is not well-formed", reason: "handshake"}
+	faultStreams       = &fault{status: 503, code: "TOO_MANY_STREAMS", message: "too many streams are open", retryAfter: 1, reason: "streams"}
 	faultExpectation   = &fault{status: 417, code: "EXPECTATION_FAILED", message: "the only expectation that is met is 100-continue", reason: "framing"}
 	faultHost          = &fault{status: 421, code: "HOST_NOT_ALLOWED", message: "this server does not answer for the host of the request", reason: "host"}
 	faultContract      = &fault{status: 422, code: "VALIDATION_ERROR", message: "the request does not fit the policy's contract"}
@@ -110,7 +113,7 @@ var (
 
 // faults lists the table for documents and tests.
 var faults = []*fault{
-	faultFraming, faultMalformed, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
+	faultFraming, faultMalformed, faultHandshake, faultUpgrade, faultStreams, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
 	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
 	faultSession, faultSessionBusy, faultSessionExists, faultStep, faultSessions,
 	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,

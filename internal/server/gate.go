@@ -24,6 +24,7 @@ type gate struct {
 	fields   int    // of the current header so far
 	inHeader bool   // the request line has been seen
 	http10   bool
+	messages uint64 // whose header is complete
 
 	length   int64 // Content-Length, -1 without one
 	encoding bool  // there is a Transfer-Encoding
@@ -213,6 +214,7 @@ func (g *gate) endHeader() (end bool, f *fault) {
 	case g.claim != nil && g.length > smallBody && g.length <= g.maxBody && !g.claim(g.length):
 		return false, faultMemory
 	}
+	g.messages++
 	g.body = max(0, g.length)
 	g.bytes, g.fields, g.inHeader = 0, 0, false
 	g.length, g.encoding, g.expect = -1, false, false

@@ -145,6 +145,7 @@ type gatedConn struct {
 
 	linger atomic.Bool // the client may still be sending
 	closed atomic.Bool
+	stream *stream // from the upgrade on
 }
 
 // deadline is what was asked for and what the connection was told.
@@ -241,6 +242,12 @@ func (c *gatedConn) Read(p []byte) (int, error) {
 	return safe + 1, nil
 }
 
+// early reports whether the client has sent anything behind its request number n
+// on this connection, all before it being answered.
+func (c *gatedConn) early(n uint64) bool {
+	return c.fault != nil || c.gate.begun() || c.gate.messages != n
+}
+
 // Write writes p.
 func (c *gatedConn) Write(p []byte) (int, error) {
 	if c.write.move(c.slack) {
@@ -269,6 +276,9 @@ func (c *gatedConn) Close() error {
 	}
 	defer c.s.limit.release(c.addr)
 	defer c.unclaim(math.MaxInt64)
+	if c.stream != nil {
+		defer c.stream.release()
+	}
 	if c.linger.Load() {
 		c.drain()
 	}
