@@ -42,7 +42,9 @@ var law = map[string][]string{
 	"internal/conformance": {"internal/format", "internal/format/architecture", "internal/format/preprocess", "internal/graph"},
 	"internal/repository":  {"internal/policy", "internal/artifact"},
 	"internal/serving":     {"internal/repository", "internal/policy", "internal/envelope"},
-	"internal/server":      {"internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
+	"internal/websocket":   {},
+	"internal/msgpack":     {},
+	"internal/server":      {"internal/websocket", "internal/msgpack", "internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
 
 	"internal/config":    {"internal/spelling"},
 	"internal/telemetry": {},

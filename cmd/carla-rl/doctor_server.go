@@ -21,7 +21,7 @@ import (
 var routes = []string{
 	"/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict",
 	"/v1/models", "/v1/models/{model}", "/v1/models/{model}/versions/{version}",
-	"/v1/sessions", "/v1/sessions/{id}", "/v1/sessions/{id}/act", "/v1/sessions/{id}/reset",
+	"/v1/stream", "/v1/sessions", "/v1/sessions/{id}", "/v1/sessions/{id}/act", "/v1/sessions/{id}/reset",
 	"/healthz", "/livez", "/readyz", "/startupz", "/metadata", "/warmup", "/versions",
 	"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{model}", "/v2/models/{model}/ready", "/v2/models/{model}/infer",
 	"/v2/models/{model}/versions/{version}", "/v2/models/{model}/versions/{version}/ready", "/v2/models/{model}/versions/{version}/infer",
@@ -84,6 +84,10 @@ func exposed() []doctor.Metric {
 	m.Error("CODE", "/")
 	zero := func() int { return 0 }
 	m.Connections(zero)
+	m.Streams(zero)
+	m.StreamMessages("codec", "result")()
+	m.StreamSkipped()()
+	m.StreamClosed(0)
 	m.Queue(1, 1, zero, zero)
 	m.Sessions(zero, func() int64 { return 0 })
 	m.Ready(func() bool { return true })

@@ -52,6 +52,9 @@ type Server struct {
 	RequestTimeout      time.Duration
 	MaxClockSkew        time.Duration
 	MaxObservationAge   time.Duration
+	MaxStreams          int
+	MaxStreamMessage    Size
+	StreamPing          time.Duration
 	DrainDelay          time.Duration
 	DrainAccept         time.Duration
 	DrainTimeout        time.Duration
@@ -148,9 +151,12 @@ func Default() *Config {
 			WriteTimeout:     3 * time.Second,
 			RequestTimeout:   100 * time.Millisecond,
 			MaxClockSkew:     time.Second, MaxObservationAge: time.Hour,
-			DrainDelay:   0,
-			DrainAccept:  300 * time.Millisecond,
-			DrainTimeout: 30 * time.Second,
+			MaxStreams:       1024,
+			MaxStreamMessage: 8 << 20,
+			StreamPing:       15 * time.Second,
+			DrainDelay:       0,
+			DrainAccept:      300 * time.Millisecond,
+			DrainTimeout:     30 * time.Second,
 		},
 		Model: Model{
 			Engine:              "plan",

@@ -29,6 +29,7 @@ type act struct {
 	req     serving.Request
 	options actOptions
 	decoder decoder
+	pack    *packDecoder // nil until an act comes in MessagePack
 
 	arrived time.Time // when the request was read
 	begun   time.Time // when it was handed to the backend

@@ -100,6 +100,16 @@ type Metrics interface {
 	Active(delta int)
 	// Panicked counts a panic that a handler was recovered from.
 	Panicked()
+	// Streams is told how to read the number of open streams.
+	Streams(read func() int)
+	// StreamMessages returns the counter of messages that were answered, by
+	// what they are encoded in and how they were answered: "ok" or "error".
+	StreamMessages(codec, result string) func()
+	// StreamSkipped returns the counter of messages that newer ones overtook.
+	StreamSkipped() func()
+	// StreamClosed counts a stream that ended, by the code that the client was
+	// told; 0 where it could not be told, or had said it itself.
+	StreamClosed(code int)
 	// Connections is told how to read the number of open connections.
 	Connections(read func() int)
 	// Ready is told how to read whether the server should be sent requests.

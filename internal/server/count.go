@@ -105,3 +105,9 @@ func (noMetrics) Active(int)             {}
 func (noMetrics) Panicked()              {}
 func (noMetrics) Connections(func() int) {}
 func (noMetrics) Ready(func() bool)      {}
+func (noMetrics) Streams(func() int)     {}
+func (noMetrics) StreamMessages(string, string) func() {
+	return func() {}
+}
+func (noMetrics) StreamSkipped() func() { return func() {} }
+func (noMetrics) StreamClosed(int)      {}

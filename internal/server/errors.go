@@ -75,6 +75,7 @@ func (f *fault) Error() string { return f.message }
 var (
 	faultFraming       = &fault{status: 400, code: "BAD_REQUEST", message: "the request is not well-formed HTTP/1.1", reason: "framing"}
 	faultMalformed     = &fault{status: 400, code: "MALFORMED_JSON", message: "the body is not well-formed JSON"}
+	faultMalformedPack = &fault{status: 400, code: "MALFORMED_MSGPACK", message: "the body is not well-formed MessagePack"}
 	faultUnauthorized  = &fault{status: 401, code: "UNAUTHORIZED", message: "a valid API key is needed: send it as X-API-Key, or as Authorization with Bearer or Api-Key", reason: "unauthorized"}
 	faultOrigin        = &fault{status: 403, code: "ORIGIN_NOT_ALLOWED", message: "pages of this origin may not call the server", reason: "origin"}
 	faultNotFound      = &fault{status: 404, code: "NOT_FOUND", message: "there is no such route; /docs lists those that there are"}
@@ -113,7 +114,7 @@ var (
 
 // faults lists the table for documents and tests.
 var faults = []*fault{
-	faultFraming, faultMalformed, faultHandshake, faultUpgrade, faultStreams, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
+	faultFraming, faultMalformed, faultMalformedPack, faultHandshake, faultUpgrade, faultStreams, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
 	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
 	faultSession, faultSessionBusy, faultSessionExists, faultStep, faultSessions,
 	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,

@@ -36,9 +36,9 @@ func (x *exchange) page(contentType string, body []byte) error {
 	return nil
 }
 
-// root sends a browser to the page. The address is relative, so that it holds
+// documentation sends a browser to the page. The address is relative, so that it holds
 // behind a proxy that adds a prefix.
-func (x *exchange) root() error {
+func (x *exchange) documentation() error {
 	x.ctx.Response.Header.Set(fasthttp.HeaderLocation, "docs")
 	x.json(fasthttp.StatusTemporaryRedirect, []byte(`{"service":"carla-rl-serving","docs":"docs"}`))
 	return nil

@@ -102,9 +102,9 @@ func (x *exchange) sessionAct() error {
 // makes the target the version that answers for the session. A session that
 // ends on its version by its contract does so whatever became of that version;
 // one that would have to go over to another needs one that answers.
-func (x *exchange) follow(sess *serving.Session) (reset bool, err error) {
+func (a *act) follow(sess *serving.Session) (reset bool, err error) {
 	v := sess.Version()
-	t, err := x.s.backend.Resolve(v.Model, sess.Pinned())
+	t, err := a.s.backend.Resolve(v.Model, sess.Pinned())
 	switch {
 	case err == nil:
 		reset = sess.Move(versionOf(&t))
@@ -112,7 +112,7 @@ func (x *exchange) follow(sess *serving.Session) (reset bool, err error) {
 		return false, err
 	}
 	v = sess.Version()
-	x.target = Target{Model: v.Model, Version: v.Version, Digest: v.Digest, Contract: v.Contract, Handle: v.Handle}
+	a.target = Target{Model: v.Model, Version: v.Version, Digest: v.Digest, Contract: v.Contract, Handle: v.Handle}
 	return reset, nil
 }
 

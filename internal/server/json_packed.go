@@ -32,6 +32,7 @@ var packedTypes = [...]packedType{
 	{"int64", 8, func(b []byte) float64 { return float64(int64(le.Uint64(b))) }},
 	{"uint16", 2, func(b []byte) float64 { return float64(le.Uint16(b)) }},
 	{"uint32", 4, func(b []byte) float64 { return float64(le.Uint32(b)) }},
+	{"uint64", 8, func(b []byte) float64 { return float64(le.Uint64(b)) }},
 }
 
 // packedTypeOf returns the type of a name, nil for another.

@@ -13,7 +13,7 @@ type countingMetrics struct {
 	panics, active atomic.Int64
 	mu             sync.Mutex // guards what follows
 	seen           map[string]int
-	open           func() int
+	open, streams  func() int
 	ready          func() bool
 }
 
@@ -62,6 +62,12 @@ func (m *countingMetrics) Active(delta int)            { m.active.Add(int64(delt
 func (m *countingMetrics) Panicked()                   { m.panics.Add(1) }
 func (m *countingMetrics) Connections(read func() int) { m.open = read }
 func (m *countingMetrics) Ready(read func() bool)      { m.ready = read }
+func (m *countingMetrics) Streams(read func() int)     { m.streams = read }
+func (m *countingMetrics) StreamMessages(codec, result string) func() {
+	return func() { m.count("stream %s %s", codec, result) }
+}
+func (m *countingMetrics) StreamSkipped() func() { return func() { m.count("stream skipped") } }
+func (m *countingMetrics) StreamClosed(code int) { m.count("stream closed %d", code) }
 
 // emptyMetrics answers a scrape with nothing.
 var emptyMetrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

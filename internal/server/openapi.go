@@ -87,6 +87,8 @@ var descriptions = map[string]told{
 	"post /v1/sessions/{id}/reset": {
 		"resetSession", "Begin a session again.", "sessions", "Session",
 		[]*fault{faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultVersion, faultNotReady, faultSession, faultSessionBusy, faultSessionExists, faultSessions}},
+	streamPath: {
+		"stream", "Upgrade to WebSocket: one session, whose messages are acts in JSON (text) or MessagePack (binary).", "sessions", "", streamFaults},
 	"get /versions":     {"versions", "Every model and version, and its state.", "models", "Versions", nil},
 	"get /openapi.json": {"openapi", "This description.", "models", "Any", nil},
 	"post /warmup":      {"warmup", "Run the version that answers for each model once more. It is warm already.", "models", "Warmup", []*fault{faultNotReady}},
@@ -140,6 +142,10 @@ func (s *Server) operation(method string, e *endpoint) object {
 	}
 	if method == "delete" {
 		ok = object{"description": "No Content", "headers": answerHeaders}
+	}
+	if method+" "+e.template == streamPath {
+		ok = object{"description": "Switching Protocols", "headers": answerHeaders}
+		addStream(op)
 	}
 	responses := object{success(method, e): ok}
 	for _, f := range list {

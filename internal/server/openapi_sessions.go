@@ -87,6 +87,8 @@ func success(method string, e *endpoint) string {
 		return "201"
 	case method == "delete":
 		return "204"
+	case method+" "+e.template == streamPath:
+		return "101"
 	}
 	return "200"
 }

@@ -76,6 +76,7 @@ func newRoutes(s *Server) *routes {
 		act:     add(&endpoint{template: "/v1/sessions/{id}/act", post: (*exchange).sessionAct}),
 		reset:   add(&endpoint{template: "/v1/sessions/{id}/reset", post: (*exchange).resetSession}),
 	}
+	add(&endpoint{template: "/v1/stream", get: (*exchange).stream})
 	add(&endpoint{template: "/healthz", get: (*exchange).healthz, open: true})
 	add(&endpoint{template: "/livez", get: (*exchange).livez, open: true})
 	add(&endpoint{template: "/readyz", get: (*exchange).readyz, open: true})

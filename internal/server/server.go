@@ -88,8 +88,14 @@ type Limits struct {
 	// MaxClockSkew is how far ahead of the server's clock an observation may
 	// have been made, and MaxObservationAge how far behind.
 	MaxClockSkew, MaxObservationAge time.Duration
-	DrainUnready                    time.Duration // a stopping server answers /readyz with 503 for this long first
-	DrainAccept                     time.Duration // and then asks connections to close for this long
+	// MaxStreams bounds the streams that are open at the same time, of all
+	// clients, MaxStreamMessage a message of one, and StreamPing is how long one
+	// may be silent before it is asked; twice as long and it is closed.
+	MaxStreams       int
+	MaxStreamMessage int64
+	StreamPing       time.Duration
+	DrainUnready     time.Duration // a stopping server answers /readyz with 503 for this long first
+	DrainAccept      time.Duration // and then asks connections to close for this long
 }
 
 // DefaultLimits returns the limits that a zero field stands for.
@@ -108,6 +114,10 @@ func DefaultLimits() Limits {
 		RequestTimeout:  100 * time.Millisecond,
 
 		MaxClockSkew: time.Second, MaxObservationAge: time.Hour,
+
+		MaxStreams:       1024,
+		MaxStreamMessage: 8 << 20,
+		StreamPing:       15 * time.Second,
 
 		DrainUnready: 0,
 		DrainAccept:  300 * time.Millisecond,
@@ -131,6 +141,9 @@ func (l Limits) orDefault() Limits {
 	setDefault(&l.RequestTimeout, d.RequestTimeout)
 	setDefault(&l.MaxClockSkew, d.MaxClockSkew)
 	setDefault(&l.MaxObservationAge, d.MaxObservationAge)
+	setDefault(&l.MaxStreams, d.MaxStreams)
+	setDefault(&l.MaxStreamMessage, d.MaxStreamMessage)
+	setDefault(&l.StreamPing, d.StreamPing)
 	setDefault(&l.DrainAccept, d.DrainAccept)
 	return l
 }
@@ -163,6 +176,10 @@ type Server struct {
 	pool  sync.Pool    // of *exchange
 
 	inference observerTable
+
+	streams       streamRegistry
+	streamMetrics streamMetrics
+	acts          sync.Pool // of *act, of streams
 }
 
 // New returns a server of what b has to offer.
@@ -193,6 +210,9 @@ func New(b Backend, o Options) (*Server, error) {
 	s.large.init(s.limits.MaxBufferBytes, s.limits.MaxBodyBytes)
 	s.metrics.Connections(s.limit.open)
 	s.metrics.Ready(s.ready)
+	s.streams.init(s.limits.MaxStreams)
+	s.streamMetrics = newStreamMetrics(s.metrics, s.streams.len)
+	s.acts.New = func() any { return &act{s: s} }
 	s.routes = newRoutes(s)
 	s.pool.New = func() any { return &exchange{act: act{s: s}} }
 	s.http = &fasthttp.Server{
@@ -211,6 +231,7 @@ func New(b Backend, o Options) (*Server, error) {
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
 		CloseOnShutdown:              true,
+		KeepHijackedConns:            true, // streams close theirs
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
 		LazyRequestTime:              true,

@@ -111,9 +111,7 @@ func (s *Session) take() {
 // Release lets go of the session, whose time begins anew. The request that it
 // was attached to has neither its state nor its history any longer.
 func (s *Session) Release() {
-	if s.req != nil {
-		s.req.State, s.req.Histories, s.req = nil, nil, nil
-	}
+	s.detach()
 	ss := s.store
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -126,6 +124,20 @@ func (s *Session) Release() {
 	heap.Push(&ss.idle, s)
 	if len(ss.idle) == 1 { // The timer may have found none.
 		ss.arm(now)
+	}
+}
+
+// Again ends an act and begins another without letting go of the session: for
+// who holds it for longer than one act, as a stream does until it ends.
+func (s *Session) Again() {
+	s.detach()
+	s.take()
+}
+
+// detach takes the session's memory from the request that has it.
+func (s *Session) detach() {
+	if s.req != nil {
+		s.req.State, s.req.Histories, s.req = nil, nil, nil
 	}
 }
 

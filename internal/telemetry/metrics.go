@@ -43,8 +43,13 @@ type Metrics struct {
 
 	active   atomic.Int64
 	rejected *prometheus.CounterVec
-	errors   *prometheus.CounterVec
-	panics   prometheus.Counter
+
+	streamMessages *prometheus.CounterVec
+	streamSkipped  prometheus.Counter
+	streamCloses   *prometheus.CounterVec
+
+	errors *prometheus.CounterVec
+	panics prometheus.Counter
 
 	modelLoaded    *prometheus.GaugeVec
 	modelWarm      *prometheus.GaugeVec
@@ -91,6 +96,9 @@ func NewMetrics(o MetricsOptions) *Metrics {
 
 	m.gauge("carla_rl_active_requests", "Requests that are being answered.", func() int { return int(m.active.Load()) })
 	m.rejected = counters(m, "carla_rl_requests_rejected_total", "Requests and connections that a limit or a check turned away.", "reason")
+	m.streamMessages = counters(m, "carla_rl_stream_messages_total", "Messages of streams that were answered, by what they were encoded in and how they were answered.", "codec", "result")
+	m.streamSkipped = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_stream_skipped_total", Help: "Messages of streams that newer ones overtook."})
+	m.streamCloses = counters(m, "carla_rl_stream_closes_total", "Streams that ended, by the code that the client was told; 0 where it closed or was gone.", "code")
 	m.errors = counters(m, "carla_rl_errors_total", "Error answers by code and route template.", "error_type", "endpoint")
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_panics_total", Help: "Panics of handlers that were recovered from."})
 
@@ -102,7 +110,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.modelLoading = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_loading_duration_seconds", Help: "Time to read, verify and compile a version."})
 	m.modelLoadFails = counters(m, "carla_rl_model_load_failures_total", "Attempts to load a version that failed.", "model", "version")
 
-	m.registry.MustRegister(m.httpDuration, m.inferenceDuration, m.stageDuration, m.batchSize, m.queueDuration, &m.saturation, m.panics, m.modelLoading,
+	m.registry.MustRegister(m.streamSkipped, m.httpDuration, m.inferenceDuration, m.stageDuration, m.batchSize, m.queueDuration, &m.saturation, m.panics, m.modelLoading,
 		ancestorNames{requests: m.httpRequests, duration: m.httpDuration},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carla_rl_service_uptime_seconds", Help: "Time since the process started."},
@@ -207,6 +215,23 @@ func (m *Metrics) Active(delta int) { m.active.Add(int64(delta)) }
 
 // Panicked counts a panic that was recovered from.
 func (m *Metrics) Panicked() { m.panics.Inc() }
+
+// Streams tells how to read the number of open streams.
+func (m *Metrics) Streams(read func() int) {
+	m.gauge("carla_rl_streams", "Open streams.", read)
+}
+
+// StreamMessages returns the counter of messages of one encoding that were
+// answered in one way.
+func (m *Metrics) StreamMessages(codec, result string) func() {
+	return m.streamMessages.WithLabelValues(codec, result).Inc
+}
+
+// StreamSkipped returns the counter of messages that newer ones overtook.
+func (m *Metrics) StreamSkipped() func() { return m.streamSkipped.Inc }
+
+// StreamClosed counts a stream that ended.
+func (m *Metrics) StreamClosed(code int) { m.streamCloses.WithLabelValues(strconv.Itoa(code)).Inc() }
 
 // Connections tells how to read the number of open connections.
 func (m *Metrics) Connections(read func() int) {

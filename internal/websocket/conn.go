@@ -167,6 +167,9 @@ func setDefault[T int | time.Duration](v *T, d T) {
 	}
 }
 
+// Heard returns when bytes last came from the peer.
+func (c *Conn) Heard() time.Time { return c.heard }
+
 // Interrupt makes the Read under way, or the next, return ErrInterrupted once
 // there is no whole message to return. Any goroutine may call it.
 func (c *Conn) Interrupt() {
@@ -194,9 +197,9 @@ func (c *Conn) Read() (Message, error) {
 }
 
 // Poll is Read for a message that has arrived already: it does not wait. The
-// message before stays valid where there is none. Of a connection through TLS,
-// and on systems where a socket cannot be asked, "arrived" may leave out the
-// last bytes.
+// message before stays valid where there is none, and where there is one until
+// the next Read or Poll. Of a connection through TLS, and on systems where a
+// socket cannot be asked, "arrived" may leave out the last bytes.
 func (c *Conn) Poll() (m Message, ok bool, err error) {
 	for {
 		if m, ok, err = c.parse(); ok || err != nil {

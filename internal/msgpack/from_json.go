@@ -1,0 +1,181 @@
+package msgpack
+
+import (
+	"encoding/binary"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/tinylib/msgp/msgp"
+)
+
+// AppendFromJSON appends the MessagePack form of a JSON text that a program of ours
+// has written: objects become maps, numbers with a point or an exponent
+// float64, others integers. Of a text that is no JSON it makes something.
+func AppendFromJSON(b, text []byte) []byte {
+	c := converter{text: text}
+	return c.value(b)
+}
+
+type converter struct {
+	text []byte
+	pos  int
+}
+
+// next skips white space and returns the byte after it, 0 at the end.
+func (c *converter) next() byte {
+	for ; c.pos < len(c.text); c.pos++ {
+		switch ch := c.text[c.pos]; ch {
+		case ' ', '\n', '\t', '\r', ',', ':':
+		default:
+			return ch
+		}
+	}
+	return 0
+}
+
+func (c *converter) value(b []byte) []byte {
+	switch c.next() {
+	case '{':
+		return c.many(b, '}')
+	case '[':
+		return c.many(b, ']')
+	case '"':
+		return c.quoted(b)
+	case 't':
+		c.pos += len("true")
+		return msgp.AppendBool(b, true)
+	case 'f':
+		c.pos += len("false")
+		return msgp.AppendBool(b, false)
+	case 'n':
+		c.pos += len("null")
+		return msgp.AppendNil(b)
+	case 0:
+		return b
+	}
+	return c.number(b)
+}
+
+// many appends an array, or the members of an object one after another. How
+// many there are is known at the end only: the head is made long, and where it
+// may be short what follows moves up.
+func (c *converter) many(b []byte, end byte) []byte {
+	const long, short = 5, 15
+	c.pos++
+	at := len(b)
+	b = append(b, 0, 0, 0, 0, 0)
+	n := 0
+	for ; c.next() != end && c.next() != 0; n++ {
+		before := c.pos
+		if b = c.value(b); c.pos == before {
+			break // no JSON
+		}
+	}
+	c.pos++
+	first := byte(0xdd)
+	fix := byte(0x90)
+	if end == '}' {
+		n /= 2
+		first, fix = 0xdf, 0x80
+	}
+	if n <= short {
+		b[at] = fix | byte(n)
+		return append(b[:at+1], b[at+long:]...)
+	}
+	b[at] = first
+	binary.BigEndian.PutUint32(b[at+1:], uint32(n))
+	return b
+}
+
+func (c *converter) number(b []byte) []byte {
+	start := c.pos
+	whole := true
+	for ; c.pos < len(c.text); c.pos++ {
+		switch ch := c.text[c.pos]; {
+		case ch >= '0' && ch <= '9', ch == '-', ch == '+':
+		case ch == '.', ch == 'e', ch == 'E':
+			whole = false
+		default:
+			goto done
+		}
+	}
+done:
+	text := unsafe.String(unsafe.SliceData(c.text[start:]), c.pos-start)
+	if whole {
+		if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+			return msgp.AppendUint64(b, n)
+		}
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return msgp.AppendInt64(b, n)
+		}
+	}
+	v, _ := strconv.ParseFloat(text, 64) // too large is infinite
+	return msgp.AppendFloat64(b, v)
+}
+
+// quoted appends a string.
+func (c *converter) quoted(b []byte) []byte {
+	c.pos++
+	start := c.pos
+	for ; c.pos < len(c.text); c.pos++ {
+		switch c.text[c.pos] {
+		case '"':
+			b = msgp.AppendStringFromBytes(b, c.text[start:c.pos])
+			c.pos++
+			return b
+		case '\\':
+			return c.escaped(b, start)
+		}
+	}
+	return msgp.AppendStringFromBytes(b, c.text[start:])
+}
+
+// escaped is quoted for a string with an escape at pos.
+func (c *converter) escaped(b []byte, start int) []byte {
+	out := append([]byte{}, c.text[start:c.pos]...)
+	for c.pos < len(c.text) && c.text[c.pos] != '"' {
+		ch := c.text[c.pos]
+		c.pos++
+		if ch != '\\' || c.pos == len(c.text) {
+			out = append(out, ch)
+			continue
+		}
+		e := c.text[c.pos]
+		c.pos++
+		switch e {
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			r := c.hex4()
+			if utf16.IsSurrogate(r) && c.pos+2 <= len(c.text) && c.text[c.pos] == '\\' && c.text[c.pos+1] == 'u' {
+				c.pos += 2
+				r = utf16.DecodeRune(r, c.hex4())
+			}
+			out = utf8.AppendRune(out, r)
+		default:
+			out = append(out, e)
+		}
+	}
+	c.pos++
+	return msgp.AppendStringFromBytes(b, out)
+}
+
+func (c *converter) hex4() rune {
+	end := min(c.pos+4, len(c.text))
+	n, err := strconv.ParseUint(string(c.text[c.pos:end]), 16, 16)
+	c.pos = end
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(n)
+}
