@@ -152,6 +152,9 @@ func orderOfStopping(t *testing.T) {
 	if wait := events["server: asks to close"].Sub(events["server: not ready"]); wait < 5*time.Second {
 		t.Errorf("the server waited %v, want the 5 s of CARLA_RL_DRAIN_DELAY", wait)
 	}
+	if _, ok := events["cluster: not an endpoint"]; !ok {
+		t.Logf("the endpoints that were ready, line by line:\n%s", endpoints)
+	}
 	if out := states.String(); !strings.Contains(out, "0 Completed") {
 		t.Errorf("the container did not end with exit code 0: %q", out)
 	}
