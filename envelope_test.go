@@ -3,6 +3,7 @@ package carlarl_test
 import (
 	"math"
 	"os"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -57,5 +58,60 @@ fallback: {a: 0, b: 0, c: 0.125}
 	}
 	if a, err = p.Act(carlarl.Observation{"obs": []float64{0, 0, 0, 0, 0}}); err != nil || len(a.Interventions()) > 0 {
 		t.Errorf("%v, %+v", err, a.Interventions())
+	}
+}
+
+// TestTheActionBefore: the calls of one policy are steps of one stream, until
+// Reset begins another.
+func TestTheActionBefore(t *testing.T) {
+	weights, err := os.ReadFile("testdata/modules/2.8.0/seq_mlp/state_dict.pth")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const card = `
+model_name: weights
+version: v0.1.0
+model_type: pytorch
+model_filename: model.pth
+observation: [{name: obs, shape: [5]}]
+action: [{name: a, low: -1, high: 1}, {name: b, low: -1, high: 1}, {name: c, low: 0, high: 1}]
+postprocess: none
+architecture: [{linear: 0}, tanh, {linear: 2}, relu, {linear: 4}]
+control_hz: 10
+envelope:
+  limits: {c: {rate: 1}}
+  max_zscore: 5
+  statistics: {obs: {mean: 0, std: 1}}
+fallback: hold
+`
+	p, err := carlarl.OpenFS(fstest.MapFS{"model.pth": {Data: weights}, "model_card.yaml": {Data: []byte(card)}}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := func(obs ...float64) (c float64, kind string) {
+		t.Helper()
+		a, err := p.Act(carlarl.Observation{"obs": obs})
+		if err != nil {
+			return math.NaN(), err.Error()
+		}
+		for _, v := range a.Interventions() {
+			kind = v.Kind
+		}
+		return math.Round(a.Value("c")*1e4) / 1e4, kind
+	}
+	for range 2 {
+		if _, why := step(0, 0, 8, 0, 0); !strings.HasSuffix(why, "; the fallback hold has no action before this one") {
+			t.Errorf("nothing to hold: %s", why)
+		}
+		if c, kind := step(-1.7822044, -0.3122457, -1.7094785, -1.0696787, 0.913396); c != 0.4184 || kind != "" {
+			t.Errorf("first: %v %s", c, kind)
+		}
+		if c, kind := step(0, 0, 0, 0, 0); c != 0.3184 || kind != "rate" {
+			t.Errorf("second: %v %s, want 0.1 less than before", c, kind)
+		}
+		if c, kind := step(0, 0, 8, 0, 0); c != 0.3184 || kind != "out_of_distribution" {
+			t.Errorf("held: %v %s", c, kind)
+		}
+		p.Reset()
 	}
 }
