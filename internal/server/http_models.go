@@ -3,7 +3,6 @@ package server
 import (
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
@@ -258,11 +257,8 @@ func boundsOf(values []float32) any {
 // returns are the words by which a request may ask for extras.
 func returns(c *policy.Contract) []string {
 	words := []string{}
-	for _, word := range returnNames {
-		if slices.ContainsFunc(c.Extras, func(e policy.ExtraSpec) bool {
-			name, _, _ := strings.Cut(e.Name, ".")
-			return name == word
-		}) {
+	for i := range c.Extras {
+		if word := extraHead(&c.Extras[i]); !slices.Contains(words, word) {
 			words = append(words, word)
 		}
 	}

@@ -79,7 +79,7 @@ func TestMetadataOfSpaces(t *testing.T) {
 	}, "state", `{"width":16,"parts":[{"name":"h","shape":[1,8]},{"name":"c","shape":[1,8]}]}`)
 	f("what may be asked for", func(c *policy.Contract) {
 		c.Extras = []policy.ExtraSpec{{Name: "log_std", Width: 2}, {Name: "value", Width: 1}, {Name: "distribution.mean", Width: 2}, {Name: "distribution.std", Width: 2}}
-	}, "return", `["value","distribution"]`)
+	}, "return", `["log_std","value","distribution"]`)
 	f("the kind of the distribution", func(c *policy.Contract) { c.Distribution = "gaussian" }, "distribution", `"gaussian"`)
 	f("a version change", func(c *policy.Contract) { c.OnVersionChange = "reset" }, "onVersionChange", `"reset"`)
 	f("an envelope", func(c *policy.Contract) {

@@ -278,7 +278,7 @@ func TestMetadataOfAgents(t *testing.T) {
 	const (
 		box     = `"space":{"type":"Box","shape":[5],"dtype":"float32","low":-2,"high":2}`
 		parts   = `"space":{"type":"Box","shape":[3],"dtype":"float32","low":[-2,-1,0],"high":[3,1,0.5]}`
-		returns = `"return":["value","log_prob","entropy","distribution","raw_action","normalized_observation"]`
+		returns = `"return":["raw_action","distribution","log_std","entropy","value","log_prob","normalized_observation"]`
 	)
 	agents := map[string][]string{
 		"ppo_box":                {box, parts, returns, `"distribution":"gaussian"`, `"recurrent":false,"state":null,"masks":null`},
