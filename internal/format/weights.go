@@ -16,6 +16,7 @@ type weightsNetwork struct {
 	format, producer string
 	dict             torch.StateDict
 	hint             string // what a card must say, of a layout that is nearly known
+	whole            torch.StateDict
 }
 
 // torchWeights are those of a file of torch.save. One in the layout of a
@@ -29,8 +30,8 @@ func torchWeights(f *torch.File) (Network, error) {
 	if f.Kind == torch.KindLegacy {
 		producer = "torch before 1.6, or with its old serialization"
 	}
-	w := &weightsNetwork{format: "torch weights", producer: producer, dict: dict}
 	all := f.Tensors()
+	w := &weightsNetwork{format: "torch weights", producer: producer, dict: dict, whole: all}
 	library := architecture.Recognize(all)
 	if library == nil {
 		w.hint = architecture.Hint(all)
@@ -87,6 +88,23 @@ func WithArchitecture(n Network, s *architecture.Spec) (Network, error) {
 		return nil, fmt.Errorf("architecture: the file is %s, which says itself how it computes", n.Describe().Format)
 	}
 	return &assembledNetwork{weights: w, spec: s}, nil
+}
+
+// WithDistribution returns the network of a file of weights in a layout of a
+// training library which the kind of the distribution completes, and n where it
+// is none: a network that gives the parameters of that distribution.
+func WithDistribution(n Network, kind string) Network {
+	w, ok := n.(*weightsNetwork)
+	if !ok {
+		return n
+	}
+	library := architecture.RecognizeDrawn(w.whole, kind)
+	if library == nil {
+		return n
+	}
+	known := *w
+	known.dict, known.hint = w.whole, ""
+	return &assembledNetwork{weights: &known, spec: library.Spec, library: library, bare: w}
 }
 
 // assembledNetwork is weights with a spec.

@@ -44,6 +44,7 @@ func withDistribution(n format.Network, card *artifact.Card) (format.Network, er
 	if spec == nil {
 		return n, nil
 	}
+	n = format.WithDistribution(n, spec.Kind)
 	if file := n.Describe(); file.Spaces != nil {
 		if len(spec.Params) > 0 || spec.Sizes != nil || spec.Deterministic != "" || spec.Low != nil || spec.Masks {
 			return nil, errOwnDistribution

@@ -4,7 +4,7 @@
 # Stable-Baselines3. "run.sh torch 2.8.0" writes one version, "run.sh modules"
 # testdata/modules alone, "run.sh programs" testdata/programs, "run.sh
 # preprocess" the preprocessors alone, "run.sh conformance" testdata/conformance,
-# "run.sh frames" testdata/frames, "run.sh sb3" the agents alone.
+# "run.sh distributions" testdata/distributions, "run.sh frames" testdata/frames, "run.sh sb3" the agents alone.
 #
 # TorchScript files name the source files of the network. The packages and
 # these scripts are therefore reached through links in a neutral folder, and
@@ -95,6 +95,11 @@ write_frames() {
     write make_frames "$out/frames"
 }
 
+write_distributions() {
+    environment training ../../training/requirements.txt
+    write make_distributions "$out/distributions"
+}
+
 write_libraries() {
     environment training ../../training/requirements.txt
     write make_libraries "$out/libraries"
@@ -125,6 +130,7 @@ programs) write_programs ;;
 preprocess) write_preprocess ;;
 conformance) write_conformance ;;
 libraries) write_libraries ;;
+distributions) write_distributions ;;
 frames) write_frames ;;
 sb3) write_sb3 ;;
 all)
@@ -133,11 +139,12 @@ all)
     write_programs
     write_preprocess
     write_libraries
+    write_distributions
     write_frames
     write_sb3
     ;;
 *)
-    echo "usage: run.sh [torch [VERSION...] | modules [VERSION...] | programs | preprocess | libraries | frames | sb3]" >&2
+    echo "usage: run.sh [torch [VERSION...] | modules [VERSION...] | programs | preprocess | libraries | distributions | frames | sb3]" >&2
     exit 2
     ;;
 esac

@@ -344,6 +344,23 @@ func rslRLBefore5(k layout) *Library {
 // training library but for a part that the file does not tell; empty where
 // there is nothing to say.
 func Hint(all torch.StateDict) string {
+	k, sizes := rslRLWithoutParameter(all)
+	if sizes == nil {
+		return ""
+	}
+	hint := "The names are those of a checkpoint of rsl_rl 5 whose distribution leaves no parameter: which one it was is not in the file."
+	if last := sizes[len(sizes)-1]; last%2 == 0 {
+		hint += fmt.Sprintf(" Write it into the card: distribution: {kind: beta, low: -1, high: 1} of a Beta, with its action_range, "+
+			"distribution: {kind: gaussian, std: spread} of a Gaussian whose width depends on the observation, or log_std: spread where std_type was log. "+
+			"For the mean alone: architecture: [%s, {slice: {axis: -1, start: 0, end: %d}}].", k.chain("mlp", "elu", len(sizes)-1), last/2)
+	}
+	return hint + " Of any other, write into the card's architecture what makes an action of these numbers, " +
+		"or serve what rsl_rl exports itself: policy.pt or policy.onnx."
+}
+
+// rslRLWithoutParameter are the sizes of the MLP of a checkpoint of rsl_rl 5
+// whose distribution has no parameter of its own; nil of any other file.
+func rslRLWithoutParameter(all torch.StateDict) (layout, []int) {
 	shapes := make(map[string]graph.Shape, len(all))
 	for _, t := range all {
 		shapes[t.Name] = t.Tensor.Shape
@@ -351,27 +368,62 @@ func Hint(all torch.StateDict) string {
 	k := layout{shapes: shapes, prefix: "actor_state_dict."}
 	sizes := k.mlp("mlp")
 	if len(sizes) < 3 || k.has("distribution.std_param") || k.has("distribution.log_std_param") || !k.only("obs_normalizer", "mlp", "distribution", "rnn") {
+		return k, nil
+	}
+	return k, sizes
+}
+
+// RecognizeDrawn is Recognize of a file that gives the parameters of a
+// distribution whose kind only the card tells; nil where it is none. That is a
+// checkpoint of rsl_rl 5, whose network gives two numbers for each action, the
+// first of all before the second of all: of a Beta, whose parameters are
+// softplus(x) + 1 (BetaDistribution.update), and of a Gaussian whose width
+// depends on the observation (HeteroscedasticGaussianDistribution).
+func RecognizeDrawn(all torch.StateDict, kind string) *Library {
+	k, sizes := rslRLWithoutParameter(all)
+	if sizes == nil || sizes[len(sizes)-1]%2 != 0 {
+		return nil
+	}
+	half := sizes[len(sizes)-1] / 2
+	first := fmt.Sprintf("{slice: {axis: -1, start: 0, end: %d}, from: params", half)
+	second := fmt.Sprintf("{slice: {axis: -1, start: %d, end: %d}, from: params", half, 2*half)
+	var heads, outputs string
+	notes := []string{eluNote}
+	switch kind {
+	case "beta":
+		heads = first + "}, softplus, {add: 1.0, as: alpha}, " + second + "}, softplus, {add: 1.0, as: beta}"
+		outputs = "{alpha: alpha, beta: beta}"
+	case "gaussian":
+		heads = first + ", as: mean}, " + second + ", as: spread}"
+		outputs = "{mean: mean, spread: spread}"
+		notes = append(notes, "The output spread is std where rsl_rl's std_type was scalar, its default, and log_std where it was log. rsl_rl keeps std above 1e-6.")
+	default:
+		return nil
+	}
+	text := k.recurrent("rnn.rnn") + named(k.chain("mlp", "elu", len(sizes)-1), "as: params")
+	l := library("rsl_rl 5", "{inputs: [obs], layers: ["+text+", "+heads+"], outputs: "+outputs+"}", notes...)
+	if k.has("obs_normalizer._mean") {
+		l.Spec.Layers = slices.Insert(l.Spec.Layers, 0, normalizer(k.prefix+"obs_normalizer"))
+	}
+	return l
+}
+
+// recurrent writes the LSTM or GRU of a file as the first layer of a spec, empty
+// where there is none.
+func (k layout) recurrent(memory string) string {
+	w := k.shape(memory + ".weight_ih_l0")
+	if len(w) != 2 {
 		return ""
 	}
-	last := sizes[len(sizes)-1]
-	hint := "The names are those of a checkpoint of rsl_rl 5 whose distribution leaves no parameter: which one it was is not in the file."
-	if last%2 == 0 {
-		hint += fmt.Sprintf(" Of one that gives two numbers for each action, such as a Gaussian whose width depends on the observation, the mean is the first half: "+
-			"architecture: [%s, {slice: {axis: -1, start: 0, end: %d}}].", k.chain("mlp", "elu", len(sizes)-1), last/2)
+	kind := "gru"
+	if u := k.shape(memory + ".weight_hh_l0"); len(u) == 2 && w[0] == 4*u[1] {
+		kind = "lstm"
 	}
-	return hint + " Of any other, such as a Beta distribution, write into the card's architecture what makes an action of these numbers, " +
-		"or serve what rsl_rl exports itself: policy.pt or policy.onnx."
+	return fmt.Sprintf("{%s: %s}, ", kind, quoteKey(k.prefix+memory))
 }
 
 func rslRLSpec(k layout, name, statistics, memory, mlp, std string, layers int) *Library {
-	text := ""
-	if w := k.shape(memory + ".weight_ih_l0"); len(w) == 2 {
-		kind := "gru"
-		if u := k.shape(memory + ".weight_hh_l0"); len(u) == 2 && w[0] == 4*u[1] {
-			kind = "lstm"
-		}
-		text = fmt.Sprintf("{%s: %s}, ", kind, quoteKey(k.prefix+memory))
-	}
+	text := k.recurrent(memory)
 	// The width of the distribution is one for all observations.
 	width := ", {mul: 0.0}, {add: " + quoteKey(k.prefix+std) + ", as: std}"
 	if strings.Contains(std, "log_std") {
