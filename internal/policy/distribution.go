@@ -74,6 +74,17 @@ func (s *sources) drawn() *drawnNetwork {
 	return n
 }
 
+// deterministic names the action without a draw.
+func (n *drawnNetwork) deterministic() string {
+	switch {
+	case n.spec.Deterministic != "":
+		return n.spec.Deterministic
+	case strings.HasSuffix(n.spec.Kind, "gaussian") || n.spec.Kind == "beta":
+		return "mean"
+	}
+	return "mode"
+}
+
 // most is the greatest category, or 1 of a bernoulli.
 func (n *drawnNetwork) most() int {
 	if len(n.parts) == 0 {
@@ -121,7 +132,7 @@ func (n *drawnNetwork) Lower(o format.LowerOptions) (*graph.Graph, error) {
 	if d.err != nil {
 		return nil, fmt.Errorf("model_card.yaml: distribution: %s: %w", n.spec.Kind, d.err)
 	}
-	n.note = fmt.Sprintf("distribution: %s, of %s", n.spec.Kind, strings.Join(d.found, " and "))
+	n.note = fmt.Sprintf("distribution: %s, of %s; without a draw, its %s", n.spec.Kind, strings.Join(d.found, " and "), n.deterministic())
 	return d.g, d.finish(g)
 }
 
