@@ -78,6 +78,20 @@ func TestAnswersDoNotDependOnTheirBatch(t *testing.T) {
 			compareBatches(t, engine, composed(n, engine))
 		}
 	})
+	low, high := 0.2, 3.0
+	card := &artifact.Card{
+		ModelName: "m", Postprocess: "none", Distribution: &artifact.Distribution{Kind: "beta", Low: []float64{-1}, High: []float64{2}},
+		Observation: []artifact.FeatureSpec{{Name: "obs", Shape: []int{4}, Low: &low, High: &high}},
+	}
+	beta, err := withDistribution(splitter(t, "alpha", "beta")(2, 2), card)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, engine := range everyEngine {
+		compareBatches(t, engine, func() (*Policy, error) {
+			return compose(&sources{card: card, network: beta}, Options{Engine: engine})
+		})
+	}
 	for _, batched := range []bool{true, false} {
 		for _, engine := range everyEngine {
 			compareBatches(t, engine, composed(drawn(batched), engine))
@@ -139,26 +153,7 @@ func compareBatches(t *testing.T, engine Engine, open func() (*Policy, error)) {
 		return
 	}
 	c := first.Contract()
-	call := func(from, rows int) *Call {
-		call := first.newCall(rows)
-		call.Deterministic, call.Seed, call.Step, call.Row = false, 1<<52+9, 3, 1<<40+uint64(from)
-		for i := range rows {
-			random := rand.New(rand.NewPCG(uint64(from+i), 0))
-			for j := range c.Features {
-				f := &c.Features[j]
-				to := part(call.In[f.Input], i, rows)[f.Offset:][:f.Size]
-				for k := range to {
-					to[k] = f.draw(c.Inputs[f.Input].DType, random)
-				}
-			}
-			for j := range call.State { // a step in the middle of an episode
-				for k := range part(call.State[j], i, rows) {
-					part(call.State[j], i, rows)[k] = float32(math.Sin(float64(from + i + j + k)))
-				}
-			}
-		}
-		return call
-	}
+	call := func(from, rows int) *Call { return drawnCall(first, from, rows) }
 	act := func(p *Policy, lane int, c *Call) *Call {
 		t.Helper()
 		if err := p.Runner(lane).Act(c); err != nil {
@@ -197,6 +192,30 @@ func compareBatches(t *testing.T, engine Engine, open func() (*Policy, error)) {
 			}
 		}
 	}
+}
+
+// drawnCall is a stochastic call of rows of an endless batch, whose observations
+// and states depend on the row alone.
+func drawnCall(p *Policy, from, rows int) *Call {
+	c, call := p.Contract(), p.newCall(rows)
+	call.Deterministic, call.Seed, call.Step, call.Row = false, 1<<52+9, 3, 1<<40+uint64(from)
+	for i := range rows {
+		random := rand.New(rand.NewPCG(uint64(from+i), 0))
+		for j := range c.Features {
+			f := &c.Features[j]
+			to := part(call.In[f.Input], i, rows)[f.Offset:][:f.Size]
+			for k := range to {
+				to[k] = f.draw(c.Inputs[f.Input].DType, random)
+			}
+		}
+		for j := range call.State { // a step in the middle of an episode
+			to := part(call.State[j], i, rows)
+			for k := range to {
+				to[k] = float32(math.Sin(float64(from + i + j + k)))
+			}
+		}
+	}
+	return call
 }
 
 // sameBits compares some rows with those of all.
