@@ -20,6 +20,10 @@ type observations struct {
 	// where it is true; nil where each row is an episode of its own.
 	episodeStart []bool
 
+	// step and row key the draws: row i is drawn as row row+i, or in a sequence
+	// as row row of step step+i.
+	step, row uint64
+
 	// enveloped has the actions held to the policy's envelope, as a server
 	// does. Comparisons look at what its network gives.
 	enveloped bool
@@ -55,6 +59,7 @@ func ask(p *policy.Policy, o *observations, deterministic bool, seed uint64) (*a
 	}
 	call := newCall(p, o.rows)
 	call.In, call.Masks = o.in, o.masks
+	call.Step, call.Row = o.step, o.row
 	call.Deterministic, call.Seed, call.Raw = deterministic, seed, !o.enveloped
 	if err := p.Runner(0).Act(call); err != nil {
 		return nil, err
@@ -87,7 +92,7 @@ func askSequence(p *policy.Policy, o *observations, deterministic bool, seed uin
 			c.ResetState(call.State, 0)
 			history.Reset()
 		}
-		call.Step = uint64(row)
+		call.Step, call.Row = o.step+uint64(row), o.row
 		if err := p.Runner(0).Act(call); err != nil {
 			return nil, fmt.Errorf("step %d: %w", row, err)
 		}

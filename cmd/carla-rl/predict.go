@@ -35,7 +35,8 @@ func (c *predictCmd) Help() string {
   {"transform": rows}                            ->  {"outputs": {"out": rows}}
 The first asks a policy. Its rows are independent, and each begins an episode; with
 "episode_start" the rows of a recurrent policy are one sequence, in which an episode
-begins where it is true. "action_masks" has a row of true and false for each
+begins where it is true. "seed", "step" and "row" draw again what a server drew with
+them. "action_masks" has a row of true and false for each
 observation. Beside the action stand the outputs that the policy has, of mean, std,
 log_std, logits, probs, q_values, value, log_prob, entropy and others that its network
 gives; raw_action and normalized_observation only where --return names them.
@@ -54,6 +55,8 @@ type question struct {
 	Observations  jsontext.Value `json:"observations"`
 	Deterministic *bool          `json:"deterministic"`
 	Seed          *uint64        `json:"seed"`
+	Step          uint64         `json:"step"`
+	Row           uint64         `json:"row"`
 	Inputs        ordered        `json:"inputs"`
 	Sequence      []ordered      `json:"sequence"`
 	ResetBefore   []int          `json:"reset_before"`
@@ -122,8 +125,8 @@ func (c *predictCmd) read(stdin io.Reader) (*question, error) {
 		return nil, fmt.Errorf("expected one of observations, inputs, sequence and transform, got %d of them", asked)
 	}
 	switch {
-	case q.Observations == nil && (q.EpisodeStart != nil || q.ActionMasks != nil):
-		return nil, errors.New("episode_start and action_masks go with observations")
+	case q.Observations == nil && (q.EpisodeStart != nil || q.ActionMasks != nil || q.Step != 0 || q.Row != 0):
+		return nil, errors.New("episode_start, action_masks, step and row go with observations")
 	case q.Sequence == nil && q.ResetBefore != nil:
 		return nil, errors.New("reset_before goes with a sequence")
 	}

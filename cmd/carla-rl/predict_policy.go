@@ -72,6 +72,7 @@ func (q *question) pack(c *policy.Contract) (*observations, error) {
 		return nil, fmt.Errorf("input: observations: %w", err)
 	}
 	o := newObservations(c, len(rows))
+	o.step, o.row = q.Step, q.Row
 	for row, obs := range rows {
 		if err := c.Pack(boolsAsNumbers(c, obs), row, o.in); err != nil {
 			return nil, err
