@@ -218,8 +218,7 @@ func (d *decoder) episodeStart() bool {
 	n := 0
 	return d.each(func() bool {
 		n++
-		var v bool
-		ok := true
+		var v, ok bool
 		if c := d.next(); c == 't' || c == 'f' {
 			_, ok = d.boolean("", "", &v, 2)
 		} else {
@@ -295,7 +294,7 @@ func (d *decoder) actionMasks() bool {
 		d.violate(field, kindValue, "expected none, because the policy takes no masks, got some")
 		return d.skip(1)
 	}
-	ok := true
+	var ok bool
 	if d.form.single && d.opening() == 1 {
 		o.maskRows = 1
 		ok = d.maskRow(-1, 1)

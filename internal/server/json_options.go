@@ -177,7 +177,7 @@ func (o *actOptions) wantNamed(r *refusal, c *policy.Contract, at int, name []by
 // what has the name.
 func extraNamed(c *policy.Contract, name []byte) (int, bool) {
 	for i := range min(len(c.Extras), 64) {
-		if string(extraHead(&c.Extras[i])) == string(name) {
+		if extraHead(&c.Extras[i]) == string(name) {
 			return i, true
 		}
 	}

@@ -35,9 +35,7 @@ func (a *act) decodeOctets(body []byte, query *fasthttp.Args) error {
 	beginAct(c, &a.req, &a.options)
 	p := packedObject{}
 	for name, value := range query.All() {
-		if err := d.parameter(name, value, &p); err != nil {
-			return err
-		}
+		d.parameter(name, value, &p)
 	}
 	if d.count == 0 {
 		d.octets(body, &p)
@@ -55,51 +53,51 @@ func (a *act) decodeOctets(body []byte, query *fasthttp.Args) error {
 }
 
 // parameter reads one parameter of a query.
-func (d *decoder) parameter(name, value []byte, p *packedObject) error {
+func (d *decoder) parameter(name, value []byte, p *packedObject) {
 	d.begin(value)
-	ok := true
 	m := slices.Index(memberNames[:], string(name))
 	switch {
 	case d.full():
-		return nil
+		return
 	case string(name) == "dtype":
 		d.again(&p.dtype, "query.dtype")
 		if p.t = packedTypeOf(value); p.t == nil {
 			d.violate("query.dtype", kindValue, "expected one of "+packedTypeNames()+", got "+strconv.QuoteToASCII(clip(value)))
 		}
-		return nil
+		return
 	case string(name) == "shape":
 		d.again(&p.shape, "query.shape")
 		p.text = value
-		return nil
+		return
 	case m == int(memberObservations) || m < 0 || !formPredict.members.has(member(m)):
 		d.unknown("query", name, octetNames)
-		return nil
+		return
 	}
 	d.once(member(m), memberFields[m])
+	var ok bool
 	switch {
 	case m == int(memberDeterministic):
 		ok = d.deterministic()
 	case m == int(memberState) && string(value) != "null":
 		d.options.State = value
-		return nil
+		return
 	case m == int(memberReturn) && !bytes.HasPrefix(value, []byte("[")):
 		at := 0
 		for part := range bytes.SplitSeq(value, []byte(",")) {
 			d.options.wantNamed(&d.refusal, d.contract, at, part)
 			at++
 		}
-		return nil
+		return
 	default:
 		ok = d.option(member(m))
 	}
 	if ok && d.next() == 0 && d.pos == len(value) {
-		return nil
+		return
 	}
 	if d.problem == "" {
 		d.expected("the end of the value")
 	}
-	return explain(faultContract, "%s of the query is not well-formed: %s, at byte %d", name, d.problem, d.at)
+	d.violate(memberFields[m], kindValue, d.problem+", at byte "+strconv.Itoa(d.at))
 }
 
 // again notes a second parameter of one name.

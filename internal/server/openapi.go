@@ -2,7 +2,6 @@ package server
 
 import (
 	"maps"
-	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -160,10 +159,7 @@ func (s *Server) operation(method string, e *endpoint) object {
 		}
 	}
 	if t.schema == "Prediction" {
-		op["requestBody"] = object{
-			"required": true,
-			"content":  object{"application/json": object{"schema": ref("PredictRequest"), "example": s.example()}},
-		}
+		op["requestBody"], op["parameters"] = s.predictBody(), octetParameters()
 	}
 	return op
 }
@@ -222,7 +218,7 @@ func (s *Server) schemas() object {
 			codes = append(codes, f.code)
 		}
 	}
-	number, text, boolean := object{"type": "number"}, object{"type": "string"}, object{"type": "boolean"}
+	number, text := object{"type": "number"}, object{"type": "string"}
 	schemas := object{
 		"Any":    object{"type": "object"},
 		"Status": form(object{"status": text}),
@@ -248,32 +244,12 @@ func (s *Server) schemas() object {
 			"timestamp": number,
 		}),
 	}
-	properties := object{
-		"observations":  object{"type": "array", "minItems": 1, "maxItems": s.limits.MaxRows, "items": ref("Observation")},
-		"deterministic": object{"type": []any{"boolean", "null"}, "description": "Absent or null: the policy's default."},
-	}
-	request := object{"type": "object", "additionalProperties": false, "properties": properties, "required": []any{"observations"}}
-	observation, action := object{}, object{}
+	var c *policy.Contract
 	if t, err := s.backend.Resolve("", ""); err == nil {
-		observation, action = observationSchema(t.Contract), actionSchema(t.Contract)
-		if !t.Contract.Named {
-			// The same under another name, nested to the network's own shape.
-			f := &t.Contract.Features[0]
-			one := featureSchema(f, f.Shape)
-			properties["obs"] = object{"anyOf": []any{one, object{"type": "array", "minItems": 1, "maxItems": s.limits.MaxRows, "items": one}}}
-			delete(request, "required")
-			request["oneOf"] = []any{object{"required": []any{"observations"}}, object{"required": []any{"obs"}}}
-		}
+		c = t.Contract
 	}
-	schemas["Observation"], schemas["Action"], schemas["PredictRequest"] = observation, action, request
+	maps.Copy(schemas, s.predictionSchemas(c))
 	maps.Copy(schemas, schemas2())
-	prediction := form(object{
-		"actions": object{"type": "array", "items": ref("Action")},
-		"version": text, "model": text, "timingMs": number, "deterministic": boolean,
-	})
-	prediction["properties"].(object)["interventions"] = object{"type": "array", "items": ref("Intervention")}
-	prediction["properties"].(object)["unheld"] = object{"type": "array", "items": object{"type": "string", "enum": []any{"rate", "jerk"}}}
-	schemas["Prediction"], schemas["Intervention"] = prediction, interventionSchema()
 	addSessionSchemas(schemas)
 	return schemas
 }
@@ -305,27 +281,6 @@ func form(properties object) object {
 	}
 	sort.Strings(names)
 	return object{"type": "object", "properties": properties, "required": names}
-}
-
-func observationSchema(c *policy.Contract) object {
-	if !c.Named {
-		f := &c.Features[0]
-		return featureSchema(f, []int{f.Size})
-	}
-	properties := object{}
-	for i := range c.Features {
-		f := &c.Features[i]
-		properties[f.Name] = featureSchema(f, f.Shape)
-	}
-	o := form(properties)
-	o["additionalProperties"] = false
-	return o
-}
-
-// featureSchema is the schema of a feature's values. Those without a bound of
-// their own are bounded by what a float32 can hold.
-func featureSchema(f *policy.Feature, shape []int) object {
-	return valuesSchema(shape, "number", max(f.Low, -math.MaxFloat32), min(f.High, math.MaxFloat32), f.Unit)
 }
 
 func actionSchema(c *policy.Contract) object {
@@ -378,15 +333,21 @@ func (s *Server) example() object {
 		return object{"observations": []any{}}
 	}
 	c := t.Contract
+	example := object{"deterministic": true}
+	if len(c.State) > 0 {
+		example["state"] = nil
+	}
 	if !c.Named {
 		f := &c.Features[0]
-		return object{"observations": []any{exampleValues([]int{f.Size}, middle(f))}, "deterministic": true}
+		example["observations"] = []any{exampleValues([]int{f.Size}, middle(f))}
+		return example
 	}
 	row := object{}
 	for i := range c.Features {
 		row[c.Features[i].Name] = exampleValues(c.Features[i].Shape, middle(&c.Features[i]))
 	}
-	return object{"observations": []any{row}, "deterministic": true}
+	example["observations"] = []any{row}
+	return example
 }
 
 func middle(f *policy.Feature) float64 {

@@ -30,6 +30,9 @@ func addSessionSchemas(schemas object) {
 	}
 	properties["observation"] = object{"anyOf": []any{ref("Observation")}, "description": "In place of observations with one row."}
 	properties["step"] = object{"type": "integer", "minimum": 0, "description": "The step that the session must be at: 409 where it is at another."}
+	if masks, ok := properties["action_masks"].(object); ok {
+		properties["action_masks"] = object{"anyOf": []any{masks["items"], masks}}
+	}
 	act["properties"] = properties
 	delete(act, "required")
 	act["oneOf"] = []any{}

@@ -27,7 +27,7 @@ func document(t *testing.T, s *site) map[string]any {
 }
 
 // at walks into a document.
-func at(t *testing.T, v any, path ...string) any {
+func at(t testing.TB, v any, path ...string) any {
 	t.Helper()
 	for _, name := range path {
 		o, ok := v.(map[string]any)
@@ -40,7 +40,7 @@ func at(t *testing.T, v any, path ...string) any {
 }
 
 // resolve follows a reference.
-func resolve(t *testing.T, doc map[string]any, schema any) map[string]any {
+func resolve(t testing.TB, doc map[string]any, schema any) map[string]any {
 	t.Helper()
 	o := schema.(map[string]any)
 	if ref, ok := o["$ref"].(string); ok {
@@ -49,10 +49,32 @@ func resolve(t *testing.T, doc map[string]any, schema any) map[string]any {
 	return o
 }
 
+// recorder collects errors in place of telling them.
+type recorder struct {
+	testing.TB
+	found []string
+}
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.found = append(r.found, fmt.Sprintf(format, args...))
+}
+
 // conforms holds a value to a schema, in the keywords that the document uses.
-func conforms(t *testing.T, doc map[string]any, where string, schema any, v any) {
+func conforms(t testing.TB, doc map[string]any, where string, schema any, v any) {
 	t.Helper()
 	s := resolve(t, doc, schema)
+	if forms, ok := s["anyOf"].([]any); ok {
+		var found []string
+		for _, form := range forms {
+			r := &recorder{TB: t}
+			if conforms(r, doc, where, form, v); len(r.found) == 0 {
+				return
+			}
+			found = append(found, r.found...)
+		}
+		t.Errorf("%s is none of what is described: %s", where, strings.Join(found, "; "))
+		return
+	}
 	kinds := []any{}
 	switch k := s["type"].(type) {
 	case string:
@@ -123,7 +145,7 @@ func TestOpenAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contracts := map[string]*policy.Contract{"named": driving(), "unnamed": unnamed(4), "square": unnamed(2, 2), "scalar": unnamed()}
+	contracts := map[string]*policy.Contract{"named": driving(), "unnamed": unnamed(4), "square": unnamed(2, 2), "scalar": unnamed(), "keeping": keeping(), "camera": camera()}
 	for name, c := range contracts {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, &fakeBackend{contract: c}, server.Options{Version: "v1.2.3", Limits: fast(), Keys: keys, MetricsHandler: emptyMetrics})

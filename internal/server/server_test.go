@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -64,6 +65,32 @@ func unnamed(shape ...int) *policy.Contract {
 	}
 }
 
+// keeping is the contract of a policy that keeps state, takes masks and has
+// more to return than actions.
+func keeping() *policy.Contract {
+	c := unnamed(3)
+	c.Actions = []policy.Action{{Low: 0, High: 3, Discrete: true, Size: 1}}
+	c.State = []policy.StateSpec{{Name: "h", Shape: []int{2}, Width: 2, Initial: []float32{0, 0}, Reset: []float32{9, 9}}}
+	c.Masks, c.MaskParts, c.Stochastic, c.Distribution = 4, []int{4}, true, "categorical"
+	c.Extras = []policy.ExtraSpec{
+		{Name: "value", Width: 1}, {Name: "log_prob", Width: 1}, {Name: "distribution.logits", Shape: []int{4}, Width: 4}, {Name: "distribution.probs", Shape: []int{4}, Width: 4},
+	}
+	return c
+}
+
+// camera is the contract of a policy that sees an image and a speed.
+func camera() *policy.Contract {
+	return &policy.Contract{
+		Named:  true,
+		Inputs: []policy.Input{{Name: "image", Shape: []int{3, 4, 2}, Width: 24}, {Name: "speed", Width: 1}},
+		Features: []policy.Feature{
+			{Name: "image", Shape: []int{3, 4, 2}, Low: 0, High: 255, Size: 24, Image: true},
+			{Name: "speed", Low: 0, High: 50, Input: 1, Size: 1},
+		},
+		Actions: []policy.Action{{Name: "steer", Low: -3, High: 3, Size: 1}},
+	}
+}
+
 const guideRequest = `{"observations":[{"speed":25.5,"steering":0.1,"sensors":[0.8,0.2,0.5,0.9,0.1]}],"deterministic":true}`
 
 // fakeBackend answers with the first values of each row.
@@ -99,6 +126,12 @@ func (b *fakeBackend) Act(ctx context.Context, t *server.Target, req *serving.Re
 	for row := range req.Rows {
 		for i := range width {
 			req.Actions[row*width+i] = req.Inputs[0][row*in+i%in] / 100
+		}
+	}
+	if req.WantExtras {
+		req.Extras = nil
+		for _, e := range t.Contract.Extras {
+			req.Extras = append(req.Extras, slices.Repeat([]float32{0.5}, req.Rows*e.Width))
 		}
 	}
 	req.Infer = 8500 * time.Nanosecond

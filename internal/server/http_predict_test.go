@@ -1,0 +1,429 @@
+package server_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/server"
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
+)
+
+// questioned is a backend that notes what it was asked.
+type questioned struct {
+	*fakeBackend
+	last serving.Request
+	end  time.Time
+}
+
+func question(c *policy.Contract, answer func(req *serving.Request) error) *questioned {
+	q := &questioned{fakeBackend: &fakeBackend{contract: c}}
+	q.act = func(ctx context.Context, req *serving.Request) error {
+		q.end, _ = ctx.Deadline()
+		q.last = serving.Request{
+			Rows: req.Rows, Deterministic: req.Deterministic, Seed: req.Seed, Step: req.Step, Row: req.Row, WantExtras: req.WantExtras, Masks: slices.Clone(req.Masks),
+		}
+		for _, in := range req.Inputs {
+			q.last.Inputs = append(q.last.Inputs, slices.Clone(in))
+		}
+		for _, part := range req.State {
+			q.last.State = append(q.last.State, slices.Clone(part))
+			for i := range part {
+				part[i]++ // the next state
+			}
+		}
+		if answer != nil {
+			return answer(req)
+		}
+		return nil
+	}
+	return q
+}
+
+// posted is an answer of POST /predict as a tree.
+func posted(t *testing.T, s *site, body string, headers ...string) map[string]any {
+	t.Helper()
+	r := s.do("POST", "/predict", body, headers...)
+	var tree map[string]any
+	if err := json.Unmarshal([]byte(r.body), &tree); err != nil || r.status != 200 {
+		t.Fatalf("%s: %d %v: %s", body, r.status, err, r.body)
+	}
+	return tree
+}
+
+// refusedPost holds a body to be refused with the message.
+func refusedPost(t *testing.T, s *site, body string, status int, message string, headers ...string) {
+	t.Helper()
+	r := s.do("POST", "/predict", body, headers...)
+	var e struct {
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal([]byte(r.body), &e); err != nil || r.status != status || e.Message != message {
+		t.Errorf("%s:\n got %d %s (%v)\nwant %d %s", body, r.status, e.Message, err, status, message)
+	}
+}
+
+func TestPredictKeysOfDraws(t *testing.T) {
+	c := driving()
+	b := question(c, nil)
+	s := serve(t, b, server.Options{Limits: fast()})
+	draw := strings.TrimSuffix(guideRequest, `"deterministic":true}`)
+	a := posted(t, s, draw+`"deterministic":false,"seed":9007199254740991,"step":3,"row":40}`)
+	if b.last.Seed != 1<<53-1 || b.last.Step != 3 || b.last.Row != 40 || a["seed"] != float64(1<<53-1) {
+		t.Errorf("asked with seed %d, step %d, row %d; told %v", b.last.Seed, b.last.Step, b.last.Row, a["seed"])
+	}
+	a = posted(t, s, draw+`"deterministic":false}`)
+	seed := b.last.Seed
+	if a["seed"] != float64(seed) || seed > 1<<53-1 || b.last.Step != 0 || b.last.Row != 0 {
+		t.Errorf("asked with seed %d, step %d, row %d; told %v", seed, b.last.Step, b.last.Row, a["seed"])
+	}
+	if posted(t, s, draw+`"deterministic":false}`); b.last.Seed == seed {
+		t.Errorf("two requests draw with the seed %d", seed)
+	}
+	if a = posted(t, s, guideRequest); a["seed"] != nil {
+		t.Errorf("nothing was drawn, and the seed is %v", a["seed"])
+	}
+	c.Stochastic = false
+	if a = posted(t, s, draw+`"deterministic":false,"seed":5}`); a["seed"] != nil || a["deterministic"] != false {
+		t.Errorf("a policy that does not draw tells %v", a)
+	}
+}
+
+func TestPredictMasks(t *testing.T) {
+	b := question(keeping(), nil)
+	s := serve(t, b, server.Options{Limits: fast()})
+	posted(t, s, `{"action_masks":[[true,false,1,0],[0,0,0,1]],"observations":[[1,2,3],[4,5,6]],"state":null}`)
+	if !slices.Equal(b.last.Masks, []float32{1, 0, 1, 0, 0, 0, 0, 1}) {
+		t.Errorf("masks %v", b.last.Masks)
+	}
+	if posted(t, s, `{"observations":[[1,2,3]],"state":null}`); b.last.Masks != nil {
+		t.Errorf("masks of the request before: %v", b.last.Masks)
+	}
+	const rows = `"observations":[[1,2,3],[4,5,6]],"state":null}`
+	refusedPost(t, s, `{"action_masks":[[1,1,1,1]],`+rows, 422, "action_masks: expected 2 lists of masks, one for each observation, got 1")
+	refusedPost(t, s, `{"action_masks":[[1,1,1],[1,1,1,1]],`+rows, 422, "action_masks.0: expected 4 masks, got 3")
+	refusedPost(t, s, `{"action_masks":[[1,1,1,2],[1,1,1,1]],`+rows, 422, "action_masks.0.3: expected true, false, 0 or 1, got 2")
+	refusedPost(t, s, `{"action_masks":[[1,1,1,"1"],[1,1,1,1]],`+rows, 422, "action_masks.0.3: expected true, false, 0 or 1, got a string")
+	refusedPost(t, s, `{"action_masks":[1,1,1,1],`+rows, 422, "action_masks.0: expected an array of 4 masks, got a number (and 3 more)")
+	refusedPost(t, s, `{"action_masks":null,`+rows, 422, "action_masks: expected an array of masks for each observation, got null")
+	unmasked := serve(t, question(unnamed(3), nil), server.Options{Limits: fast()})
+	refusedPost(t, unmasked, `{"observations":[[1,2,3]],"action_masks":[[1]]}`, 422, "action_masks: expected none, because the policy takes no masks, got some")
+}
+
+func TestPredictState(t *testing.T) {
+	b := question(keeping(), nil)
+	s := serve(t, b, server.Options{Limits: fast()})
+	state := func(want ...float32) {
+		t.Helper()
+		if len(b.last.State) != 1 || !slices.Equal(b.last.State[0], want) {
+			t.Errorf("asked with the state %v, want %v", b.last.State, want)
+		}
+	}
+	a := posted(t, s, `{"observations":[[1,2,3],[4,5,6]],"state":null,"seed":7}`)
+	state(0, 0, 0, 0)
+	token := a["state"].(string)
+	next := fmt.Sprintf(`{"observations":[[1,2,3],[4,5,6]],"state":%q`, token)
+	for range 2 { // what was answered changes nothing
+		posted(t, s, next+`}`)
+		state(1, 1, 1, 1)
+		if b.last.Seed != 7 || b.last.Step != 1 {
+			t.Errorf("seed %d and step %d, want those of the token", b.last.Seed, b.last.Step)
+		}
+	}
+	posted(t, s, next+`,"episode_start":[false,true],"seed":8,"step":5,"row":2}`)
+	state(1, 1, 9, 9)
+	if b.last.Seed != 8 || b.last.Step != 5 || b.last.Row != 2 {
+		t.Errorf("seed %d, step %d, row %d; want what was sent", b.last.Seed, b.last.Step, b.last.Row)
+	}
+	posted(t, s, next+`,"episode_start":true}`)
+	state(9, 9, 9, 9)
+	posted(t, s, next+`,"episode_start":false}`)
+	state(1, 1, 1, 1)
+	a = posted(t, s, `{"observations":[[1,2,3]],"state":null,"deterministic":true}`)
+	state(0, 0)
+	posted(t, s, fmt.Sprintf(`{"observations":[[1,2,3]],"state":%q,"deterministic":false}`, a["state"]))
+	if b.last.Seed == 0 {
+		t.Error("an episode that began without draws has no seed for those that follow")
+	}
+
+	refusedPost(t, s, `{"observations":[[1,2,3]]}`, 422, "state: this policy keeps state: send state (null to begin, then that of the answer before), or use a session")
+	refusedPost(t, s, `{"observations":[[1,2,3]],"state":7}`, 422, "state: expected null or the state of an answer, got a number")
+	refusedPost(t, s, `{"observations":[[1,2,3]],"state":"abc"}`, 422, "state: the state is no token of this server: send the state of the answer before as it is, or null to begin")
+	refusedPost(t, s, fmt.Sprintf(`{"observations":[[1,2,3]],"state":%q}`, token), 422, "state: the state is of 2 rows, the request has 1")
+	refusedPost(t, s, next+`,"episode_start":[true]}`, 422, "episode_start: expected 2 booleans, one for each observation, got 1")
+	refusedPost(t, s, next+`,"episode_start":1}`, 422, "episode_start: expected true, false or an array of them, got a number")
+	if r := s.do("POST", "/predict", `{"observations":[[1,2,3]],"state":"abc"}`); !strings.Contains(r.body, `{"field":"body.state","message":"the state is no token of this server: send the state of the answer before as it is, or null to begin","type":"state_token"}`) {
+		t.Errorf("the violation: %s", r.body)
+	}
+	plain := serve(t, question(unnamed(3), nil), server.Options{Limits: fast()})
+	posted(t, plain, `{"observations":[[1,2,3]],"state":null,"episode_start":true}`)
+	refusedPost(t, plain, `{"observations":[[1,2,3]],"state":"abc"}`, 422, "state: expected null or nothing, because the policy keeps no state, got a string")
+}
+
+// TestPredictStateOfAFailedAct holds that an act which fails leaves no state
+// behind in what the next one uses.
+func TestPredictStateOfAFailedAct(t *testing.T) {
+	fail := true
+	b := question(keeping(), func(*serving.Request) error {
+		if fail {
+			return errors.New("no")
+		}
+		return nil
+	})
+	s := serve(t, b, server.Options{Limits: fast()})
+	s.do("POST", "/predict", `{"observations":[[1,2,3]],"state":null}`)
+	fail = false
+	if posted(t, s, `{"observations":[[1,2,3]],"state":null}`); !slices.Equal(b.last.State[0], []float32{0, 0}) {
+		t.Errorf("an episode begins with %v", b.last.State)
+	}
+}
+
+func TestPredictReturns(t *testing.T) {
+	b := question(keeping(), func(req *serving.Request) error {
+		if req.WantExtras {
+			req.Extras = [][]float32{{1.5, -2}, {float32(math.Inf(-1)), -1}, {1, 2, 3, 4, 5, 6, 7, 8}, {0.25, 0.25, 0.25, 0.25, 1, 0, 0, 0}}
+		}
+		return nil
+	})
+	s := serve(t, b, server.Options{Limits: fast()})
+	f := func(names, want string) {
+		t.Helper()
+		r := s.do("POST", "/predict", `{"observations":[[1,2,3],[4,5,6]],"state":null,"deterministic":true,"return":`+names+`}`)
+		if r.status != 200 || !strings.Contains(r.body, `"model":"carla-ppo"`+want+`,"state":"`) || b.last.WantExtras != (want != "") {
+			t.Errorf("%s: %d %s\nwant %s", names, r.status, r.body, want)
+		}
+	}
+	f(`[]`, ``)
+	f(`["value"]`, `,"value":[1.5,-2.0]`)
+	f(`["log_prob","value"]`, `,"value":[1.5,-2.0],"log_prob":[null,-1.0]`)
+	f(`["distribution"]`, `,"distribution":[{"kind":"categorical","logits":[1.0,2.0,3.0,4.0],"probs":[0.25,0.25,0.25,0.25]},{"kind":"categorical","logits":[5.0,6.0,7.0,8.0],"probs":[1.0,0.0,0.0,0.0]}]`)
+	const body = `{"observations":[[1,2,3]],"state":null,"return":`
+	refusedPost(t, s, body+`["entropy"]}`, 422, `return.0: expected one of value, log_prob, distribution, which is what the policy has, got "entropy"`)
+	refusedPost(t, s, body+`["value","value"]}`, 422, `return.1: expected each name once, got value again`)
+	refusedPost(t, s, body+`"value"}`, 422, `return: expected an array of names, got a string`)
+	refusedPost(t, s, body+`[null]}`, 422, `return.0: expected one of value, log_prob, distribution, which is what the policy has, got null`)
+	plain := serve(t, question(unnamed(3), nil), server.Options{Limits: fast()})
+	refusedPost(t, plain, `{"observations":[[1,2,3]],"return":["value"]}`, 422, `return.0: expected nothing, as the policy has nothing beside its actions, got "value"`)
+}
+
+func TestPredictDeadline(t *testing.T) {
+	var late time.Duration
+	b := question(driving(), func(*serving.Request) error { time.Sleep(late); return nil })
+	limits := fast()
+	limits.RequestTimeout = time.Hour
+	s := serve(t, b, server.Options{Limits: limits})
+	with := func(members string) string { return strings.TrimSuffix(guideRequest, "}") + members + "}" }
+	ago := func(d time.Duration) float64 { return float64(time.Now().Add(-d).UnixMicro()) / 1e6 }
+	left := func(atMost time.Duration) {
+		t.Helper()
+		if d := time.Until(b.end); d > atMost || d < atMost-time.Minute {
+			t.Errorf("the deadline is in %v, want a little less than %v", d, atMost)
+		}
+	}
+	posted(t, s, guideRequest)
+	left(time.Hour)
+	posted(t, s, with(`,"deadline_ms":600000`))
+	left(10 * time.Minute)
+	posted(t, s, with(`,"deadline_ms":1e300`))
+	left(time.Hour)
+	a := posted(t, s, with(fmt.Sprintf(`,"deadline_ms":600000,"observed_at":%f`, ago(2*time.Minute))))
+	left(8 * time.Minute)
+	if age := a["age_ms"].(float64); age < 120_000 || age > 180_000 {
+		t.Errorf("the age is %v ms, want 2 minutes", age)
+	}
+	a = posted(t, s, with(fmt.Sprintf(`,"observed_at":%f`, ago(-500*time.Millisecond))))
+	if left(time.Hour); a["age_ms"] != 0.0 {
+		t.Errorf("what is half a second ahead has the age %v", a["age_ms"])
+	}
+	if a = posted(t, s, guideRequest); a["age_ms"] != nil {
+		t.Errorf("an age of %v of nothing", a["age_ms"])
+	}
+
+	const tooLate = "no action could be computed before the deadline"
+	b.act = func(ctx context.Context, _ *serving.Request) error { // as the queue does
+		if err := ctx.Err(); err != nil {
+			return serving.ErrDeadline
+		}
+		time.Sleep(late)
+		return nil
+	}
+	refusedPost(t, s, with(fmt.Sprintf(`,"deadline_ms":100,"observed_at":%f`, ago(time.Second))), 504, tooLate)
+	late = 20 * time.Millisecond
+	refusedPost(t, s, with(`,"deadline_ms":10`), 504, tooLate)
+	late = 0
+
+	r := s.do("POST", "/predict", with(fmt.Sprintf(`,"observed_at":%f`, ago(-time.Minute))))
+	if ok, _ := regexp.MatchString(`observed_at: expected seconds since 1970, at most 1s ahead of the server's clock, got (59\.9|60\.0)[0-9]+ s ahead`, r.body); r.status != 422 || !ok {
+		t.Errorf("a minute ahead: %d %s", r.status, r.body)
+	}
+	r = s.do("POST", "/predict", with(fmt.Sprintf(`,"observed_at":%f,"deadline_ms":5`, ago(2*time.Hour))))
+	if ok, _ := regexp.MatchString(`observed_at: expected seconds since 1970, at most 1h0m0s behind the server's clock, got 7[0-9.]+ s behind`, r.body); r.status != 422 || !ok {
+		t.Errorf("two hours behind: %d %s", r.status, r.body)
+	}
+	refusedPost(t, s, with(`,"observed_at":1795000000000`), 422, "observed_at: expected seconds since 1970, at most 1s ahead of the server's clock, got what seem to be milliseconds, or still less")
+	refusedPost(t, s, with(`,"observed_at":12345.5`), 422, "observed_at: expected seconds since 1970, at most 1h0m0s behind the server's clock, got 12345.500, which is the time of another clock")
+	refusedPost(t, s, with(`,"observed_at":0`), 422, "observed_at: expected seconds since 1970, got 0")
+	refusedPost(t, s, with(`,"deadline_ms":0`), 422, "deadline_ms: expected a number of milliseconds above 0, got 0")
+	refusedPost(t, s, with(`,"deadline_ms":"5"`), 422, "deadline_ms: expected a number of milliseconds above 0, got a string")
+	refusedPost(t, s, with(`,"seed":1.5`), 422, "seed: expected a whole number from 0 to 9007199254740991, got 1.5")
+	refusedPost(t, s, with(`,"step":null`), 422, "step: expected a whole number, got null")
+}
+
+// TestPredictTiming holds the parts of the time to those that the backend
+// tells, and metrics to the same.
+func TestPredictTiming(t *testing.T) {
+	b := question(driving(), func(req *serving.Request) error {
+		req.Queue, req.Infer, req.Enveloping = 3*time.Millisecond, 2*time.Millisecond, 500*time.Microsecond
+		return nil
+	})
+	counted := &countingMetrics{}
+	s := serve(t, b, server.Options{Limits: fast(), Metrics: counted})
+	a := posted(t, s, guideRequest)
+	timing := a["timing"].(map[string]any)
+	post := timing["postprocess_ms"].(float64)
+	if a["timingMs"] != 2.0 || timing["queue_ms"] != 3.0 || timing["infer_ms"] != 1.5 || timing["preprocess_ms"].(float64) <= 0 || post < 0.5 {
+		t.Errorf("timing %v beside %v", timing, a["timingMs"])
+	}
+}
+
+// image has 24 values from 0, of rows, columns and channels.
+func image() []byte {
+	b := make([]byte, 24)
+	for i := range b {
+		b[i] = byte(10 * i)
+	}
+	return b
+}
+
+// channelsFirst brings it into the order of channels, rows, columns.
+func channelsFirst(b []byte) []byte {
+	var out []byte
+	for c := range 2 {
+		for i := range 12 {
+			out = append(out, b[2*i+c])
+		}
+	}
+	return out
+}
+
+// lists nests bytes to a shape.
+func lists(b []byte, shape ...int) string {
+	if len(shape) == 0 {
+		return fmt.Sprint(b[0])
+	}
+	n := len(b) / shape[0]
+	parts := make([]string, shape[0])
+	for i := range parts {
+		parts[i] = lists(b[i*n:][:n], shape[1:]...)
+	}
+	return "[" + strings.Join(parts, ",") + "]"
+}
+
+func TestPredictImages(t *testing.T) {
+	b := question(camera(), nil)
+	s := serve(t, b, server.Options{Limits: fast()})
+	var want []float32
+	for _, v := range image() {
+		want = append(want, float32(v))
+	}
+	text := base64.StdEncoding.EncodeToString
+	for _, form := range []string{
+		lists(image(), 3, 4, 2), lists(channelsFirst(image()), 2, 3, 4), `"` + text(image()) + `"`, `"` + strings.ReplaceAll(text(image()), "A", `\u0041`) + `"`,
+		`{"base64":"` + text(image()) + `"}`, `{"shape":[3,4,2],"dtype":"uint8","base64":"` + text(image()) + `"}`, `{"base64":"` + text(channelsFirst(image())) + `","shape":[2,3,4]}`,
+	} {
+		posted(t, s, `{"observations":[{"image":`+form+`,"speed":1},{"speed":2,"image":`+form+`}]}`)
+		if got := b.last.Inputs[0]; !slices.Equal(got, slices.Concat(want, want)) || !slices.Equal(b.last.Inputs[1], []float32{1, 2}) {
+			t.Errorf("%s: %v %v", form, got, b.last.Inputs[1])
+		}
+	}
+	f := func(form, message string) {
+		t.Helper()
+		refusedPost(t, s, `{"observations":[{"image":`+form+`,"speed":1}]}`, 422, message)
+	}
+	f(`"AAAA"`, "observations.0.image: expected 24 bytes (uint8 of 3 x 4 x 2) in 32 characters of base64, got 4 characters")
+	f(`"`+strings.Repeat("!", 32)+`"`, "observations.0.image: expected 24 bytes (uint8 of 3 x 4 x 2) in base64 with its padding, got what is none")
+	f(`{"base64":"`+text(image())+`","shape":[4,3,2]}`, "observations.0.image.shape: expected [3,4,2] or [2,3,4], got [4,3,2]")
+	f(`{"base64":"`+text(image())+`","dtype":"|u1"}`, `observations.0.image.dtype: expected one of uint8, float32, float64, float16, bool, int8, int16, int32, int64, uint16, uint32, got "|u1"`)
+	f(`{"base64":"`+text(image())+`","dtyp":"uint8"}`, `observations.0.image.dtyp: expected one of base64, dtype, shape, got "dtyp"; did you mean "dtype"?`)
+	f(`{"bytes":"`+text(image())+`"}`, `observations.0.image: expected an array of 3 x 4 x 2 numbers, got an object`)
+	f(`{"base64":"`+text(append(make([]byte, 92), "\x00\x00\xc0\x7f"...))+`","dtype":"float32"}`, "observations.0.image.2.3.1: expected 0 to 255, got NaN")
+	f(lists(make([]byte, 24), 4, 3, 2), "observations.0.image.0: expected 4 arrays, got 3 (and 3 more)")
+	refusedPost(t, s, `{"observations":[{"image":`+lists(image(), 3, 4, 2)+`,"speed":{"base64":"AAAAAA=="}}]}`, 422, "observations.0.speed: expected a number, got an object")
+}
+
+func TestPredictOctets(t *testing.T) {
+	b := question(driving(), nil)
+	s := serve(t, b, server.Options{Limits: fast()})
+	send := func(s *site, query, body string) reply {
+		return s.do("POST", "/predict?"+query, body, "Content-Type", "application/octet-stream")
+	}
+	row := "\x00\x00\xcc\x41\xcd\xcc\xcc\x3d" + strings.Repeat("\x00\x00\x00\x3f", 5) // 25.5, 0.1 and five of 0.5
+	if r := send(s, "deterministic=true&deadline_ms=50&seed=5&step=2&row=3&episode_start=true&state=null", row+row); r.status != 200 || b.last.Rows != 2 ||
+		!slices.Equal(b.last.Inputs[0][7:], []float32{25.5, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5}) || b.last.Seed != 5 || b.last.Step != 2 || b.last.Row != 3 || !b.last.Deterministic {
+		t.Errorf("%d %s: %+v", r.status, r.body, b.last)
+	}
+	if r := send(s, "", row); r.status != 200 || b.last.Seed == 5 || b.last.Deterministic {
+		t.Errorf("%d %s: %+v", r.status, r.body, b.last)
+	}
+	// A query is of raw bytes only.
+	posted(t, s, guideRequest)
+	f := func(s *site, query, body, message string) {
+		t.Helper()
+		r := send(s, query, body)
+		var e struct {
+			Message string `json:"message"`
+		}
+		if err := json.Unmarshal([]byte(r.body), &e); err != nil || r.status != 422 || e.Message != message {
+			t.Errorf("%s: %d %s\nwant %s", query, r.status, e.Message, message)
+		}
+	}
+	f(s, "", row[1:], "body: expected 28 bytes for each observation (float32 of 7), got 27 in all")
+	f(s, "", "", "body: expected 28 bytes for each observation (float32 of 7), got 0 in all")
+	f(s, "", strings.Repeat(row, 1001), "body: expected 1 to 1000 observations, got 1001")
+	f(s, "", "\x00\x00\xcc\xc1"+row[4:], "observations.0.speed: expected 0 to 200 km/h, got -25.5")
+	f(s, "", row+row[:8]+"\x00\x00\xc0\x7f"+row[12:], "observations.1.sensors.0: expected 0 to 1 m, got NaN")
+	f(s, "deterministic=yes", row, "query.deterministic: expected a JSON value, got 'y', at byte 0")
+	f(s, "deterministic=true+false", row, "query.deterministic: expected the end of the value, got 'f', at byte 5")
+	f(s, "seed=-1", row, "query.seed: expected a whole number from 0 to 9007199254740991, got -1")
+	f(s, "seed=1&seed=1", row, "query.seed: expected one member of this name, got another")
+	f(s, "dtype=float32&dtype=float32", row, "query.dtype: expected one parameter of this name, got another")
+	f(s, "observations=1", row, `query.observations: expected one of deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, dtype, shape, got "observations"`)
+	f(s, "sed=1", row, `query.sed: expected one of deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, dtype, shape, got "sed"; did you mean "seed"?`)
+	f(s, "return=value", row, `query.return.0: expected nothing, as the policy has nothing beside its actions, got "value"`)
+	f(s, "state=abc", row, "query.state: expected null or nothing, because the policy keeps no state, got a string")
+	f(s, "dtype=uint9", row, `query.dtype: expected one of uint8, float32, float64, float16, bool, int8, int16, int32, int64, uint16, uint32, got "uint9"`)
+	f(s, "shape=8", row, "query.shape: expected [7], got 8")
+	f(serve(t, question(camera(), nil), server.Options{Limits: fast()}), "", row, "body: expected JSON, because the policy has 2 inputs, got raw bytes")
+
+	one := unnamed(3, 4, 2)
+	one.Features[0].Image = true
+	b = question(one, nil)
+	s = serve(t, b, server.Options{Limits: fast()})
+	for query, body := range map[string][]byte{"": image(), "shape=3,4,2": image(), "shape=[2,3,4]&dtype=uint8": channelsFirst(image())} {
+		if r := send(s, query, string(body)); r.status != 200 || b.last.Inputs[0][23] != 230 || b.last.Inputs[0][2] != 20 {
+			t.Errorf("%s: %d %s %v", query, r.status, r.body, b.last.Inputs)
+		}
+	}
+	b = question(keeping(), nil)
+	s = serve(t, b, server.Options{Limits: fast()})
+	var a map[string]any
+	r := send(s, "state=null&return=value,distribution&action_masks=[[1,0,1,0]]", row[:12])
+	if err := json.Unmarshal([]byte(r.body), &a); err != nil || r.status != 200 || a["value"] == nil || a["distribution"] == nil || !slices.Equal(b.last.Masks, []float32{1, 0, 1, 0}) {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	if r := send(s, "return=[%22value%22]&state="+url.QueryEscape(a["state"].(string)), row[:12]); r.status != 200 || !slices.Equal(b.last.State[0], []float32{1, 1}) {
+		t.Errorf("%d %s: %v", r.status, r.body, b.last.State)
+	}
+	f(s, "", row[:12], "query.state: this policy keeps state: send state (null to begin, then that of the answer before), or use a session")
+}
