@@ -15,7 +15,7 @@ import (
 //
 //	a.arrive(now)                            // a new act; nothing of the one before is left
 //	a.target, err = backend.Resolve(...)
-//	err = a.decodeJSON(body, formSession)    // or another decoder that fills a.req and a.options, and ends with options.settle and a.judge
+//	err = a.decodeJSON(body, formSession)    // or another decoder that fills a.req and a.options, and ends with a.settle
 //	session.Attach(&a.req)                   // state, history, seed and step; /predict has resume for it
 //	err = a.run(ctx)                         // in time, or a 504
 //	out, err = a.appendAnswer(out, extra)    // extra: members of the carrier, each behind a comma
@@ -56,6 +56,19 @@ func (a *act) decodeJSON(body []byte, form *actForm) error {
 	}
 	if err := a.decoder.decode(body, form, a.target.Contract, maxRows, &a.req, &a.options); err != nil {
 		return err
+	}
+	return a.judge()
+}
+
+// settle ends the reading of an act by another decoder than that of JSON,
+// which has filled req and options, and told what it found wrong.
+func (a *act) settle(form *actForm, r *refusal) error {
+	if r.count == 0 {
+		a.options.settle(r, form, a.target.Contract, &a.req)
+	}
+	if r.count > 0 {
+		a.req.Rows = 0
+		return r.refused()
 	}
 	return a.judge()
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"math"
-	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
@@ -139,7 +138,7 @@ func (s *Server) describe(t *Target) *metadata {
 		Named: c.Named, Stochastic: c.Stochastic, DeterministicDefault: c.DeterministicDefault,
 		Name: t.Model, Ready: true, Batchable: c.Batchable, ControlHz: c.ControlHz, MaxRows: s.limits.MaxRows,
 		State: describeState(c), Masks: describeMasks(c), Envelope: describeEnvelope(c),
-		Recurrent: len(c.State) > 0, FrameStack: c.FrameStack, Distribution: c.Distribution, Return: returns(c), OnVersionChange: c.OnVersionChange,
+		Recurrent: len(c.State) > 0, FrameStack: c.FrameStack, Distribution: c.Distribution, Return: returnable(c), OnVersionChange: c.OnVersionChange,
 	}
 	for _, v := range s.backend.Listing().Versions {
 		if v.Model == t.Model && v.Version == t.Version {
@@ -252,17 +251,6 @@ func boundsOf(values []float32) any {
 		return list[0]
 	}
 	return list
-}
-
-// returns are the words by which a request may ask for extras.
-func returns(c *policy.Contract) []string {
-	words := []string{}
-	for i := range c.Extras {
-		if word := extraHead(&c.Extras[i]); !slices.Contains(words, word) {
-			words = append(words, word)
-		}
-	}
-	return words
 }
 
 func describeState(c *policy.Contract) *stateInfo {

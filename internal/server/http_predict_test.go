@@ -354,7 +354,7 @@ func TestPredictImages(t *testing.T) {
 	f(`"AAAA"`, "observations.0.image: expected 24 bytes (uint8 of 3 x 4 x 2) in 32 characters of base64, got 4 characters")
 	f(`"`+strings.Repeat("!", 32)+`"`, "observations.0.image: expected 24 bytes (uint8 of 3 x 4 x 2) in base64 with its padding, got what is none")
 	f(`{"base64":"`+text(image())+`","shape":[4,3,2]}`, "observations.0.image.shape: expected [3,4,2] or [2,3,4], got [4,3,2]")
-	f(`{"base64":"`+text(image())+`","dtype":"|u1"}`, `observations.0.image.dtype: expected one of uint8, float32, float64, float16, bool, int8, int16, int32, int64, uint16, uint32, got "|u1"`)
+	f(`{"base64":"`+text(image())+`","dtype":"|u1"}`, `observations.0.image.dtype: expected one of uint8, float32, float64, float16, bool, int8, int16, int32, int64, uint16, uint32, uint64, got "|u1"`)
 	f(`{"base64":"`+text(image())+`","dtyp":"uint8"}`, `observations.0.image.dtyp: expected one of base64, dtype, shape, got "dtyp"; did you mean "dtype"?`)
 	f(`{"bytes":"`+text(image())+`"}`, `observations.0.image: expected an array of 3 x 4 x 2 numbers, got an object`)
 	f(`{"base64":"`+text(append(make([]byte, 92), "\x00\x00\xc0\x7f"...))+`","dtype":"float32"}`, "observations.0.image.2.3.1: expected 0 to 255, got NaN")
@@ -402,7 +402,7 @@ func TestPredictOctets(t *testing.T) {
 	f(s, "sed=1", row, `query.sed: expected one of deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, dtype, shape, got "sed"; did you mean "seed"?`)
 	f(s, "return=value", row, `query.return.0: expected nothing, as the policy has nothing beside its actions, got "value"`)
 	f(s, "state=abc", row, "query.state: expected null or nothing, because the policy keeps no state, got a string")
-	f(s, "dtype=uint9", row, `query.dtype: expected one of uint8, float32, float64, float16, bool, int8, int16, int32, int64, uint16, uint32, got "uint9"`)
+	f(s, "dtype=uint9", row, `query.dtype: expected one of uint8, float32, float64, float16, bool, int8, int16, int32, int64, uint16, uint32, uint64, got "uint9"`)
 	f(s, "shape=8", row, "query.shape: expected [7], got 8")
 	f(serve(t, question(camera(), nil), server.Options{Limits: fast()}), "", row, "body: expected JSON, because the policy has 2 inputs, got raw bytes")
 

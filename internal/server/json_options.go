@@ -193,16 +193,22 @@ func extraHead(e *policy.ExtraSpec) string {
 
 // extraWords says what a policy can return.
 func extraWords(c *policy.Contract) string {
-	var names []string
+	names := returnable(c)
+	if len(names) == 0 {
+		return "nothing, as the policy has nothing beside its actions"
+	}
+	return "one of " + strings.Join(names, ", ") + ", which is what the policy has"
+}
+
+// returnable are the names by which a request may ask for extras.
+func returnable(c *policy.Contract) []string {
+	names := []string{}
 	for i := range c.Extras {
 		if head := extraHead(&c.Extras[i]); !slices.Contains(names, head) {
 			names = append(names, head)
 		}
 	}
-	if len(names) == 0 {
-		return "nothing, as the policy has nothing beside its actions"
-	}
-	return "one of " + strings.Join(names, ", ") + ", which is what the policy has"
+	return names
 }
 
 // due holds the times of an act to the clock: it returns how old the

@@ -467,7 +467,7 @@ func (t *twin) packed(at string, v any, f *policy.Feature) []float32 {
 
 // widths are the element types that bytes may have.
 var widths = map[string]int{
-	"uint8": 1, "int8": 1, "bool": 1, "uint16": 2, "int16": 2, "float16": 2, "uint32": 4, "int32": 4, "float32": 4, "int64": 8, "float64": 8,
+	"uint8": 1, "int8": 1, "bool": 1, "uint16": 2, "int16": 2, "float16": 2, "uint32": 4, "int32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8,
 }
 
 // elements read one element.
@@ -483,6 +483,7 @@ var elements = map[string]func(b []byte) float64{
 	"int16":   func(b []byte) float64 { return float64(int16(unsigned(b, 2))) },
 	"uint32":  func(b []byte) float64 { return float64(unsigned(b, 4)) },
 	"int32":   func(b []byte) float64 { return float64(int32(unsigned(b, 4))) },
+	"uint64":  func(b []byte) float64 { return float64(unsigned(b, 8)) },
 	"int64":   func(b []byte) float64 { return float64(int64(unsigned(b, 8))) },
 	"float32": func(b []byte) float64 { return float64(math.Float32frombits(uint32(unsigned(b, 4)))) },
 	"float64": func(b []byte) float64 { return math.Float64frombits(unsigned(b, 8)) },

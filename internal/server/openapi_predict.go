@@ -68,19 +68,6 @@ func (s *Server) requestSchema(c *policy.Contract) object {
 	return request
 }
 
-// returnable are the names of what a policy can return beside its actions.
-func returnable(c *policy.Contract) []any {
-	names := []any{}
-	seen := map[string]bool{}
-	for i := range c.Extras {
-		if head := extraHead(&c.Extras[i]); !seen[head] {
-			seen[head] = true
-			names = append(names, head)
-		}
-	}
-	return names
-}
-
 func wholeSchema(description string) object {
 	return object{"type": "integer", "minimum": 0, "maximum": maxSafeInteger, "description": description}
 }
