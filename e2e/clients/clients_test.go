@@ -18,7 +18,7 @@ import (
 // TestPythonClients serves policies behind a key and runs the tests that are
 // written in Python against each: the demo, which names its features and
 // actions, and agents of Stable-Baselines3 that draw their actions, choose among
-// some, and see dicts.
+// some, and see dicts. One that keeps state is asked in sequences only.
 func TestPythonClients(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "carla-rl")
 	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/carla-rl").CombinedOutput(); err != nil {
@@ -33,6 +33,9 @@ func TestPythonClients(t *testing.T) {
 			runClients(t, binary, dir)
 		})
 	}
+	t.Run("rppo_two_layers", func(t *testing.T) {
+		runClients(t, binary, artifact(t, "../../internal/format/sb3/testdata/rppo_two_layers/model.zip"), "test_sequences.py")
+	})
 }
 
 // artifact returns a folder that holds one file.
@@ -52,7 +55,7 @@ func artifact(t *testing.T, file string) string {
 	return dir
 }
 
-func runClients(t *testing.T, binary, artifacts string) {
+func runClients(t *testing.T, binary, artifacts string, tests ...string) {
 	t.Helper()
 	port := freePort(t)
 	url := "http://127.0.0.1:" + port
@@ -73,7 +76,7 @@ func runClients(t *testing.T, binary, artifacts string) {
 	})
 	ready(t, url+"/v2/health/ready")
 
-	test := exec.Command("./test.sh")
+	test := exec.Command("./test.sh", tests...)
 	test.Env = append(os.Environ(), "CARLA_RL_URL="+url, "API_KEY=a-key-of-this-test")
 	out, err := test.CombinedOutput()
 	t.Logf("%s", out)

@@ -192,7 +192,7 @@ def test_triton_errors(client, model, rows):
 
     refused("404", "nobody", name="nobody")
     refused("404", "v9.9.9", model_version="v9.9.9")
-    refused("400", "no sessions", sequence_id=7, sequence_start=True)
+    refused("400", "one row in a sequence", sequence_id=7, sequence_start=True)
     refused("400", "priority", priority=1)
     refused("400", "seed", parameters={"seed": -1})
     refused("400", "outputs.0.name", outputs=[triton.InferRequestedOutput("nobody")])
