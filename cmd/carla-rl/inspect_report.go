@@ -28,6 +28,8 @@ type inspection struct {
 	ActionMasks   int             `json:"action_masks,omitzero"`
 	FrameStack    int             `json:"frame_stack,omitzero"`
 	Stochastic    *bool           `json:"stochastic,omitempty"`
+	Distribution  string          `json:"distribution,omitempty"`
+	Returns       []string        `json:"returns,omitempty"` // beside the action
 	Batchable     *bool           `json:"batchable,omitempty"`
 	Spaces        *spacesReport   `json:"spaces,omitempty"`
 	Training      *trainingReport `json:"training,omitempty"`
@@ -244,7 +246,10 @@ func (r *inspection) contract(c *policy.Contract) {
 	for _, s := range c.State {
 		r.State = append(r.State, stateReport{s.Name, s.Shape})
 	}
-	r.Stochastic = &c.Stochastic
+	r.Stochastic, r.Distribution = &c.Stochastic, c.Distribution
+	for i := range c.Extras {
+		r.Returns = append(r.Returns, c.Extras[i].Name)
+	}
 }
 
 func finite(f float64) *float64 {
@@ -336,7 +341,10 @@ func (r *inspection) printBehaviour(b *strings.Builder) {
 		lines = append(lines, fmt.Sprintf("frame stack    %d", r.FrameStack))
 	}
 	if r.Stochastic != nil && *r.Stochastic {
-		lines = append(lines, "distribution   it draws its actions unless it is asked to be deterministic")
+		lines = append(lines, "distribution   "+strings.TrimPrefix(r.Distribution+": it draws its actions unless it is asked to be deterministic", ": "))
+	}
+	if len(r.Returns) > 0 {
+		lines = append(lines, "returns        "+strings.Join(r.Returns, ", "))
 	}
 	if r.Batchable != nil && !*r.Batchable {
 		lines = append(lines, "batches        one observation at a time")

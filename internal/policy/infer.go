@@ -234,6 +234,9 @@ func (c *Contract) inferActions(src *sources, network *lowered, notes *[]string)
 	case len(src.card.Action) > 0:
 		offset := 0
 		for _, spec := range src.card.Action {
+			if spec.Discrete && !discrete {
+				return fmt.Errorf("%w: model_card.yaml says action %s is discrete, the network gives %v numbers with fractions", errDisagree, spec.Name, out.DType)
+			}
 			a := Action{Name: spec.Name, Shape: spec.Shape, Low: bound(spec.Low, -1), High: bound(spec.High, 1), Discrete: discrete, Offset: offset, Size: product(spec.Shape)}
 			offset += a.Size
 			c.Actions = append(c.Actions, a)
