@@ -118,6 +118,7 @@ func newWorld(t *testing.T, lanes int) *world {
 		{"LSTM", fileLSTM, ""},
 		{"script", scripts + "stateful/model_script.pt", "input_shape: [3]\npostprocess: none\naction: [{name: out, shape: [3]}]\n"},
 		{"PPO", filePPO, enveloped},
+		{"stacked frames", "../../testdata/frames/plain", ""},
 	} {
 		made := &kind{name: k.name, alone: open(t, k.path, k.card, 8, policy.Options{})}
 		for j := range made.versions {
