@@ -229,7 +229,7 @@ def discrete_agents():
 
 
 def discrete_scripts():
-    one, two, three = Heads(5, 1), Heads(3, 2), Heads(4, 1)
+    one, two, three = Heads(5, 1), Heads(3, 2), Heads(3, 1)
     return {
         "script_categorical": (one, "distribution: {kind: categorical, logits: {output: 0}}", lambda x: [Categorical(logits=one(x)[0]).probs[0]]),
         "script_multi_categorical": (two, "distribution: multi_categorical", lambda x: [Categorical(logits=v).probs[0] for v in two(x)]),

@@ -167,6 +167,10 @@ func (s *sources) observationBounds(input int) (low, high float64) {
 // declares neither observation nor action, one flat input of at least its
 // three features, and three actions.
 func (c *Contract) ancestral(src *sources, actions int) bool {
+	// Choices, and draws from a range of their own, are not the ancestor's.
+	if n := src.drawn(); n != nil && n.spec.Low != nil || slices.ContainsFunc(c.Actions, func(a Action) bool { return a.Discrete }) {
+		return false
+	}
 	return src.spaces == nil && src.card.Present && len(src.card.Observation) == 0 && len(src.card.Action) == 0 &&
 		len(c.Inputs) == 1 && len(c.Inputs[0].Shape) == 1 && c.Inputs[0].Width >= len(ancestorFeatures) &&
 		actions == len(ancestorActions)
