@@ -161,6 +161,13 @@ fuzz: ## Run every fuzz target for a fixed count (FUZZ_COUNT).
 mutate: ## Change every operator of the safety envelope, one at a time: its tests must notice each.
 	go run ./tools/mutate ./internal/envelope
 
+# How many random and adversarial inputs `make prove` goes through.
+PROOFS ?= 1000000
+
+.PHONY: prove
+prove: ## The safety envelope against a million impossible observations, weights and actions (PROOFS).
+	$(GOTEST) -count=1 -vet=off -timeout $(TEST_TIMEOUT) -run NothingUnsafeLeaves ./internal/envelope ./internal/policy -args -proofs $(PROOFS)
+
 .PHONY: e2e
 e2e: e2e-process e2e-cluster ## End-to-end tests: the built binary over the wire, the image and the manifests on a real cluster.
 

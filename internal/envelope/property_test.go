@@ -2,12 +2,18 @@ package envelope_test
 
 import (
 	"errors"
+	"flag"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
 )
+
+// proofs is how many actions TestNothingUnsafeLeaves goes through: `make prove`
+// asks for a million.
+var proofs = flag.Int("proofs", 100_000, "actions of TestNothingUnsafeLeaves")
 
 // strange are values that arithmetic goes wrong on.
 var strange = []float32{nan, inf, -inf, math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, -math.SmallestNonzeroFloat32, 0, float32(math.Copysign(0, -1)), 1, -1, 0x1p-126}
@@ -72,6 +78,32 @@ func hold(t *testing.T, s *envelope.Spec, given, action []float32, found []envel
 	}
 }
 
+// kept tells what is wrong with how a value moved, by the formulas of Limit: from
+// step to step no more than its rate, and from that step to the next no more
+// than its jerk, where its rate or a bound is not what stopped it.
+func kept(t *testing.T, s *envelope.Spec, before *envelope.History, action []float32) {
+	t.Helper()
+	last, earlier, begun := before.Actions()
+	for i, v := range action {
+		l := &s.Limits[i]
+		if !begun || l.Discrete {
+			continue
+		}
+		x, y, z := float64(v), float64(last[i]), float64(earlier[i])
+		rounding := 0x1p-22*(math.Abs(x)+math.Abs(y)+math.Abs(z)) + math.SmallestNonzeroFloat32
+		stopped := v == float32(l.Low) || v == float32(l.High) || math.Abs(x) == math.MaxFloat32
+		if l.Rate > 0 {
+			if math.Abs(x-y) > l.Rate/s.ControlHz+rounding {
+				t.Fatalf("%+v: value %d from %v to %v, faster than its rate", s, i, y, x)
+			}
+			stopped = stopped || math.Abs(x-y) >= l.Rate/s.ControlHz-rounding
+		}
+		if l.Jerk > 0 && !stopped && math.Abs((x-y)-(y-z)) > l.Jerk/s.ControlHz/s.ControlHz+rounding {
+			t.Fatalf("%+v: value %d from %v and %v to %v, faster than its jerk", s, i, z, y, x)
+		}
+	}
+}
+
 func unchanged(a, b []float32) bool {
 	for i := range a {
 		if math.Float32bits(a[i]) != math.Float32bits(b[i]) {
@@ -83,12 +115,9 @@ func unchanged(a, b []float32) bool {
 
 // TestNothingUnsafeLeaves gives random and adversarial actions to random
 // envelopes, with and without history: what leaves is finite and within its
-// bounds, and whatever was changed is labelled.
+// bounds, moves no faster than it may, and whatever was changed is labelled.
 func TestNothingUnsafeLeaves(t *testing.T) {
-	actions := 1_000_000
-	if testing.Short() {
-		actions = 50_000
-	}
+	actions := *proofs
 	r := rand.New(rand.NewPCG(7, 11))
 	var given, action [4]float32
 	var found []envelope.Intervention
@@ -115,16 +144,28 @@ func TestNothingUnsafeLeaves(t *testing.T) {
 			g[j] = draw(r)
 		}
 		copy(a, g)
+		before := envelope.NewHistory(e.Width())
+		if h != nil {
+			before.Copy(h)
+		}
 		var refused int
 		found, refused = e.Apply(i, a, h, found[:0])
 		hold(t, &s, g, a, found, refused)
-		if len(found) > 0 && found[0].Fallback != envelope.FallbackError {
+		fell := len(found) > 0 && found[0].Fallback != envelope.FallbackError
+		switch {
+		case refused >= 0 && h != nil && !reflect.DeepEqual(before, h):
+			t.Fatalf("%+v: a refused action is in the history", s)
+		case refused < 0 && !fell:
+			kept(t, &s, before, a)
+		}
+		if fell {
 			fallbacks++
 			if len(found) != e.Width() {
 				t.Fatalf("a fallback with %d labels for %d values", len(found), e.Width())
 			}
 		}
 	}
+	t.Logf("figure: %d actions through random envelopes, %d fallbacks: none left that was not finite, out of bounds, too fast or unlabelled", actions, fallbacks)
 	if fallbacks < actions/20 {
 		t.Errorf("only %d fallbacks were tried", fallbacks)
 	}
