@@ -272,10 +272,13 @@ func TestLanesSideBySide(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			for i := range 4 {
-				call.Deterministic, call.Masks, call.Seed = i%2 == 0, nil, 9
-				if i >= 2 {
+			for i := range 8 {
+				call.Deterministic, call.Masks, call.Extras, call.Seed = i%2 == 0, nil, nil, 9
+				if i%4 >= 2 {
 					call.Masks = masks
+				}
+				if i >= 4 {
+					call.withExtras(p)
 				}
 				if err := p.Runner(lane).Act(call); err != nil {
 					t.Error(err)
