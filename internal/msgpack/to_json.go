@@ -32,6 +32,15 @@ func (c *ToJSON) Append(b, text []byte) ([]byte, bool) {
 	return b, ok && c.r.End()
 }
 
+// Release lets go of the text that was read, and of memory beyond most bytes.
+func (c *ToJSON) Release(most int) {
+	c.r.Begin(nil)
+	c.array.Data = nil
+	if cap(c.little) > most {
+		c.little = nil
+	}
+}
+
 // Problem says what is wrong with the text, and at which byte.
 func (c *ToJSON) Problem() (string, int) { return c.r.Problem() }
 

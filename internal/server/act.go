@@ -164,6 +164,7 @@ func (a *act) preprocess() time.Duration { return a.begun.Sub(a.arrived) }
 func (a *act) release() {
 	a.target = Target{}
 	a.decoder.release()
+	a.pack.release()
 	a.options.release()
 	a.req.Trim(maxKeptBytes / 4)
 }

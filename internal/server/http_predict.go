@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"context"
 	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/carla-rl/carla-rl-serving/internal/msgpack"
 )
 
 // predict answers POST /predict and its siblings for one model or version.
@@ -34,7 +38,7 @@ func (x *exchange) predict() error {
 	if err != nil {
 		return err
 	}
-	x.json(200, x.out)
+	x.reply(kind, x.out)
 	return nil
 }
 
@@ -67,23 +71,47 @@ type media int
 const (
 	mediaJSON   media = iota
 	mediaOctets       // observations alone, with the rest in the query
+	mediaPack         // MessagePack, which is answered in MessagePack
 )
 
 // media returns what the body of an act of a form is: application/json, with
-// charset UTF-8 where it names one, or raw bytes for /predict, and no content
-// coding.
+// charset UTF-8 where it names one, MessagePack, or raw bytes for /predict, and
+// no content coding.
 func (x *exchange) media(form *actForm) (media, error) {
-	if form == formPredict && foldEqual(x.ctx.Request.Header.ContentType(), string(typeOctets)) && len(x.ctx.Request.Header.PeekCanonical(peekEncoding)) == 0 {
+	h := &x.ctx.Request.Header
+	value := h.ContentType()
+	switch coded := len(h.PeekCanonical(peekEncoding)) > 0; {
+	case coded:
+	case form == formPredict && foldEqual(value, string(typeOctets)):
 		return mediaOctets, nil
+	case foldEqual(value, string(typePack)), foldEqual(value, "application/vnd.msgpack"), foldEqual(value, "application/x-msgpack"):
+		return mediaPack, nil
 	}
 	return mediaJSON, x.mediaType()
 }
+
+// reply answers an act in what its body came in. Raw bytes are answered in
+// JSON, and errors always.
+func (x *exchange) reply(m media, body []byte) {
+	if m != mediaPack {
+		x.json(fasthttp.StatusOK, body)
+		return
+	}
+	x.pack.text = msgpack.AppendFromJSON(x.pack.text[:0], body)
+	x.ctx.SetStatusCode(fasthttp.StatusOK)
+	x.ctx.Response.Header.SetContentTypeBytes(typePack)
+	x.ctx.Response.SetBody(x.pack.text)
+}
+
+var typePack = []byte("application/msgpack")
 
 // read reads the act of a body.
 func (x *exchange) read(m media, form *actForm) error {
 	switch m {
 	case mediaOctets:
 		return x.decodeOctets(x.ctx.PostBody(), x.ctx.QueryArgs())
+	case mediaPack:
+		return x.decodePack(x.ctx.PostBody(), form)
 	}
 	return x.decodeJSON(x.ctx.PostBody(), form)
 }

@@ -62,7 +62,8 @@ func (x *exchange) openSession() error {
 
 // sessionAct answers one observation of a session.
 func (x *exchange) sessionAct() error {
-	if err := x.mediaType(); err != nil {
+	kind, err := x.media(formSession)
+	if err != nil {
 		return err
 	}
 	sess, err := x.s.o.Sessions.Acquire(string(x.model))
@@ -75,7 +76,7 @@ func (x *exchange) sessionAct() error {
 		return err
 	}
 	span := x.child("decode")
-	if err = x.decodeJSON(x.ctx.PostBody(), formSession); err == nil {
+	if err = x.read(kind, formSession); err == nil {
 		err = x.attach(sess)
 	}
 	endChild(span)
@@ -94,7 +95,7 @@ func (x *exchange) sessionAct() error {
 		return err
 	}
 	sess.Advance()
-	x.json(fasthttp.StatusOK, x.out)
+	x.reply(kind, x.out)
 	return nil
 }
 

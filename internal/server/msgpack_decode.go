@@ -28,6 +28,22 @@ type packDecoder struct {
 	text  []byte // JSON
 }
 
+// release lets go of the bytes of the body, and of buffers that grew large.
+func (p *packDecoder) release() {
+	if p == nil {
+		return
+	}
+	p.Begin(nil)
+	p.slow.Release(maxKeptBytes)
+	p.array.Data = nil
+	if cap(p.text) > maxKeptBytes {
+		p.text = nil
+	}
+	if cap(p.buf) > maxKeptBytes {
+		p.buf = nil
+	}
+}
+
 // decodePack reads the act of a form.
 func (a *act) decodePack(body []byte, form *actForm) error {
 	if a.pack == nil {

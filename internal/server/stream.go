@@ -227,6 +227,7 @@ func (st *stream) step(m websocket.Message, over overtaken) error {
 		// a camera will need them, and the pool gives them up in time.
 		a.target = Target{}
 		a.decoder.release()
+		a.pack.release()
 		a.options.release()
 		s.acts.Put(a)
 	}()
