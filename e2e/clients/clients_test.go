@@ -76,12 +76,18 @@ func runClients(t *testing.T, binary, artifacts string, tests ...string) {
 	})
 	ready(t, url+"/v2/health/ready")
 
-	test := exec.Command("./test.sh", tests...)
-	test.Env = append(os.Environ(), "CARLA_RL_URL="+url, "API_KEY=a-key-of-this-test")
-	out, err := test.CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil {
-		t.Errorf("the clients' tests: %v", err)
+	pi := []string{"test_openpi.py"}
+	if len(tests) > 0 {
+		pi = []string{"test_state.py"}
+	}
+	for script, args := range map[string][]string{"./test.sh": tests, "./openpi/test.sh": pi} {
+		test := exec.Command(script, args...)
+		test.Env = append(os.Environ(), "CARLA_RL_URL="+url, "API_KEY=a-key-of-this-test")
+		out, err := test.CombinedOutput()
+		t.Logf("%s", out)
+		if err != nil {
+			t.Errorf("%s: %v", script, err)
+		}
 	}
 }
 
