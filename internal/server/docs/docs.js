@@ -89,10 +89,13 @@ const load = async () => {
   }
   document.getElementById("title").textContent = `${doc.info.title} ${doc.info.version}`;
   document.getElementById("about").textContent = doc.info.description;
-  const tags = new Map([["predict", []], ["models", []], ["health", []]]);
+  const tags = new Map(["predict", "sessions", "models"].map((tag) => [tag, []]));
   for (const [path, item] of Object.entries(doc.paths)) {
-    for (const method of ["get", "post"]) {
-      if (item[method]) tags.get(item[method].tags[0]).push(operation(doc, method, path, item[method]));
+    for (const method of ["get", "post", "delete"]) {
+      if (!item[method]) continue;
+      const tag = item[method].tags[0];
+      if (!tags.has(tag)) tags.set(tag, []);
+      tags.get(tag).push(operation(doc, method, path, item[method]));
     }
   }
   main.replaceChildren();
