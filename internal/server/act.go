@@ -35,6 +35,7 @@ type act struct {
 	begun   time.Time // when it was handed to the backend
 	age     time.Duration
 	due     time.Time // by the client's word; zero without a deadline
+	anew    bool      // the state was of a version before, and has begun again
 	// postprocess is how long it took to hold the actions to their envelope
 	// and to encode the answer.
 	postprocess time.Duration
@@ -43,7 +44,7 @@ type act struct {
 
 // arrive begins an act that was read at a time.
 func (a *act) arrive(at time.Time) {
-	a.arrived, a.begun, a.due, a.age, a.postprocess = at, time.Time{}, time.Time{}, 0, 0
+	a.arrived, a.begun, a.due, a.age, a.postprocess, a.anew = at, time.Time{}, time.Time{}, 0, 0, false
 	a.req.Plain()
 	a.options.reset()
 }
@@ -106,7 +107,8 @@ func (a *act) resume() error {
 		}
 		return nil
 	}
-	if err := a.s.o.Sessions.Unseal(o.State, a.sessionVersion(), req); err != nil {
+	var err error
+	if a.anew, err = a.s.o.Sessions.Resume(o.State, a.sessionVersion(), req); err != nil {
 		return err
 	}
 	// What was sent stands.

@@ -50,7 +50,11 @@ func (x *exchange) nextState() []byte {
 	}
 	b := append(x.member[:0], `,"state":"`...)
 	b = append(b, x.s.o.Sessions.Seal(x.sessionVersion(), &x.req)...)
-	x.member = append(b, '"')
+	b = append(b, '"')
+	if x.anew {
+		b = append(b, resetByVersion...)
+	}
+	x.member = b
 	return x.member
 }
 

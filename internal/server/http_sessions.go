@@ -146,6 +146,10 @@ func stepMismatch(expected, got uint64) error {
 	}
 }
 
+// resetByVersion is the member that tells that an episode begins again, because
+// another version has taken over.
+const resetByVersion = `,"reset":"version"`
+
 // appendSessionMembers appends what an answer says of its session.
 func appendSessionMembers(b []byte, sess *serving.Session, reset bool) []byte {
 	b = append(b, `,"session_id":`...)
@@ -155,7 +159,7 @@ func appendSessionMembers(b []byte, sess *serving.Session, reset bool) []byte {
 	b = append(b, `,"episode":`...)
 	b = strconv.AppendUint(b, sess.Episode(), 10)
 	if reset {
-		b = append(b, `,"reset":"version"`...)
+		b = append(b, resetByVersion...)
 	}
 	return b
 }

@@ -101,6 +101,7 @@ func predictionSchema(c *policy.Contract) object {
 	add(schema, object{
 		"seed":          wholeSchema("What the actions were drawn with, where they were drawn."),
 		"state":         object{"type": "string", "description": "Of a policy that keeps state: what goes with the next request."},
+		"reset":         object{"type": "string", "enum": []any{"version"}, "description": "The episode began again, because another version took over."},
 		"age_ms":        object{"type": "number", "minimum": 0, "description": "Between observed_at and the arrival of the request."},
 		"interventions": object{"type": "array", "items": ref("Intervention"), "description": "What the envelope of the policy changed."},
 		"unheld":        object{"type": "array", "items": object{"type": "string", "enum": []any{"rate", "jerk"}}, "description": "Limits of the envelope that the action was not held to, as the request is of no stream."},

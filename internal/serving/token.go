@@ -140,9 +140,22 @@ func (ss *Sessions) Seal(v SessionVersion, req *Request) []byte {
 // same digest and of as many rows. A *TokenError says that it is not, and then
 // the request is as it was.
 func (ss *Sessions) Unseal(token []byte, v SessionVersion, req *Request) error {
+	_, err := ss.unseal(token, v, req, false)
+	return err
+}
+
+// Resume is Unseal for a version whose contract says what becomes of an episode
+// when the version changes: by "reset" the state of another version is not
+// refused but begins anew, as Request.Begin has it, and reset is true. Seed,
+// step and row go on.
+func (ss *Sessions) Resume(token []byte, v SessionVersion, req *Request) (reset bool, err error) {
+	return ss.unseal(token, v, req, v.Contract.OnVersionChange == policyReset)
+}
+
+func (ss *Sessions) unseal(token []byte, v SessionVersion, req *Request, mayReset bool) (reset bool, err error) {
 	text, err := ss.open(token)
 	if err != nil {
-		return err
+		return false, err
 	}
 	d := tokenReader{b: text}
 	issued := time.UnixMilli(int64(d.uint64()))
@@ -151,15 +164,19 @@ func (ss *Sessions) Unseal(token []byte, v SessionVersion, req *Request) error {
 	seed, step, row := d.uint64(), d.uint64(), d.uint64()
 	switch age := ss.o.Now().Sub(issued); {
 	case d.short:
-		return ss.refuse("malformed", "the state is a token of another form")
+		return false, ss.refuse("malformed", "the state is a token of another form")
 	case model != v.Model:
-		return ss.refuse("model", "the state is of model %s, the request is of model %s", model, v.Model)
-	case digest != v.Digest:
-		return ss.refuse("version", "the state is of another version of model %s than %s, which answers: begin again with null", v.Model, v.Version)
+		return false, ss.refuse("model", "the state is of model %s, the request is of model %s", model, v.Model)
 	case rows != req.Rows:
-		return ss.refuse("rows", "the state is of %d rows, the request has %d", rows, req.Rows)
+		return false, ss.refuse("rows", "the state is of %d rows, the request has %d", rows, req.Rows)
 	case age > ss.o.TokenTTL:
-		return ss.refuse("expired", "the state is %v old, and may be used for %v: begin again with null", age.Truncate(time.Second), ss.o.TokenTTL)
+		return false, ss.refuse("expired", "the state is %v old, and may be used for %v: begin again with null", age.Truncate(time.Second), ss.o.TokenTTL)
+	case digest != v.Digest && !mayReset:
+		return false, ss.refuse("version", "the state is of another version of model %s than %s, which answers: begin again with null", v.Model, v.Version)
+	case digest != v.Digest:
+		req.Begin(v.Contract)
+		req.Seed, req.Step, req.Row = seed, step, row
+		return true, nil
 	}
 	c := v.Contract
 	same := int(d.uint16()) == len(c.State)
@@ -170,7 +187,7 @@ func (ss *Sessions) Unseal(token []byte, v SessionVersion, req *Request) error {
 	same = same && int(d.uint32()) == width
 	if !same || len(text) != tokenText(model, digest, c, rows) {
 		// The same bytes were read in another way, by another release.
-		return ss.refuse("version", "the state is of another form than that of model %s %s: begin again with null", v.Model, v.Version)
+		return false, ss.refuse("version", "the state is of another form than that of model %s %s: begin again with null", v.Model, v.Version)
 	}
 	req.reserve(c)
 	for i := range req.State {
@@ -186,7 +203,7 @@ func (ss *Sessions) Unseal(token []byte, v SessionVersion, req *Request) error {
 		}
 	}
 	req.Seed, req.Step, req.Row = seed, step, row
-	return nil
+	return false, nil
 }
 
 // open returns the text of a token that was sealed here, or by another process

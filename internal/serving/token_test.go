@@ -151,6 +151,44 @@ func TestTokensThatAreRefused(t *testing.T) {
 	f(ss, token, v, 2, "", "")
 }
 
+// TestTokensOfAnotherVersion: by a contract that says reset, the state begins
+// anew and the draws go on.
+func TestTokensOfAnotherVersion(t *testing.T) {
+	p := open(t, fileRecurrentPPO, enveloped+"on_version_change: reset\n", 1, policy.Options{})
+	refused := 0
+	ss := serving.NewSessions(serving.SessionOptions{TokenRefused: func(string) { refused++ }})
+	_, token := carried(t, ss, p, 2, 3)
+	f := func(digest string, rows int, wantReset bool, reason string) {
+		t.Helper()
+		req := &serving.Request{}
+		observe(req, p.Contract(), rows, 0)
+		reset, err := ss.Resume(token, version(p, digest), req)
+		var why *serving.TokenError
+		if reset != wantReset || errors.As(err, &why) != (reason != "") || why != nil && why.Reason != reason {
+			t.Fatalf("digest %s, %d rows: reset %v, %v", digest, rows, reset, err)
+		}
+		if err != nil {
+			return
+		}
+		if req.Seed != 9 || req.Step != 3 || req.Row != 4 || req.Histories[0].Begun() == wantReset {
+			t.Errorf("digest %s: seed %d, step %d, row %d, a history: %v", digest, req.Seed, req.Step, req.Row, req.Histories[0].Begun())
+		}
+		for i, part := range p.Contract().State {
+			if slices.Equal(req.State[i], slices.Repeat(part.Initial, rows)) != wantReset {
+				t.Errorf("digest %s: %s is %v", digest, part.Name, req.State[i])
+			}
+		}
+	}
+	f("1", 2, false, "")
+	f("2", 2, true, "")
+	if refused != 0 {
+		t.Errorf("%d states were counted as refused", refused)
+	}
+	f("2", 3, false, "rows")
+	p = recurrent(t) // which drains
+	f("2", 2, false, "version")
+}
+
 func TestTokensHaveASize(t *testing.T) {
 	p := recurrent(t)
 	ss := serving.NewSessions(serving.SessionOptions{MaxTokenBytes: 4096})
