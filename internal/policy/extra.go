@@ -31,6 +31,10 @@ type ExtraSpec struct {
 	input  int    // of a normalized_observation
 }
 
+// Whole tells whether the values are integers, as the raw action of a policy
+// with discrete actions is.
+func (e *ExtraSpec) Whole() bool { return e.DType != graph.Invalid && !e.DType.IsFloat() }
+
 // The extras that a policy makes itself.
 const (
 	rawAction             = "raw_action"

@@ -119,7 +119,10 @@ func appendReturn(b []byte, name string, row int, c *policy.Contract, req *servi
 			continue
 		}
 		values := req.Extras[i][row*e.Width:][:e.Width]
-		if part == "" {
+		switch {
+		case part == "" && e.Whole():
+			return appendValues(b, &policy.Action{Discrete: true}, e.Shape, values)
+		case part == "":
 			return appendNested(b, e.Shape, values)
 		}
 		switch {

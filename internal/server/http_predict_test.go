@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/server"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
@@ -215,6 +216,22 @@ func TestPredictReturns(t *testing.T) {
 	refusedPost(t, s, body+`[null]}`, 422, `return.0: expected one of value, log_prob, distribution, which is what the policy has, got null`)
 	plain := serve(t, question(unnamed(3), nil), server.Options{Limits: fast()})
 	refusedPost(t, plain, `{"observations":[[1,2,3]],"return":["value"]}`, 422, `return.0: expected nothing, as the policy has nothing beside its actions, got "value"`)
+}
+
+// TestPredictReturnsWholeNumbers has the raw action of a policy with discrete
+// actions written as the action is.
+func TestPredictReturnsWholeNumbers(t *testing.T) {
+	c := keeping()
+	c.Extras = []policy.ExtraSpec{{Name: "raw_action", Shape: []int{2}, Width: 2, DType: graph.Int64}}
+	b := question(c, func(req *serving.Request) error {
+		req.Extras = [][]float32{{3, 1}}
+		return nil
+	})
+	s := serve(t, b, server.Options{Limits: fast()})
+	r := s.do("POST", "/predict", `{"observations":[[1,2,3]],"state":null,"return":["raw_action"]}`)
+	if r.status != 200 || !strings.Contains(r.body, `"raw_action":[[3,1]]`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
 }
 
 func TestPredictDeadline(t *testing.T) {
