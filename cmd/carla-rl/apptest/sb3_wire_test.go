@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,8 +30,8 @@ type wireAgents struct {
 	p     *process
 	ready map[string]string // why a model is not, empty where it is
 	// Numbers of what was answered.
-	answered, recurrent, masked, images int
-	values                              map[string]int // by name, of what was returned
+	answered, recurrent, masked, images, replayed int
+	values                                        map[string]int // by name, of what was returned
 }
 
 // TestAgentsActOverTheWire asks a server for the actions of every agent of
@@ -39,7 +40,7 @@ type wireAgents struct {
 // them, images as bytes in base64. What the cases know beside the actions is
 // returned and compared as well.
 func TestAgentsActOverTheWire(t *testing.T) {
-	const files, answeredMin, recurrentMin, imagesMin = 47, 44, 3, 4
+	const files, answeredMin, recurrentMin, imagesMin, replayedMin = 47, 44, 3, 4, 20
 	dir, ok := corpus(t, files)
 	if !ok {
 		return
@@ -52,8 +53,8 @@ func TestAgentsActOverTheWire(t *testing.T) {
 	for _, file := range cases {
 		t.Run(filepath.Base(filepath.Dir(file)), func(t *testing.T) { w.compare(t, filepath.Dir(file)) })
 	}
-	t.Logf("%d of %d agents answered, %d of them recurrent, %d with images; 1 with masks: %d; values returned: %v", w.answered, files, w.recurrent, w.images, w.masked, w.values)
-	if w.answered < answeredMin || w.recurrent < recurrentMin || w.images < imagesMin || w.masked != 1 {
+	t.Logf("%d of %d agents answered, %d of them recurrent, %d with images; 1 with masks: %d; draws of %d replayed; values returned: %v", w.answered, files, w.recurrent, w.images, w.masked, w.replayed, w.values)
+	if w.answered < answeredMin || w.recurrent < recurrentMin || w.images < imagesMin || w.masked != 1 || w.replayed < replayedMin {
 		t.Errorf("want at least %d agents, %d recurrent, %d with images, 1 with masks", answeredMin, recurrentMin, imagesMin)
 	}
 	for _, name := range []string{"value", "log_prob", "raw_action", "mean", "std", "logits"} {
@@ -141,6 +142,7 @@ func (w *wireAgents) compare(t *testing.T, folder string) {
 	} else {
 		got := w.ask(t, name, map[string]any{"observations": rows, "deterministic": true, "return": returns})
 		w.near(t, "answer", &c, got, c.Expect, -1)
+		w.replay(t, name, rows, returns)
 	}
 	if c.Masks != nil {
 		w.masked++
@@ -173,6 +175,28 @@ func (w *wireAgents) ask(t *testing.T, name string, body map[string]any) map[str
 		t.Fatalf("status %d: %.500s", a.status, a.body)
 	}
 	return a.json(t)
+}
+
+// replay draws actions for all rows, and again for each of the first few alone,
+// the second time with all that may be returned: the same seed, step and row
+// must draw the same bits.
+func (w *wireAgents) replay(t *testing.T, name string, rows []any, returns []string) {
+	t.Helper()
+	const step = 11
+	drawn := w.ask(t, name, map[string]any{"observations": rows, "deterministic": false, "step": step})
+	seed, ok := drawn["seed"]
+	if !ok {
+		return // It does not draw.
+	}
+	w.replayed++
+	for i, want := range drawn["actions"].([]any)[:min(4, len(rows))] {
+		body := map[string]any{"observations": rows[i : i+1], "deterministic": false, "seed": seed, "step": step, "row": i}
+		for range 2 {
+			got := w.ask(t, name, body)
+			near(t, fmt.Sprintf("row %d again", i), got["actions"].([]any)[0], want, 0, 0)
+			body["return"] = returns
+		}
+	}
 }
 
 // steps asks for one step after the other, each with the state of the answer
@@ -318,4 +342,54 @@ func npyRows(t *testing.T, folder string, file map[string]any, n int) []any {
 		rows[i] = base64.StdEncoding.EncodeToString(data[i*size:][:size])
 	}
 	return rows
+}
+
+// TestRecurrentExportActsOverTheWire steps through the recorded episodes of a
+// GRU that rsl_rl exported, whose state is in buffers of its TorchScript.
+func TestRecurrentExportActsOverTheWire(t *testing.T) {
+	dir, ok := corpus(t, 1)
+	if !ok {
+		return
+	}
+	folder := filepath.Join(dir, "rsl_rl", "gru2_gaussian")
+	var c struct {
+		networkCase
+		Reset []int `json:"reset_before_steps"`
+	}
+	readCase(t, folder, &c)
+	root := t.TempDir()
+	data, err := os.ReadFile(filepath.Join(folder, c.Files["script"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "model.pt"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "model_card.yaml"), []byte("model_name: gru\nversion: v1.0.0\nmodel_type: torchscript\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, []string{"ARTIFACT_DIR=" + root})
+	state, compared := "null", 0
+	for i, step := range c.Steps {
+		var in struct {
+			X []any `json:"x"`
+		}
+		if err := json.Unmarshal(step.Inputs, &in); err != nil {
+			t.Fatal(err)
+		}
+		body, err := json.Marshal(map[string]any{"observations": in.X, "episode_start": slices.Contains(c.Reset, i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := p.post("/predict", strings.TrimSuffix(string(body), "}")+`,"state":`+state+`}`)
+		if a.status != http.StatusOK {
+			t.Fatalf("step %d: %d %s", i, a.status, a.body)
+		}
+		got := a.json(t)
+		state = fmt.Sprintf("%q", got["state"])
+		compared += near(t, fmt.Sprintf("step %d", i), got["actions"], step.Outputs["out"], c.Atol, 1e-5)
+	}
+	if compared == 0 {
+		t.Error("nothing was compared")
+	}
 }
