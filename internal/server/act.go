@@ -161,6 +161,14 @@ func (a *act) drawn() bool { return a.target.Contract.Stochastic && !a.req.Deter
 // preprocess is how long it took to read the act and to check it.
 func (a *act) preprocess() time.Duration { return a.begun.Sub(a.arrived) }
 
+// infer is how long the policy's graph ran.
+func (a *act) infer() time.Duration { return a.req.Infer - a.req.Enveloping }
+
+// rest is what was spent since the backend was asked and neither waiting nor
+// in the graph: on the envelope, and on the answer. That takes one look at the
+// clock, which is not cheap beside a small policy.
+func (a *act) rest() time.Duration { return max(0, time.Since(a.begun)-a.req.Queue-a.infer()) }
+
 // release lets go of the bytes of the request, of buffers that grew large and
 // of what is of another owner: state and history of a session.
 func (a *act) release() {

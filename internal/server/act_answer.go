@@ -3,7 +3,6 @@ package server
 import (
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
@@ -24,7 +23,6 @@ import (
 // finite, which JSON cannot say; b is then of no use.
 func (a *act) appendAnswer(b []byte, extra []byte) ([]byte, error) {
 	t, req := &a.target, &a.req
-	encoding := time.Now()
 	actions := t.Contract.Actions
 	width := t.Contract.ActionWidth()
 	finite := true
@@ -72,13 +70,13 @@ func (a *act) appendAnswer(b []byte, extra []byte) ([]byte, error) {
 		b = AppendUnheld(b, moving)
 	}
 	b = append(b, extra...)
-	a.postprocess = req.Enveloping + time.Since(encoding)
+	a.postprocess = a.rest()
 	b = append(b, `,"timing":{"queue_ms":`...)
 	b = appendMillis(b, req.Queue)
 	b = append(b, `,"preprocess_ms":`...)
 	b = appendMillis(b, a.preprocess())
 	b = append(b, `,"infer_ms":`...)
-	b = appendMillis(b, req.Infer-req.Enveloping)
+	b = appendMillis(b, a.infer())
 	b = append(b, `,"postprocess_ms":`...)
 	b = appendMillis(b, a.postprocess)
 	return append(b, `}}`...), nil

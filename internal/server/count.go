@@ -38,8 +38,7 @@ type versionObserver struct {
 }
 
 // observe counts an act that reached the backend, and how it ended; id is for
-// the log. What was not spent reading, waiting or running counts as encoding,
-// and so does the envelope: the stages are those that an answer tells.
+// the log. The stages are those that an answer tells.
 func (a *act) observe(err error, id []byte) {
 	t, req := &a.target, &a.req
 	o, ok := a.s.inference.get(targetKey{t.Model, t.Version})
@@ -50,9 +49,10 @@ func (a *act) observe(err error, id []byte) {
 		o.inference(req.Rows, req.Deterministic, true, 0, 0, 0, 0)
 		return
 	}
-	infer := req.Infer - req.Enveloping
-	encode := max(0, time.Since(a.begun)-req.Queue-infer)
-	o.inference(req.Rows, req.Deterministic, false, a.preprocess(), req.Queue, infer, encode)
+	if a.postprocess == 0 { // an answer that tells no times
+		a.postprocess = a.rest()
+	}
+	o.inference(req.Rows, req.Deterministic, false, a.preprocess(), req.Queue, a.infer(), a.postprocess)
 	o.actions(req.Actions)
 	if len(req.Interventions) > 0 {
 		a.observeInterventions(&o, id)
