@@ -36,13 +36,19 @@ func orderOfStopping(t *testing.T) {
 	log := follow(ctx, t, "-n", production, "logs", "-f", name)
 	states := follow(ctx, t, "-n", production, "get", "pod", name, "-w", "-o",
 		`jsonpath={.status.containerStatuses[0].state.terminated.exitCode} {.status.containerStatuses[0].state.terminated.reason}{"\n"}`)
-	// One line for each change of the endpoints that take requests.
+	// One line for each change of the endpoints that take requests, all of them in
+	// one expression: kubectl prints a range for the first line only.
 	slice := kubectl(t, "get", "endpointslices", "-n", production, "-l", "kubernetes.io/service-name=model-serving-service", "-o", "jsonpath={.items[*].metadata.name}")
 	endpoints := follow(ctx, t, "-n", production, "get", "endpointslice", slice, "-w", "-o",
-		`jsonpath={range .endpoints[?(@.conditions.ready==true)]}{.addresses[0]} {end}{"\n"}`)
+		`jsonpath={.endpoints[?(@.conditions.ready==true)].addresses[0]}{"\n"}`)
+	listed := func() (listed, known bool) {
+		whole, _, known := cutLast(endpoints.String(), "\n")
+		_, line, _ := cutLast(whole, "\n")
+		return slices.Contains(strings.Fields(line), p.Status.PodIP), known
+	}
 	waitFor(t, "the endpoints are watched", func() error {
-		if !strings.Contains(endpoints.String(), p.Status.PodIP+" ") {
-			return fmt.Errorf("%s is not in %q", p.Status.PodIP, endpoints.String())
+		if ok, _ := listed(); !ok {
+			return fmt.Errorf("%s is not in %q", p.Status.PodIP, endpoints)
 		}
 		return nil
 	})
@@ -84,8 +90,7 @@ func orderOfStopping(t *testing.T) {
 		}
 	})
 	watch(func() {
-		whole, _, ok := cutLast(endpoints.String(), "\n")
-		if _, line, _ := cutLast(whole, "\n"); ok && !slices.Contains(strings.Fields(line), p.Status.PodIP) {
+		if ok, known := listed(); known && !ok {
 			first("cluster: not an endpoint")
 		}
 	})
