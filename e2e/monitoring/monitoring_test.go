@@ -68,7 +68,8 @@ func TestMonitoringRulesMutated(t *testing.T) {
 	// Thresholds that are always passed. One that never is fails already where
 	// the tests expect the alert.
 	for _, threshold := range []string{
-		"p95_rate5m > 0.01", "errors:ratio_rate5m > 0.05", "shed:ratio_rate5m > 0.01", "capacity > 0.5", "rate10m > 0.95", "rate10m > 0.16",
+		"p95_rate5m > 0.01", "errors:ratio_rate5m > 0.05", "shed:ratio_rate5m > 0.01", "capacity > 0.5", "saturation:ratio_rate10m > 0.95", "rate10m > 0.16",
+		"interventions:ratio_rate10m > 0.2", "[5m])\n      ) > 0.05", "http_requests:rate5m > 0.01",
 		"limit_bytes > 0.9", "[30m]) > 2", "[15m]) > 0", "carla_rl_ready) == 0", "carla_rl_ready == 0", "carla_rl_model_loaded == 0", "up == 0",
 	} {
 		i := strings.LastIndexAny(threshold, ">=")
@@ -85,6 +86,9 @@ func TestMonitoringRulesMutated(t *testing.T) {
 	f(`queue_full|deadline|`, "")
 	f(`status=~"5.."`, `status=~"[45].."`)
 	f("model, version, digest)", "model, version)")
+	f(`{kind=~"bound|rate|jerk"}`, "")
+	f(`{kind=~"not_finite|out_of_distribution"}`, "")
+	f(`{reason=~"passed|slow"}`, "")
 	f("(carla_rl_model_current == 1)", "(carla_rl_model_current)")
 }
 
@@ -106,6 +110,9 @@ func monitored(t *testing.T) (p *prometheusServer, server *exec.Cmd, address str
 			t.Fatal(err)
 		}
 	}
+	// The wheel at its end comes with more throttle than that.
+	card := filepath.Join(dir, "artifacts", "v0.1.0", "model_card.yaml")
+	writeFile(t, card, readFile(t, card)+"\nenvelope: {limits: {throttle: {high: 0.5}}}\n")
 	port := unusedPort(t)
 	serve := exec.Command(program, "serve", filepath.Join(dir, "artifacts"), "--port", port)
 	// On a busy machine a request may wait, which must not look like an error.
@@ -183,9 +190,9 @@ func TestMonitoring(t *testing.T) {
 	}
 	defer endTraffic()
 
-	// Three alerts are right: a version was refused, every ninth request is
-	// answered with 503, and the wheel stays at its end.
-	right := []string{"ModelLoadFailed", "HighErrorRate", "ActionSaturation"}
+	// Four alerts are right: a version was refused, every ninth request is
+	// answered with 503, the wheel stays at its end, and the throttle is held back.
+	right := []string{"ModelLoadFailed", "HighErrorRate", "ActionSaturation", "EnvelopeIntervenes"}
 	eventually(t, func() error {
 		firing := p.firing()
 		for _, name := range right {

@@ -193,6 +193,44 @@ var rows = []row{
 			queries: []query{{expr: `max by (model, version, action, bound) (carla_rl_action_bound{` + models + `})`, legend: "", table: true}},
 		},
 	}},
+	{"Safety envelope", []panel{
+		{
+			title: "Values that the envelope changed", unit: "ops", w: 12,
+			help:    "By action and kind: bound, rate and jerk are values moved to a limit; not_finite and out_of_distribution are rows replaced by the card's fallback. None is a policy that stays within its card, or one without an envelope.",
+			queries: []query{{expr: `sum by (model, version, action, kind) (rate(carla_rl_interventions_total{` + models + `}` + every + `))`, legend: "{{model}} {{version}} {{action}} {{kind}}"}},
+		},
+		{
+			title: "Share of values changed", unit: "percentunit", max: 1, w: 12,
+			help:    "Of the values of actions that have a bound.",
+			queries: []query{{expr: `sum by (model, version) (rate(carla_rl_interventions_total{` + models + `}` + every + `)) / sum by (model, version) (rate(carla_rl_action_values_total{` + models + `}` + every + `))`, legend: "{{model}} {{version}}"}},
+		},
+	}},
+	{"Sessions and deadlines", []panel{
+		{
+			title: "Open sessions", unit: "short", w: 6,
+			queries: []query{{expr: `sum by (instance) (carla_rl_sessions{` + jobs + `})`, legend: "{{instance}}"}},
+		},
+		{
+			title: "Sessions that began and ended", unit: "ops", w: 6,
+			help: "Those that expired had no request for longer than their time: a client that ends without closing its session.",
+			queries: []query{
+				{expr: `sum(rate(carla_rl_sessions_opened_total{` + jobs + `}` + every + `))`, legend: "opened"},
+				{expr: `sum by (reason) (rate(carla_rl_sessions_ended_total{` + jobs + `}` + every + `))`, legend: "{{reason}}"},
+			},
+		},
+		{
+			title: "Memory of sessions", unit: "bytes", w: 6,
+			queries: []query{{expr: `sum by (instance) (carla_rl_session_bytes{` + jobs + `})`, legend: "{{instance}}"}},
+		},
+		{
+			title: "Refused for time and state", unit: "ops", w: 6,
+			help: "Requests that could not be answered by their deadline and were not started, and states of clients that were refused, by reason.",
+			queries: []query{
+				{expr: `sum by (reason) (rate(carla_rl_deadline_refusals_total{` + jobs + `}` + every + `))`, legend: "deadline: {{reason}}"},
+				{expr: `sum by (reason) (rate(carla_rl_session_tokens_refused_total{` + jobs + `}` + every + `))`, legend: "state: {{reason}}"},
+			},
+		},
+	}},
 	{"Versions", []panel{
 		{
 			kind: "table", title: "Version in force", unit: "none", w: 12,
