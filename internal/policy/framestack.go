@@ -78,11 +78,15 @@ func (s *sources) stackFrames(n *lowered) (*frameStack, error) {
 		}
 		order := channelsOrder(spec, v.Name)
 		if s.spaces != nil && i < len(s.spaces.Observation) {
-			// The library's own images are taken with their channels where the
-			// graph has them, whatever they were in the training.
-			if s.spaces.Observation[i].Image {
-				order = ""
-			} else if order == "" {
+			// The library's own images are taken with their channels last, whatever
+			// they were in the training, unless a shape asks for them as its spaces
+			// have them: first.
+			switch space := &s.spaces.Observation[i]; {
+			case !space.Image && order == "":
+				order = "last"
+			case space.Image && slices.Equal(row, space.Space.Shape) && slices.Index(row, slices.Min(row)) == 0:
+				order = "first"
+			case space.Image:
 				order = "last"
 			}
 		}
