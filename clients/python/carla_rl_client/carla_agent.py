@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from .errors import PolicyError
+from .answer import State
+from .errors import ObservationError, PolicyError
 from .interventions import Seldom
 from .remote import RemotePolicy
 from .watchdog import Watchdog
@@ -54,6 +55,9 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
     (0.1 unless given); ``deterministic`` (true unless given); ``fallback``, the
     control for when no action is there in time (full brake unless given);
     ``actions``, the names of the action's values for a policy that has none.
+
+    A recurrent policy's state goes from step to step with the agent; each agent begins
+    with none, as the leaderboard makes one for each route.
 
     Whatever fails between the sensors and the action, ``observe`` included, leads to
     the fallback and is logged; ``run_step`` does not raise for it. What the server's
@@ -86,6 +90,7 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
         self._fallback = settings.control("fallback", FULL_BRAKE)
         self._names = settings.names("actions")
         self._steer = 0.0
+        self._state: State | None = None
         # None as the action stands for the fallback control.
         self.watchdog = Watchdog(_Watched(self), settings.number("deadline", 0.1), lambda observation: None)
 
@@ -116,7 +121,8 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
 
     def run_step(self, input_data: Mapping[str, Any], timestamp: float) -> Any:
         """A ``carla.VehicleControl`` for this moment; called by the leaderboard."""
-        values, _ = self.watchdog.predict((input_data, timestamp))
+        # After a late step the state is that of the one before.
+        values, self._state = self.watchdog.predict((input_data, timestamp), state=self._state)
         if values is None:
             values = self._fallback
         control = self._control(values)
@@ -129,10 +135,18 @@ class RemoteAgent(_Base):  # type: ignore[misc,unused-ignore]
             self.watchdog.close()
             self.policy.close()
 
-    def _decide(self, input_data: Mapping[str, Any], timestamp: float) -> dict[str, float]:
-        """The policy's action by its names."""
-        answer = self.policy.act(self.observe(input_data, timestamp), self._deterministic)
-        return self._by_name(answer.actions, answer.contract.action_names)
+    def _decide(self, input_data: Mapping[str, Any], timestamp: float, state: State | None) -> tuple[dict[str, float], State | None]:
+        """The policy's action by its names, and its state, None of a policy without."""
+        observation = self.observe(input_data, timestamp)
+        try:
+            answer = self.policy.act(observation, self._deterministic, state=state)
+        except ObservationError as error:
+            # Of a version that does not answer any more, or too old: the memory begins anew.
+            if state is None or "body.state" not in error.fields:
+                raise
+            _log.warning("run_step: the policy's state begins anew: %s", error)
+            answer = self.policy.act(observation, self._deterministic)
+        return self._by_name(answer.actions, answer.contract.action_names), answer.state
 
     def _by_name(self, action: Any, names: Sequence[str] = ()) -> dict[str, float]:
         if isinstance(action, Mapping):
@@ -171,9 +185,9 @@ class _Watched:
     def action_space(self) -> Any:
         return self._agent.policy.action_space
 
-    def predict(self, data: tuple[Mapping[str, Any], float]) -> tuple[dict[str, float], None]:
+    def predict(self, data: tuple[Mapping[str, Any], float], state: State | None) -> tuple[dict[str, float], State | None]:
         try:
-            return self._agent._decide(*data), None
+            return self._agent._decide(*data, state)
         except Exception as error:  # a vehicle brakes rather than being left without control
             if not isinstance(error, PolicyError) and self._seldom.turn() is not None:
                 _log.error("run_step: no action of the policy", exc_info=error)

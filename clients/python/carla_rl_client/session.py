@@ -12,7 +12,7 @@ import httpx
 from .answer import MISREAD, Answer
 from .contract import Contract
 from .core import Call, Steps
-from .errors import PolicyError, RequestError, SessionLost
+from .errors import PolicyError, RequestError, SessionLost, StepMismatch
 from .question import Question
 from .remote import AsyncRemotePolicy, RemotePolicy
 
@@ -121,8 +121,8 @@ class _Session:
             response: httpx.Response = yield call
             body = self.policy._read(response)
         except PolicyError as error:
-            # What was refused was not done.
-            self._unsure = not isinstance(error, RequestError)
+            # What was refused was not done. A session at another step is followed from there.
+            self._unsure = not isinstance(error, RequestError) or isinstance(error, StepMismatch)
             raise
         model, version = self.policy._whose(body)
         contract = yield from self._contracted(model, version)
@@ -183,7 +183,8 @@ class Session(_Session):
         """One step; a true ``episode_start`` forgets what was before. The rest is as of ``RemotePolicy.act``.
 
         An act is sent with its step, so that none is done twice. After an answer that
-        did not come, the next act goes on from wherever the server is.
+        did not come, and after a ``StepMismatch``, the next act goes on from wherever
+        the server is.
         """
         question = Question(
             observation, deterministic, None, episode_start, action_masks, returns, deadline=deadline, observed_at=observed_at

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 import yaml
-from conftest import ANSWER
+from conftest import ANSWER, METADATA, corpus_cases, recorded
 
 from carla_rl_client import RemotePolicy
 from carla_rl_client.carla_agent import RemoteAgent
@@ -194,3 +194,59 @@ def test_interventions_are_told(script, tmp_path, caplog):
 def test_refuses_a_configuration(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         agent(tmp_path, RemoteAgent, **content)
+
+
+RECURRENT = METADATA | {"state": {"width": 4, "parts": [{"name": "h", "shape": [4]}]}}
+
+
+class Blind(RemoteAgent):
+    """Observes nothing but that there is a step."""
+
+    def observe(self, input_data, timestamp):
+        if timestamp < 0:
+            raise ValueError("no such time")
+        return [0.0, timestamp]
+
+
+def test_the_state_of_a_recurrent_policy_goes_from_step_to_step(script, tmp_path, caplog):
+    script.metadata = [RECURRENT]
+    script.answers = [ANSWER | {"state": f"token-{i}"} for i in range(3)]
+    driver = agent(tmp_path, Blind, url=script.url, deadline=5.0)
+    for step in range(3):
+        assert driver.run_step(DATA, step).steer == 0.75
+    assert [told["state"] for told in script.told] == [None, "token-0", "token-1"]
+    # A step without an action leaves the state as it is.
+    assert driver.run_step(DATA, -1).brake == 1.0
+    # A state that the server does not take any more begins anew, in the same step.
+    refused = {
+        "error": "VALIDATION_ERROR",
+        "message": "state: is of version v0",
+        "details": {"validation_errors": [{"field": "body.state", "message": "is of version v0", "type": "value_error"}]},
+    }
+    script.answers, script.told = [(422, refused), ANSWER | {"state": "fresh"}], []
+    assert driver.run_step(DATA, 3).steer == 0.75
+    assert [told["state"] for told in script.told] == ["token-2", None]
+    assert "begins anew: 422 VALIDATION_ERROR: state: is of version v0" in caplog.text
+    assert driver.watchdog.last.fallback is False
+    driver.run_step(DATA, 4)
+    assert script.told[-1]["state"] == "fresh"
+    driver.destroy()
+
+
+@pytest.mark.parametrize("folder", corpus_cases("sb3_gen/rppo_mlp_lstm"))
+def test_drives_with_a_recorded_recurrent_policy(serve, tmp_path, folder):
+    case, observations, want = recorded(folder)
+
+    class Recorded(RemoteAgent):
+        def observe(self, input_data, timestamp):
+            return observations[timestamp]
+
+    driver = agent(tmp_path, Recorded, url=serve(folder).url, deadline=5.0, actions=["throttle", "steer"])
+    end = next((i for i, start in enumerate(case["episode_start"]) if start and i), len(want))
+    assert end > 1
+    for i in range(end):
+        control = driver.run_step(DATA, i)
+        assert abs(control.steer - want[i][1]) <= 1e-5
+        assert abs(control.throttle - max(want[i][0], 0)) <= 1e-5
+    assert driver.watchdog.fallbacks == 0
+    driver.destroy()
