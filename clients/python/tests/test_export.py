@@ -1,10 +1,12 @@
 import pickle
+import subprocess
 import zipfile
 
 import numpy as np
 import pytest
+from conftest import BINARY
 
-from carla_rl_client import Action, Feature, export, read_card, sha256_hex
+from carla_rl_client import Action, Feature, RemotePolicy, export, read_card, sha256_hex
 
 torch = pytest.importorskip("torch")
 
@@ -115,3 +117,79 @@ def test_refusals(tmp_path, network):
         export(network, tmp_path, golden_observations=np.zeros((2, 4)), **NAMES)
     with pytest.raises(ValueError, match=r"gave shape \[16, 2\] for 16 rows, expected \[16, 1\]"):
         export(network, tmp_path, **(NAMES | {"action": ACTION[:1]}))
+
+
+class Convolutional(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(48, 2))
+
+    def forward(self, image):
+        return self.layers(image)
+
+
+class Counting(torch.nn.Module):
+    """Keeps state in a buffer; reset begins an episode."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("memory", torch.zeros(1, 4))
+        self.layer = torch.nn.Linear(8, 2)
+
+    def forward(self, rows):
+        self.memory = 0.5 * self.memory + rows
+        return self.layer(torch.cat([rows, self.memory], dim=1))
+
+    @torch.jit.export
+    def reset(self):
+        self.memory = torch.zeros(1, 4)
+
+
+def served(serve, directory, rows):
+    done = subprocess.run([str(BINARY), "verify", str(directory)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    server = serve(directory)
+    with RemotePolicy(server.url) as policy:
+        got, _ = policy.predict(rows, deterministic=True)
+    server.stop()
+    return got
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_modules_are_verified_and_served(serve, tmp_path, network, script):
+    pytest.importorskip("httpx")
+    statistics = {"mean": np.array([50.0, 0.5, 0.5, 0.5]), "std": np.array([30.0, 0.2, 0.2, 0.2])}
+    export(network, tmp_path, normalizer=statistics, script=script, control_hz=20, **NAMES)
+    assert read_card(tmp_path)["control_hz"] == 20
+    rows = np.random.default_rng(2).uniform([0] * 4, [200, 1, 1, 1], (5, 4)).astype(np.float32)
+    with torch.no_grad():
+        inputs = torch.from_numpy(((rows - statistics["mean"]) / statistics["std"]).astype(np.float32))
+        want = np.clip(network(inputs).numpy(), [0, -1], [1, 1])
+    assert np.allclose(served(serve, tmp_path, rows), want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_module_of_images(serve, tmp_path):
+    torch.manual_seed(4)
+    network = Convolutional().eval()
+    named = {**NAMES, "observation": [Feature("image", shape=[2, 6, 6], low=-1, high=1)]}
+    export(network, tmp_path, **named)
+    images = np.random.default_rng(3).uniform(-1, 1, (3, 2, 6, 6)).astype(np.float32)
+    with torch.no_grad():
+        want = np.clip(network(torch.from_numpy(images)).numpy(), [0, -1], [1, 1])
+    assert np.allclose(served(serve, tmp_path, {"image": images}), want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_module_with_state_in_its_buffers(serve, tmp_path):
+    torch.manual_seed(5)
+    network = Counting().eval()
+    rows = np.random.default_rng(4).uniform(0, 1, (6, 4)).astype(np.float32)
+    export(network, tmp_path, script=True, **NAMES)
+    with RemotePolicy(serve(tmp_path).url) as policy:
+        assert policy.contract.recurrent
+        state = None
+        network.reset()
+        for i, row in enumerate(rows):
+            got, state = policy.predict(row, state=state, episode_start=i == 0, deterministic=True)
+            with torch.no_grad():
+                want = np.clip(network(torch.from_numpy(row[None])).numpy()[0], [0, -1], [1, 1])
+            assert np.allclose(got, want, rtol=1e-5, atol=1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ANSWER
 
-from carla_rl_client import Intervention, ObservationError, RemotePolicy, Unreachable, Watchdog
+from carla_rl_client import DeadlineExceeded, Intervention, ObservationError, RemotePolicy, Unreachable, Watchdog
 
 FLAT = np.array([25.5, 0.1, 0.8, 0.2, 0.5, 0.9, 0.1], np.float32)
 BRAKE = np.array([0.0, 1.0, 0.0], np.float32)
@@ -285,3 +285,72 @@ def test_the_kept_connection_that_was_closed_is_asked_again(demo):
     assert len(closed) == 3
     server.shutdown()
     server.server_close()
+
+
+def test_the_server_is_told_what_is_left(script):
+    with RemotePolicy(script.url) as policy:
+        assert policy.contract
+        watchdog = Watchdog(policy, 5.0, BRAKE)
+        watchdog.predict(np.zeros(2))
+        assert 0 < script.told[-1]["deadline_ms"] <= 5000
+        assert "observed_at" not in script.told[-1]
+        watchdog.predict(np.zeros(2), observed_at=time.time() - 2.0)
+        assert 0 < script.told[-1]["deadline_ms"] <= 3000
+        watchdog.close()
+        # With one clock the server counts from the observation itself.
+        watchdog = Watchdog(policy, 5.0, BRAKE, shared_clock=True)
+        observed = time.time() - 2.0
+        watchdog.predict(np.zeros(2), observed_at=observed)
+        assert script.told[-1]["observed_at"] == observed
+        assert 4900 <= script.told[-1]["deadline_ms"] <= 5100
+        watchdog.predict(np.zeros(2))
+        assert abs(script.told[-1]["observed_at"] - time.time()) < 5
+        watchdog.close()
+
+
+def test_an_action_for_an_old_observation_is_never_given():
+    asked = []
+    policy = Scripted()
+    policy.predict = lambda observation, **options: (asked.append(observation) or observation, None)
+    watchdog = Watchdog(policy, 0.5, -1)
+    assert watchdog.predict(1, observed_at=time.time() - 1.0) == (-1, None)
+    assert "the observation was 1.0" in watchdog.last.reason
+    assert asked == []
+    # A clock that is ahead makes nothing younger than now.
+    assert watchdog.predict(2, observed_at=time.time() + 100.0) == (2, None)
+    watchdog.close()
+
+
+def test_what_the_server_finds_late_leads_to_the_fallback(demo):
+    """It counts from the observation, which is older there than the deadline allows."""
+    with RemotePolicy(demo) as policy:
+        assert policy.contract
+        watchdog = Watchdog(policy, 30.0, BRAKE, shared_clock=True)
+        action, _ = watchdog.predict(FLAT, deterministic=True)
+        assert not watchdog.last.fallback
+        with pytest.raises(DeadlineExceeded):
+            policy.act(FLAT, deadline=0.5, observed_at=time.time() - 2.0)
+        answer = policy.act(FLAT, True, deadline=30.0, observed_at=time.time() - 2.0)
+        assert answer.age_ms >= 2000
+        assert np.array_equal(answer.actions, action)
+        watchdog.close()
+
+
+def test_a_duplicated_answer_never_becomes_an_action(script):
+    """An answer that comes a second time, on the same connection, in place of the next one's."""
+    ids = []
+
+    def twice(request_id):
+        ids.append(request_id)
+        return ids[-2] if len(ids) == 4 else request_id
+
+    script.echo = twice
+    with RemotePolicy(script.url) as policy:
+        watchdog = Watchdog(policy, 5.0, BRAKE)
+        reasons = []
+        for _ in range(4):
+            watchdog.predict(np.zeros(2))
+            reasons.append(watchdog.last.reason)
+        assert [bool(reason) for reason in reasons] == [False, False, True, False]
+        assert "an answer to request" in reasons[2]
+        watchdog.close()
