@@ -298,6 +298,32 @@ func TestDecodeReused(t *testing.T) {
 	}
 }
 
+// TestDecodeMembersAllocateNothing holds that to every member but a state.
+func TestDecodeMembersAllocateNothing(t *testing.T) {
+	image := `"AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"`
+	for _, k := range []struct {
+		form *actForm
+		c    *policy.Contract
+		body string
+	}{
+		{formPredict, keepingContract(), `{"observations":[[1,2],[3,4]],"state":null,"seed":5,"step":1,"row":2,"action_masks":[[1,0,true],[false,1,1]],"episode_start":[true,false],"return":["value","distribution"],"deadline_ms":20,"observed_at":1795000000.5}`},
+		{formStream, keepingContract(), `{"observation":[1,2],"seq":5,"action_masks":[1,0,true],"episode_start":false}`},
+		{formPredict, imageContract(), `{"observations":[` + image + `,{"base64":` + image + `,"shape":[2,3,4],"dtype":"uint8"}]}`},
+		{formPredict, imageContract(), `{"obs":[[[1,2,3,4],[1,2,3,4],[1,2,3,4]],[[5,6,7,8],[5,6,7,8],[5,6,7,8]]]}`},
+	} {
+		d, req, o := &decoder{}, &serving.Request{}, &actOptions{}
+		if n := testing.AllocsPerRun(100, func() {
+			if err := d.decode([]byte(k.body), k.form, k.c, 1000, req, o); err != nil {
+				t.Fatal(err)
+			}
+			d.release()
+			o.release()
+		}); n > 1 { // the body itself
+			t.Errorf("%.60s: %v allocations", k.body, n-1)
+		}
+	}
+}
+
 // compareTwin decodes with both and reports where they differ.
 func compareTwin(data []byte, form *actForm, c *policy.Contract) error {
 	maxRows := 5
