@@ -126,6 +126,9 @@ func (s *Server) operation(method string, e *endpoint) object {
 	t := descriptions[method+" "+e.template]
 	op := object{"operationId": t.id, "summary": t.summary, "tags": []any{t.tag}}
 	list := append(append([]*fault{}, everywhere...), t.faults...)
+	if t.schema == "Prediction" {
+		list = append(list, faultMalformedPack)
+	}
 	if !e.open {
 		list = append(list, faultHost, faultOrigin)
 		if s.o.Keys != nil {
@@ -160,6 +163,7 @@ func (s *Server) operation(method string, e *endpoint) object {
 	}
 	if t.schema == "Prediction" {
 		op["requestBody"], op["parameters"] = s.predictBody(), octetParameters()
+		ok["content"].(object)["application/msgpack"] = object{"schema": ref(t.schema)}
 	}
 	return op
 }

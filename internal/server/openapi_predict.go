@@ -153,6 +153,7 @@ func (s *Server) predictBody() object {
 		"required": true,
 		"content": object{
 			"application/json": object{"schema": ref("PredictRequest"), "example": s.example()},
+			"application/msgpack": object{"schema": ref("PredictRequest")},
 			"application/octet-stream": object{"schema": object{
 				"type": "string", "format": "binary",
 				"description": "The observations of a policy with one input, one after another: uint8 of an image, else float32, little-endian. All else is in the query.",
