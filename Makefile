@@ -179,8 +179,8 @@ e2e-process:
 e2e-cluster: ## The cluster part of e2e alone; E2E_RUN takes the names of tests, as -run does (root, Linux).
 	go vet -tags e2e ./e2e/...
 	@echo "e2e: not shown here: the drain and the loss of a node (the cluster has one), NetworkPolicy in force (its network stores policies only)"
-	@# One package at a time: the times that they hold would be each other's.
-	$(GOTEST) -tags e2e -count=1 -p 1 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') ./e2e/...
+	@# Two packages at a time: they mostly wait, for pods, drains and autoscalers.
+	$(GOTEST) -tags e2e -count=1 -p 2 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') ./e2e/...
 
 .PHONY: chart-lint
 e2e: chart-lint
