@@ -248,3 +248,36 @@ func TestDistributionOfLibraries(t *testing.T) {
 	f("rsl_rl_5_gru", "gaussian", "std from the output std")
 	f("rsl_rl_2_lstm", "gaussian", "std from the output std")
 }
+
+// A network that takes its rows in turn, with all of its output one row, draws
+// for each row what one that takes them together does.
+func TestDistributionOfRowsInTurn(t *testing.T) {
+	d := artifact.Distribution{Kind: "gaussian", Params: map[string]artifact.ParamSource{"std": {Constant: []float64{0.5, 2}}}}
+	together, err := drawnFrom(t, splitter(t, "mean")(2), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := graph.New("one")
+	x := g.Input("obs", graph.Float32, graph.Shape{1, 2})
+	y, err := g.Add(graph.OpReshape, graph.Attrs{"shape": []int{2}}, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Output("mean", y)
+	inTurn, err := drawnFrom(t, fixed(g), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inTurn.Batchable() {
+		t.Error("it is batchable")
+	}
+	a, b := draw(t, together, []float32{1, -1}, 10, 10), draw(t, inTurn, []float32{1, -1}, 10, 10)
+	for _, name := range []string{"action", "log_prob", "entropy"} {
+		for i := range a[name] {
+			if math.Abs(float64(a[name][i]-b[name][i])) > 1e-6 {
+				t.Errorf("%s: together %v, in turn %v", name, a[name], b[name])
+				break
+			}
+		}
+	}
+}

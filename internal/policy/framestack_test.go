@@ -217,3 +217,34 @@ func TestFrameStackOrderOfStatistics(t *testing.T) {
 	f("stack_then_normalize", normalizeThenStack, "the statistics are of the whole stack")
 	f("normalize_then_stack", stackThenNormalize, "the statistics are of one frame")
 }
+
+// A network that keeps state of its own, and one that takes its rows in turn,
+// stack as any other.
+func TestFrameStackOfOtherNetworks(t *testing.T) {
+	for _, rows := range []int{graph.Batch, 1} {
+		g := graph.New("summed")
+		x := g.Input("x", graph.Float32, graph.Shape{rows, 4})
+		h := g.Input("h", graph.Float32, graph.Shape{rows, 4})
+		y, err := g.Add(graph.OpAdd, nil, x, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Output("y", y)
+		g.Output("h_out", y)
+		g.States = []graph.State{{Input: 1, Output: 1}}
+		p := mustCompose(t, &sources{card: stackOf(2, "", ""), network: fixed(g)})
+		if c := p.Contract(); len(c.State) != 2 || c.State[0].Name != "h" || c.State[1].Name != "frames" || p.Batchable() != (rows == graph.Batch) {
+			t.Fatalf("state %+v, batchable %v", c.State, p.Batchable())
+		}
+		call := p.newCall(2)
+		for i, want := range [][]float32{{0, 0, 1, 2, 0, 0, 10, 20}, {1, 2, 4, 6, 10, 20, 40, 60}} { // sums of stacks
+			copy(call.In[0], []float32{float32(2*i + 1), float32(2*i + 2), float32(20*i + 10), float32(20*i + 20)})
+			if err := p.Runner(0).Act(call); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(call.Actions, want) {
+				t.Errorf("rows %d, step %d: %v, want %v", rows, i, call.Actions, want)
+			}
+		}
+	}
+}
