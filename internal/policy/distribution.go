@@ -45,7 +45,8 @@ func withDistribution(n format.Network, card *artifact.Card) (format.Network, er
 		return n, nil
 	}
 	n = format.WithDistribution(n, spec.Kind)
-	if file := n.Describe(); file.Spaces != nil {
+	file := n.Describe()
+	if file.Spaces != nil {
 		if len(spec.Params) > 0 || spec.Sizes != nil || spec.Deterministic != "" || spec.Low != nil || spec.Masks {
 			return nil, errOwnDistribution
 		}
@@ -57,6 +58,9 @@ func withDistribution(n format.Network, card *artifact.Card) (format.Network, er
 			return nil, fmt.Errorf("%w: model_card.yaml says distribution %s, that of the file is %s", errDisagree, spec.Kind, own)
 		}
 		return n, nil
+	}
+	if file.HasSampling {
+		return nil, errOwnDistribution
 	}
 	if spec.Kind == "gsde" {
 		return nil, errors.New("model_card.yaml: distribution: a gsde is that of an agent of Stable-Baselines3; say where the parameters are of a gaussian")

@@ -178,6 +178,10 @@ func TestDistributionOfAgents(t *testing.T) {
 	f(artifact.Distribution{Kind: "gaussian"}, "")
 	f(artifact.Distribution{Kind: "categorical"}, "that of the file is gaussian")
 	f(artifact.Distribution{Kind: "gaussian", Params: map[string]artifact.ParamSource{"std": {Constant: []float64{1}}}}, "the file draws them itself")
+	drawing := splitter(t, "mean", "std")(1, 1)
+	drawing.description.HasSampling = true
+	n = drawing
+	f(artifact.Distribution{Kind: "gaussian"}, "the file draws them itself")
 }
 
 // The layouts of training libraries, whose networks the names of the tensors
