@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/msgpack"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/server"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
@@ -443,4 +445,36 @@ func TestPredictOctets(t *testing.T) {
 		t.Errorf("%d %s: %v", r.status, r.body, b.last.State)
 	}
 	f(s, "", row[:12], "query.state: this policy keeps state: send state (null to begin, then that of the answer before), or use a session")
+}
+
+// TestPredictPacked asks in MessagePack what is asked in JSON.
+func TestPredictPacked(t *testing.T) {
+	b := question(keeping(), nil)
+	s := serve(t, b, server.Options{Limits: fast()})
+	const body = `{"observations":[[1,2,3],[4,5,6]],"state":null,"deterministic":false,"seed":5,"action_masks":[[true,false,1,0],[0,0,0,1]],"return":["value"]}`
+	want := posted(t, s, body)
+	asked := b.last
+	r := s.do("POST", "/predict", string(msgpack.AppendFromJSON(nil, []byte(body))), "Content-Type", "application/msgpack")
+	var tree map[string]any
+	var back msgpack.ToJSON
+	text, ok := back.Append(nil, []byte(r.body))
+	if !ok || r.status != 200 || r.header.Get("Content-Type") != "application/msgpack" {
+		t.Fatalf("%d %v: %q", r.status, r.header, r.body)
+	}
+	if err := json.Unmarshal(text, &tree); err != nil {
+		t.Fatal(err)
+	}
+	for _, answer := range []map[string]any{want, tree} {
+		delete(answer, "timing")
+		delete(answer, "state")
+	}
+	if diff := cmp.Diff(want, tree); diff != "" {
+		t.Errorf("the answer differs (-JSON +MessagePack):\n%s", diff)
+	}
+	if !slices.Equal(b.last.Inputs[0], asked.Inputs[0]) || !slices.Equal(b.last.Masks, asked.Masks) || b.last.Seed != asked.Seed {
+		t.Errorf("asked %+v in JSON, %+v in MessagePack", asked, b.last)
+	}
+	refusedPost(t, s, "\xc1", 400, "the body is not well-formed MessagePack: the byte 0xc1 begins no value that is taken here, at byte 0", "Content-Type", "application/msgpack")
+	refusedPost(t, s, string(msgpack.AppendFromJSON(nil, []byte(`{"observations":[[1,2,3]],"state":null,"sead":5}`))), 422,
+		`sead: expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, got "sead"; did you mean "seed"?`, "Content-Type", "application/msgpack")
 }

@@ -152,7 +152,7 @@ func (s *Server) predictBody() object {
 	return object{
 		"required": true,
 		"content": object{
-			"application/json": object{"schema": ref("PredictRequest"), "example": s.example()},
+			"application/json":    object{"schema": ref("PredictRequest"), "example": s.example()},
 			"application/msgpack": object{"schema": ref("PredictRequest")},
 			"application/octet-stream": object{"schema": object{
 				"type": "string", "format": "binary",
