@@ -255,6 +255,13 @@ func TestDecodeHostileIsCheap(t *testing.T) {
 		"null rows":            fill(`{"observations":[`, `null,`, `null]}`),
 		"strings for sensors":  fill(`{"observations":[{"sensors":[`, `"0",`, `"0"]}]}`),
 		"sensors out of range": fill(`{"observations":[{"sensors":[`, `9,`, `9]}]}`),
+		"starts":               fill(`{"episode_start":[`, `true,`, `true]}`),
+		"starts of numbers":    fill(`{"episode_start":[`, `1,`, `1]}`),
+		"names":                fill(`{"return":[`, `"value",`, `"value"]}`),
+		"masks":                fill(`{"action_masks":[`, `[1],`, `[1]]}`),
+		"empty bytes":          fill(`{"observations":[`, `{"sensors":{"base64":""}},`, `{}]}`),
+		"objects for bytes":    fill(`{"observations":[{"sensors":{`, `"a":1,`, `"a":1}}]}`),
+		"shapes":               fill(`{"observations":[{"sensors":{"base64":"","shape":[`, `1,`, `1]}}]}`),
 	} {
 		d, req, c := &decoder{}, &serving.Request{}, drivingContract()
 		data := []byte(body)
