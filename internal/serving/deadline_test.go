@@ -194,7 +194,7 @@ func TestNothingStartsLate(t *testing.T) {
 		if got := answered[within[0]] + answered[within[1]] + answered[within[2]] + answered[within[3]]; got != runs || runs < 1000 {
 			t.Errorf("%d answers: %s", got, what)
 		}
-		if late*100 > runs || answered[within[0]] != late {
+		if late*100 > runs || answered[within[0]] > late {
 			t.Errorf("work was done in vain: %s", what)
 		}
 		if reasons["slow"] == 0 || reasons["queue"] == 0 || s.Active() != 0 || s.Waiting() != 0 {
