@@ -584,7 +584,7 @@ func TestStreamsAreCutOff(t *testing.T) {
 	<-started
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	time.AfterFunc(100*time.Millisecond, func() { close(hold) })
+	time.AfterFunc(time.Second, func() { close(hold) })
 	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("shutdown: %v", err)
 	}

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import threading
 
@@ -50,6 +51,11 @@ class Server:
         # What it writes from here on must not fill the pipe.
         self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True)
         self.reader.start()
+
+    def pause(self):
+        """Stop the process as it is, as a machine that hangs. It has stopped when this returns; SIGCONT wakes it."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
 
     def stop(self):
         self.process.terminate()
@@ -139,6 +145,11 @@ class Script:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def pause(self):
+        """Stop the process as it is, as a machine that hangs. It has stopped when this returns; SIGCONT wakes it."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
 
     def stop(self):
         self.server.shutdown()

@@ -66,7 +66,7 @@ def test_brakes_when_the_server_stalls(serve, tmp_path):
     driver = agent(tmp_path, Driver, url=server.url, deadline=5.0)
     driver.run_step(DATA, 0.0)
     driver.watchdog.deadline = 0.1
-    server.process.send_signal(signal.SIGSTOP)
+    server.pause()
     try:
         control = driver.run_step(DATA, 0.05)
     finally:
@@ -126,7 +126,7 @@ def test_brakes_whatever_fails(demo, script, tmp_path):
 def test_the_contract_is_asked_for_within_the_deadline(serve, tmp_path):
     """The first step of an agent whose server takes the connection and says nothing."""
     server = serve()
-    server.process.send_signal(signal.SIGSTOP)
+    server.pause()
     drivers = [agent(tmp_path, kind, url=server.url, deadline=1.0, timeout=20.0) for kind in (Driver, RemoteAgent)]
     try:
         for driver in drivers:
@@ -145,7 +145,7 @@ def test_the_contract_is_asked_for_within_the_deadline(serve, tmp_path):
 def test_an_agent_may_end_while_a_question_is_under_way(serve, tmp_path, caplog):
     server = serve()
     driver = agent(tmp_path, Driver, url=server.url, deadline=1.0, timeout=20.0)
-    server.process.send_signal(signal.SIGSTOP)
+    server.pause()
     try:
         assert braked(driver).startswith("late")
         threads = driver.watchdog._threads

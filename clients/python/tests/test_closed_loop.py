@@ -3,13 +3,13 @@
 The loops are those of loops.py, which prints them as a table too.
 """
 
-import gymnasium
 import numpy as np
 import pytest
 
 pytest.importorskip("stable_baselines3", reason="closed loops need Stable-Baselines3: run test.sh --torch")
 pytest.importorskip("sb3_contrib", reason="closed loops need sb3-contrib: run test.sh --torch")
 
+import gymnasium  # noqa: E402
 import loops  # noqa: E402
 from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 from stable_baselines3.common.monitor import Monitor  # noqa: E402

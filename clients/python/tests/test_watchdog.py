@@ -159,7 +159,7 @@ def test_a_server_that_is_stopped_for_seconds(serve):
         want, _ = policy.predict(FLAT, deterministic=True)
         watchdog = Watchdog(policy, DEADLINE, BRAKE)
         watchdog.predict(FLAT, deterministic=True)
-        server.process.send_signal(signal.SIGSTOP)
+        server.pause()
         try:
             end, seconds = time.monotonic() + 5, []
             while time.monotonic() < end:
