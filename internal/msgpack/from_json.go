@@ -89,19 +89,44 @@ func (c *converter) many(b []byte, end byte) []byte {
 	return b
 }
 
+// tens are the powers of ten that a float64 holds exactly.
+var tens = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
+
 func (c *converter) number(b []byte) []byte {
 	start := c.pos
-	whole := true
+	whole, plain := true, true
+	mantissa, digits, places := uint64(0), 0, 0
 	for ; c.pos < len(c.text); c.pos++ {
-		switch ch := c.text[c.pos]; {
-		case ch >= '0' && ch <= '9', ch == '-', ch == '+':
-		case ch == '.', ch == 'e', ch == 'E':
-			whole = false
-		default:
-			goto done
+		ch := c.text[c.pos]
+		if ch-'0' <= 9 {
+			mantissa = mantissa*10 + uint64(ch-'0')
+			digits++
+			if !whole {
+				places++
+			}
+			continue
 		}
+		switch ch {
+		case '.':
+			whole = false
+			continue
+		case 'e', 'E':
+			whole, plain = false, false
+			continue
+		case '-', '+':
+			plain = plain && c.pos == start
+			continue
+		}
+		break
 	}
-done:
+	// Few digits and few places are one exact division (Clinger's fast path).
+	if !whole && plain && digits <= 15 && places < len(tens) {
+		v := float64(mantissa) / tens[places]
+		if c.text[start] == '-' {
+			v = -v
+		}
+		return msgp.AppendFloat64(b, v)
+	}
 	text := unsafe.String(unsafe.SliceData(c.text[start:]), c.pos-start)
 	if whole {
 		if n, err := strconv.ParseUint(text, 10, 64); err == nil {

@@ -75,16 +75,13 @@ func (p *openpi) answer(st *stream, a *act, m websocket.Message, over overtaken)
 	if err == nil {
 		b, err = p.encode(st, a)
 	}
-	if !a.begun.IsZero() {
-		a.observe(err, st.id)
-	}
 	if err != nil {
+		st.count(a, err)
 		return p.fail(st, err)
 	}
+	a.postprocess = a.rest()
 	st.session.Advance()
-	st.answers++
-	st.s.streamMetrics.answered(m.Op)
-	err = st.conn.Write(websocket.Binary, b)
+	err = st.finish(a, websocket.Binary, b)
 	p.previous = time.Since(a.arrived)
 	return err
 }

@@ -244,7 +244,7 @@ func (st *stream) act(a *act, over overtaken, decode func(a *act, m websocket.Me
 	if reset, err = a.follow(sess); err != nil {
 		return false, err
 	}
-	span, ctx := st.span("act " + st.endpoint.template)
+	span, ctx := st.span()
 	defer endChild(span)
 	if err := decode(a, m); err != nil {
 		return false, err
@@ -260,11 +260,11 @@ func (st *stream) act(a *act, over overtaken, decode func(a *act, m websocket.Me
 
 // span begins the span of one message, below that of the upgrade; nil where
 // that is not sampled.
-func (st *stream) span(name string) (trace.Span, context.Context) {
+func (st *stream) span() (trace.Span, context.Context) {
 	if st.s.o.Tracer == nil || !st.parent.IsSampled() {
 		return nil, nil
 	}
-	ctx, span := st.s.o.Tracer.Start(trace.ContextWithSpanContext(context.Background(), st.parent), name)
+	ctx, span := st.s.o.Tracer.Start(trace.ContextWithSpanContext(context.Background(), st.parent), "act "+st.endpoint.template)
 	return span, ctx
 }
 

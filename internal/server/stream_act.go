@@ -30,16 +30,29 @@ func (p actStream) answer(st *stream, a *act, m websocket.Message, over overtake
 	if err == nil {
 		out, err = p.encode(st, a, m.Op, over, reset)
 	}
-	if !a.begun.IsZero() {
-		a.observe(err, st.id)
-	}
 	if err != nil {
+		st.count(a, err)
 		return p.refuse(st, a, m.Op, over, err)
 	}
 	st.session.Advance()
+	return st.finish(a, m.Op, out)
+}
+
+// finish sends an answer, and counts it while it is on its way: the robot does
+// not wait for the metrics.
+func (st *stream) finish(a *act, op websocket.Op, frame []byte) error {
+	err := st.conn.Write(op, frame)
+	st.count(a, nil)
 	st.answers++
-	st.s.streamMetrics.answered(m.Op)
-	return st.conn.Write(m.Op, out)
+	st.s.streamMetrics.answered(op)
+	return err
+}
+
+// count counts an act that reached the backend.
+func (st *stream) count(a *act, err error) {
+	if !a.begun.IsZero() {
+		a.observe(err, st.id)
+	}
 }
 
 func (a *act) streamJSON(m websocket.Message) error   { return a.decodeJSON(m.Payload, formStream) }

@@ -114,6 +114,7 @@ func (c *Conn) fill() error {
 		if !isTimeout(err) {
 			return err
 		}
+		c.readUntil = time.Time{} // it is set anew, however little it has moved
 		if err := c.silent(); err != nil {
 			return err
 		}
@@ -139,9 +140,7 @@ func (c *Conn) patience() time.Time {
 // message would cost more than to read one.
 func (c *Conn) waitUntil(until time.Time) error {
 	if late := until.Sub(c.readUntil); late >= 0 && late < c.o.Ping/8 {
-		if time.Until(c.readUntil) > 0 {
-			return nil
-		}
+		return nil
 	}
 	c.readUntil = until
 	return c.conn.SetReadDeadline(until)
