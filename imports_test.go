@@ -57,6 +57,7 @@ var law = map[string][]string{
 	// The command wires everything.
 	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
 
+	"tools/bench-stream": {"internal/msgpack", "internal/websocket"},
 	"tools/bench-ort":    {"internal/format", "internal/graph", "internal/ort", "internal/plan"},
 	"tools/chart-readme": {},
 	"tools/schemas":      {},

@@ -464,22 +464,27 @@ func integers(v any) any {
 }
 
 // unpacked reads an answer in MessagePack.
-func (w *wire) unpacked() (a answerOf) {
+func (w *wire) unpacked() answerOf {
 	w.t.Helper()
 	m := w.read()
 	if m.Op != websocket.Binary {
 		w.t.Fatalf("the answer to a binary message is %s", m.Payload)
 	}
-	v, rest, err := msgp.ReadIntfBytes(m.Payload)
+	return unpackAnswer(w.t, m.Payload)
+}
+
+func unpackAnswer(t testing.TB, payload []byte) (a answerOf) {
+	t.Helper()
+	v, rest, err := msgp.ReadIntfBytes(payload)
 	if err != nil || len(rest) > 0 {
-		w.t.Fatalf("%v, %d bytes more: %q", err, len(rest), m.Payload)
+		t.Fatalf("%v, %d bytes more: %q", err, len(rest), payload)
 	}
 	text, err := json.Marshal(v)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if err := json.Unmarshal(text, &a, json.RejectUnknownMembers(true)); err != nil {
-		w.t.Fatalf("%v: %s", err, text)
+		t.Fatalf("%v: %s", err, text)
 	}
 	return a
 }
