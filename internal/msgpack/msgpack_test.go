@@ -85,7 +85,7 @@ func TestToJSON(t *testing.T) {
 	f("NaN", unhex(t, "cb 7ff8000000000001"), "null")
 	f("infinity", unhex(t, "ca 7f800000"), "1e999")
 	f("minus infinity", unhex(t, "ca ff800000"), "-1e999")
-	f("a string", msgp.AppendString(nil, "a\"\\\x01\u00e4\u2028"), `"a\"\\\u0001ä\u2028"`)
+	f("a string", msgp.AppendString(nil, "a\"\\\x01\u00e4\u2028"), "\"a\\\"\\\\\\u0001\u00e4\u2028\"")
 	f("bytes", msgp.AppendBytes(nil, []byte{1, 2, 3}), `"AQID"`)
 	f("a list", unhex(t, "93 01 c2 a161"), `[1,false,"a"]`)
 	f("a map with a key of bytes", unhex(t, "81 c40161 01"), `{"a":1}`)

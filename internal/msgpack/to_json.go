@@ -2,9 +2,10 @@ package msgpack
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"math"
 	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // ToJSON makes JSON of MessagePack: maps become objects, a key of bytes a name,
@@ -167,11 +168,8 @@ func (c *ToJSON) numpy(b []byte, depth int) ([]byte, bool) {
 func appendQuoted(b, text []byte) []byte {
 	for _, ch := range text {
 		if ch < ' ' || ch >= 0x7f || ch == '"' || ch == '\\' {
-			quoted, err := json.Marshal(string(text))
-			if err != nil {
-				panic(err) // A string has a JSON form.
-			}
-			return append(b, quoted...)
+			b, _ = jsontext.AppendQuote(b, text) // what is not UTF-8 is told as U+FFFD
+			return b
 		}
 	}
 	b = append(b, '"')

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -72,8 +73,8 @@ func (a *act) slowPack(body []byte, form *actForm) error {
 
 // sayNumbers calls numbers that JSON does not have by their names.
 func sayNumbers(err error) error {
-	d, ok := err.(*detailed)
-	if !ok {
+	var d *detailed
+	if !errors.As(err, &d) {
 		return err
 	}
 	names := strings.NewReplacer("got null", "got NaN", "got 1e999", "got +Inf", "got -1e999", "got -Inf")

@@ -162,7 +162,7 @@ func openpiFeature(c *policy.Contract, key []byte) int {
 		}
 	}
 	// The parts of a nested name may be joined by points.
-	if i := bytes.IndexByte(short, '/'); i >= 0 {
+	if bytes.Contains(short, []byte("/")) {
 		for i := range c.Features {
 			if strings.ReplaceAll(c.Features[i].Name, ".", "/") == string(short) {
 				return i
@@ -321,9 +321,9 @@ func (r *openpiReader) missing(c *policy.Contract) {
 
 // openpiNames lists the keys of an observation.
 func openpiNames(c *policy.Contract) string {
-	names := make([]string, len(c.Features))
-	for i := range names {
-		names[i] = inputName(c, i)
+	var names []string
+	for i := range c.Features {
+		names = append(names, inputName(c, i))
 	}
 	if len(c.Inputs) == 1 && len(c.Inputs[0].Shape) <= 1 {
 		names = append(names, "observation/state")

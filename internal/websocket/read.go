@@ -192,10 +192,15 @@ func (c *Conn) fillNow() (bool, error) {
 		space = c.buf[:0:0]
 	}
 	c.tryInto = space
-	if err := c.raw.Read(c.try); err != nil || c.tryErr != nil || c.tried <= 0 {
-		return false, nil // the next Read will tell what is wrong, if anything is
-	}
+	c.tried, c.tryErr = 0, nil
+	failed := c.raw.Read(c.try)
 	n := c.tried
+	if failed != nil || c.tryErr != nil {
+		n = 0 // the next Read will tell what is wrong, if anything is
+	}
+	if n <= 0 {
+		return false, nil
+	}
 	if c.through {
 		if n = c.readThrough(); n == 0 {
 			return false, nil

@@ -194,6 +194,7 @@ func dial(addr, path string) (*websocket.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer resp.Body.Close() // there is none
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return nil, fmt.Errorf("upgrade of %s: %s", path, resp.Status)
 	}
