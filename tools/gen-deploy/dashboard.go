@@ -230,6 +230,18 @@ var rows = []row{
 				{expr: `sum by (reason) (rate(carla_rl_session_tokens_refused_total{` + jobs + `}` + every + `))`, legend: "state: {{reason}}"},
 			},
 		},
+		{
+			title: "Open streams", unit: "short", w: 12,
+			queries: []query{{expr: `sum by (instance) (carla_rl_streams{` + jobs + `})`, legend: "{{instance}}"}},
+		},
+		{
+			title: "Streams: overtaken and ended", unit: "ops", w: 12,
+			help: "Observations that a newer one overtook before they were acted on, and streams that ended, by the code that the client was told.",
+			queries: []query{
+				{expr: `sum(rate(carla_rl_stream_skipped_total{` + jobs + `}` + every + `))`, legend: "overtaken"},
+				{expr: `sum by (code) (rate(carla_rl_stream_closes_total{` + jobs + `}` + every + `))`, legend: "ended: {{code}}"},
+			},
+		},
 	}},
 	{"Versions", []panel{
 		{
