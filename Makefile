@@ -135,7 +135,7 @@ vet:
 	cd internal/kernel/_asm && go vet ./...
 
 .PHONY: test-unit
-test-unit: ## Unit tests, as fast as they go (allocation counts and time limits hold only here).
+test-unit: ## Unit tests, as fast as they go (allocation counts hold only here).
 	$(GOTEST) -vet=off -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /apptest)
 
 .PHONY: test-race
