@@ -43,8 +43,9 @@ var law = map[string][]string{
 	"internal/repository":  {"internal/policy", "internal/artifact"},
 	"internal/serving":     {"internal/repository", "internal/policy", "internal/envelope"},
 	"internal/websocket":   {},
-	"internal/msgpack":     {},
-	"internal/server":      {"internal/websocket", "internal/msgpack", "internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
+	"internal/dtype":       {},
+	"internal/msgpack":     {"internal/dtype"},
+	"internal/server":      {"internal/dtype", "internal/websocket", "internal/msgpack", "internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
 
 	"internal/config":    {"internal/spelling"},
 	"internal/telemetry": {},
@@ -91,6 +92,7 @@ var engine = map[string][]string{
 	"internal/policy":              {},
 	"internal/ort":                 {"github.com/yalue/onnxruntime_go"},
 	"internal/spelling":            {},
+	"internal/dtype":               {},
 }
 
 // protocols are packages of the standard library that the engine and what

@@ -108,6 +108,8 @@ func TestToJSON(t *testing.T) {
 	} {
 		f(dtype, array(dtype, unhex(t, data)), "2")
 	}
+	f("a name of numpy", array("float64", unhex(t, "000000000000f83f")), "1.5")
+	f("a type without its bytes", array("float64", nil), `{"base64":"","dtype":"float64","shape":[]}`)
 	f("|b1", array("|b1", []byte{1}), "1")
 }
 
@@ -221,6 +223,7 @@ func FuzzReader(f *testing.F) {
 		f.Add(unhex(f, s))
 	}
 	f.Add(array(">f8", make([]byte, 16), 2))
+	f.Add(array("float64", nil))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var r msgpack.Reader
 		r.Begin(text)

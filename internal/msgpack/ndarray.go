@@ -3,6 +3,8 @@ package msgpack
 import (
 	"math"
 	"strconv"
+
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 )
 
 // Keys of the maps by which msgpack-numpy, and openpi with it, says arrays and
@@ -137,23 +139,20 @@ func (r *Reader) arrayShape(a *Array, depth int) bool {
 	return true
 }
 
-// dtypes are the kinds and sizes of numpy's numbers.
-var dtypes = map[string]struct {
-	name string
-	size int
-}{
-	"f2": {"float16", 2}, "f4": {"float32", 4}, "f8": {"float64", 8},
-	"i1": {"int8", 1}, "i2": {"int16", 2}, "i4": {"int32", 4}, "i8": {"int64", 8},
-	"u1": {"uint8", 1}, "u2": {"uint16", 2}, "u4": {"uint32", 4}, "u8": {"uint64", 8},
-	"b1": {"bool", 1},
+// codes are the kinds and sizes of numpy's numbers.
+var codes = map[string]*dtype.Type{
+	"f2": dtype.Float16, "f4": dtype.Float32, "f8": dtype.Float64,
+	"i1": dtype.Int8, "i2": dtype.Int16, "i4": dtype.Int32, "i8": dtype.Int64,
+	"u1": dtype.Uint8, "u2": dtype.Uint16, "u4": dtype.Uint32, "u8": dtype.Uint64,
+	"b1": dtype.Bool,
 }
 
 // setDType reads a dtype as numpy writes it: "<f4", "|u1", ">i2".
 func (a *Array) setDType(text []byte) {
 	if len(text) == 3 && (text[0] == '<' || text[0] == '>' || text[0] == '|' || text[0] == '=') {
-		if t, ok := dtypes[string(text[1:])]; ok {
-			a.DType, a.Size = t.name, t.size
-			a.Swapped = text[0] == '>' && t.size > 1
+		if t := codes[string(text[1:])]; t != nil {
+			a.DType, a.Size = t.Name, t.Bytes
+			a.Swapped = text[0] == '>' && t.Bytes > 1
 			return
 		}
 	}

@@ -5,7 +5,8 @@
 // claims, nesting is bounded, and extension types are refused: a text says
 // nothing that JSON could not say but bytes, and numbers that are not finite.
 // The bytes of the single values are read and written by
-// github.com/tinylib/msgp. The package knows none of our other packages.
+// github.com/tinylib/msgp. Of our other packages it knows the element
+// types of arrays, dtype.
 package msgpack
 
 import (

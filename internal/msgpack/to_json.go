@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 )
 
 // ToJSON makes JSON of MessagePack: maps become objects, a key of bytes a name,
@@ -144,10 +146,8 @@ func (c *ToJSON) numpy(b []byte, depth int) ([]byte, bool) {
 	}
 	c.little = append(c.little[:0], a.Data...)
 	data := a.Little(c.little)
-	if len(a.Shape) == 0 && len(data) == a.Size {
-		if v, ok := one(a.DType, data); ok {
-			return c.float(b, v), true
-		}
+	if t := dtype.Of(a.DType); t != nil && len(a.Shape) == 0 && len(data) == t.Bytes {
+		return c.float(b, t.Value(data)), true
 	}
 	b = append(b, `{"base64":`...)
 	b = appendBase64(b, data)

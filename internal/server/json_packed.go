@@ -8,50 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
-
-// packedType is an element type of values that come as bytes.
-type packedType struct {
-	name  string // as numpy calls it
-	bytes int
-	get   func(b []byte) float64
-}
-
-// packedTypes are little-endian. The first is that of images where they do not
-// say another, the second that of all else.
-var packedTypes = [...]packedType{
-	{"uint8", 1, func(b []byte) float64 { return float64(b[0]) }},
-	{"float32", 4, func(b []byte) float64 { return float64(math.Float32frombits(le.Uint32(b))) }},
-	{"float64", 8, func(b []byte) float64 { return math.Float64frombits(le.Uint64(b)) }},
-	{"float16", 2, func(b []byte) float64 { return halfValue(le.Uint16(b)) }},
-	{"bool", 1, boolValue},
-	{"int8", 1, func(b []byte) float64 { return float64(int8(b[0])) }},
-	{"int16", 2, func(b []byte) float64 { return float64(int16(le.Uint16(b))) }},
-	{"int32", 4, func(b []byte) float64 { return float64(int32(le.Uint32(b))) }},
-	{"int64", 8, func(b []byte) float64 { return float64(int64(le.Uint64(b))) }},
-	{"uint16", 2, func(b []byte) float64 { return float64(le.Uint16(b)) }},
-	{"uint32", 4, func(b []byte) float64 { return float64(le.Uint32(b)) }},
-	{"uint64", 8, func(b []byte) float64 { return float64(le.Uint64(b)) }},
-}
-
-// packedTypeOf returns the type of a name, nil for another.
-func packedTypeOf(name []byte) *packedType {
-	for i := range packedTypes {
-		if packedTypes[i].name == string(name) {
-			return &packedTypes[i]
-		}
-	}
-	return nil
-}
-
-func packedTypeNames() string {
-	names := make([]string, len(packedTypes))
-	for i := range packedTypes {
-		names[i] = packedTypes[i].name
-	}
-	return strings.Join(names, ", ")
-}
 
 // pixels reports whether a feature is an image of bytes.
 func pixels(f *policy.Feature) bool {
@@ -59,16 +18,16 @@ func pixels(f *policy.Feature) bool {
 }
 
 // defaultType is the type of a feature's bytes where they do not say it.
-func defaultType(f *policy.Feature) *packedType {
+func defaultType(f *policy.Feature) *dtype.Type {
 	if pixels(f) {
-		return &packedTypes[0]
+		return dtype.Uint8
 	}
-	return &packedTypes[1]
+	return dtype.Float32
 }
 
 // packedWords describes the bytes of a feature.
-func packedWords(f *policy.Feature, t *packedType) string {
-	return fmt.Sprintf("%d bytes (%s of %s)", f.Size*t.bytes, t.name, sizesOf(f.Shape))
+func packedWords(f *policy.Feature, t *dtype.Type) string {
+	return fmt.Sprintf("%d bytes (%s of %s)", f.Size*t.Bytes, t.Name, sizesOf(f.Shape))
 }
 
 // sizesOf describes a shape: "84 x 84 x 3".
@@ -77,19 +36,19 @@ func sizesOf(shape []int) string { return strings.TrimSuffix(sizeWords(shape), "
 // unpack stores the little-endian values of data as a feature of a row, which
 // has room for them. The number of values is right. channelsFirst tells that an
 // image is of channels, rows, columns.
-func (d *decoder) unpack(row int, f *policy.Feature, dst []float32, data []byte, t *packedType, channelsFirst bool) {
+func (d *decoder) unpack(row int, f *policy.Feature, dst []float32, data []byte, t *dtype.Type, channelsFirst bool) {
 	low, high := float32(f.Low), float32(f.High)
 	stride := 1
 	if channelsFirst {
 		stride = f.Shape[2]
 	}
-	bytes := t == &packedTypes[0]
+	bytes := t == dtype.Uint8
 	for i, k := 0, 0; i < f.Size; i++ {
 		var v float64
 		if bytes {
 			v = float64(data[i])
 		} else {
-			v = t.get(data[i*t.bytes:])
+			v = t.Value(data[i*t.Bytes:])
 		}
 		x := float32(v)
 		dst[k] = x
@@ -164,14 +123,14 @@ func (d *decoder) packedFeature(row int, f *policy.Feature, dst []float32, depth
 			return true
 		}
 	}
-	if want := f.Size * p.t.bytes; base64.StdEncoding.EncodedLen(want) != len(p.text) {
+	if want := f.Size * p.t.Bytes; base64.StdEncoding.EncodedLen(want) != len(p.text) {
 		d.violate(d.packedField(row, f), kindValue, fmt.Sprintf("expected %s in %d characters of base64, got %d characters",
 			packedWords(f, p.t), base64.StdEncoding.EncodedLen(want), len(p.text)))
 		return true
 	}
 	d.packed = slices.Grow(d.packed[:0], base64.StdEncoding.DecodedLen(len(p.text)))
 	n, err := strictBase64.Decode(d.packed[:cap(d.packed)], p.text)
-	if err != nil || n != f.Size*p.t.bytes {
+	if err != nil || n != f.Size*p.t.Bytes {
 		d.violate(d.packedField(row, f), kindValue, "expected "+packedWords(f, p.t)+" in base64 with its padding, got what is none")
 		return true
 	}
@@ -187,7 +146,7 @@ func (d *decoder) packedField(row int, f *policy.Feature) string { return d.fiel
 // packedObject is what an object says of bytes.
 type packedObject struct {
 	text          []byte
-	t             *packedType
+	t             *dtype.Type
 	channelsFirst bool
 	given         bool // base64
 	dtype, shape  bool
@@ -251,16 +210,16 @@ func (d *decoder) packedMembers(row int, f *policy.Feature, p *packedObject, dep
 
 func (d *decoder) packedDtype(row int, f *policy.Feature, p *packedObject, depth int) bool {
 	if d.next() != '"' {
-		return d.wrongKind(d.fieldOf(row, f, 0)+".dtype", kindText, "one of "+packedTypeNames(), depth)
+		return d.wrongKind(d.fieldOf(row, f, 0)+".dtype", kindText, "one of "+dtype.Words(), depth)
 	}
 	name, ok := d.text()
 	if !ok {
 		return false
 	}
-	if t := packedTypeOf(name); t != nil {
+	if t := dtype.Of(name); t != nil {
 		p.t = t
 	} else {
-		d.violate(d.fieldOf(row, f, 0)+".dtype", kindValue, "expected one of "+packedTypeNames()+", got "+strconv.QuoteToASCII(clip(name)))
+		d.violate(d.fieldOf(row, f, 0)+".dtype", kindValue, "expected one of "+dtype.Words()+", got "+strconv.QuoteToASCII(clip(name)))
 	}
 	return true
 }

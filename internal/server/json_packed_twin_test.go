@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -111,7 +112,7 @@ var elements = map[string]func(b []byte) float64{
 	"int64":   func(b []byte) float64 { return float64(int64(unsigned(b, 8))) },
 	"float32": func(b []byte) float64 { return float64(math.Float32frombits(uint32(unsigned(b, 4)))) },
 	"float64": func(b []byte) float64 { return math.Float64frombits(unsigned(b, 8)) },
-	"float16": func(b []byte) float64 { return halfValue(uint16(unsigned(b, 2))) },
+	"float16": func(b []byte) float64 { return dtype.Float16.Value(b) },
 }
 
 func unsigned(b []byte, n int) (v uint64) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 	"github.com/carla-rl/carla-rl-serving/internal/msgpack"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
@@ -276,9 +277,9 @@ func (a *act) fastArray(row int, f *policy.Feature, dst []float32) bool {
 		p.buf = v.Little(p.buf)
 		v.Data = p.buf
 	}
-	t := packedTypeOf([]byte(v.DType))
+	t := dtype.Of(v.DType)
 	channelsFirst := isChannelsFirst(f, v.Shape)
-	if t == nil || len(v.Data) != f.Size*t.bytes || !channelsFirst && !slices.Equal(v.Shape, f.Shape) || channelsFirst && slices.Equal(v.Shape, f.Shape) {
+	if t == nil || len(v.Data) != f.Size*t.Bytes || !channelsFirst && !slices.Equal(v.Shape, f.Shape) || channelsFirst && slices.Equal(v.Shape, f.Shape) {
 		return false
 	}
 	d.unpack(row, f, dst, v.Data, t, channelsFirst)

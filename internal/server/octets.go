@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -61,8 +62,8 @@ func (d *decoder) parameter(name, value []byte, p *packedObject) {
 		return
 	case string(name) == "dtype":
 		d.again(&p.dtype, "query.dtype")
-		if p.t = packedTypeOf(value); p.t == nil {
-			d.violate("query.dtype", kindValue, "expected one of "+packedTypeNames()+", got "+strconv.QuoteToASCII(clip(value)))
+		if p.t = dtype.Of(value); p.t == nil {
+			d.violate("query.dtype", kindValue, "expected one of "+dtype.Words()+", got "+strconv.QuoteToASCII(clip(value)))
 		}
 		return
 	case string(name) == "shape":
@@ -135,11 +136,11 @@ func (d *decoder) octets(body []byte, p *packedObject) {
 	if p.shape && !d.octetShape(whole, p) {
 		return
 	}
-	size := width * p.t.bytes
+	size := width * p.t.Bytes
 	d.rows = len(body) / max(1, size)
 	switch {
 	case d.rows == 0 || len(body)%size != 0:
-		d.violate("body", kindValue, fmt.Sprintf("expected %d bytes for each observation (%s of %s), got %d in all", size, p.t.name, sizesOf(whole.Shape), len(body)))
+		d.violate("body", kindValue, fmt.Sprintf("expected %d bytes for each observation (%s of %s), got %d in all", size, p.t.Name, sizesOf(whole.Shape), len(body)))
 		return
 	case d.rows > d.maxRows:
 		d.countRows("body", d.rows)
@@ -149,7 +150,7 @@ func (d *decoder) octets(body []byte, p *packedObject) {
 		at := d.grow(row)
 		for i := range c.Features {
 			f := &c.Features[i]
-			d.unpack(row, f, d.values(at, f), body[row*size+f.Offset*p.t.bytes:][:f.Size*p.t.bytes], p.t, p.channelsFirst)
+			d.unpack(row, f, d.values(at, f), body[row*size+f.Offset*p.t.Bytes:][:f.Size*p.t.Bytes], p.t, p.channelsFirst)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -75,8 +76,8 @@ func wholeSchema(description string) object {
 // packedSchema is that of values that come as bytes.
 func packedSchema() object {
 	names := []any{}
-	for i := range packedTypes {
-		names = append(names, packedTypes[i].name)
+	for _, name := range dtype.Names() {
+		names = append(names, name)
 	}
 	return object{
 		"type": "object", "additionalProperties": false, "required": []any{"base64"},

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 	"github.com/carla-rl/carla-rl-serving/internal/msgpack"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/websocket"
@@ -267,9 +268,9 @@ func (r *openpiReader) store(f *policy.Feature, dst []float32) bool {
 		r.buf = v.Little(r.buf)
 		v.Data = r.buf
 	}
-	t := packedTypeOf([]byte(v.DType))
+	t := dtype.Of(v.DType)
 	if t == nil {
-		r.d.violate(clip(r.key), kindValue, "expected an array of "+packedTypeNames()+", got "+strconv.QuoteToASCII(v.DType))
+		r.d.violate(clip(r.key), kindValue, "expected an array of "+dtype.Words()+", got "+strconv.QuoteToASCII(v.DType))
 		return true
 	}
 	size := 1
@@ -280,7 +281,7 @@ func (r *openpiReader) store(f *policy.Feature, dst []float32) bool {
 	}
 	channelsFirst := isChannelsFirst(f, v.Shape) && !slices.Equal(v.Shape, f.Shape)
 	switch {
-	case size*t.bytes != len(v.Data):
+	case size*t.Bytes != len(v.Data):
 		r.d.violate(clip(r.key), kindValue, fmt.Sprintf("expected the bytes of an array of %v, got %d", v.Shape, len(v.Data)))
 		return true
 	case size != f.Size || !channelsFirst && !slices.Equal(ones(v.Shape), ones(f.Shape)):

@@ -6,34 +6,33 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/dtype"
 )
 
-// datatype is an element type of the protocol. Every value becomes a float32,
-// as it does on /predict.
+// datatype is an element type under the protocol's name. Every value becomes a
+// float32, as it does on /predict.
 type datatype struct {
-	name      string
-	bytes     int // of one value in binary
-	integer   bool
-	low, high float64 // of integers
-	noJSON    bool
-	get       func(b []byte) float64
+	name string
+	*dtype.Type
+	noJSON bool
 }
 
 var le = binary.LittleEndian
 
 var datatypes = [...]datatype{
-	{name: "FP32", bytes: 4, get: func(b []byte) float64 { return float64(math.Float32frombits(le.Uint32(b))) }},
-	{name: "FP64", bytes: 8, get: func(b []byte) float64 { return math.Float64frombits(le.Uint64(b)) }},
-	{name: "FP16", bytes: 2, noJSON: true, get: func(b []byte) float64 { return halfValue(le.Uint16(b)) }},
-	{name: "INT8", bytes: 1, integer: true, low: math.MinInt8, high: math.MaxInt8, get: func(b []byte) float64 { return float64(int8(b[0])) }},
-	{name: "INT16", bytes: 2, integer: true, low: math.MinInt16, high: math.MaxInt16, get: func(b []byte) float64 { return float64(int16(le.Uint16(b))) }},
-	{name: "INT32", bytes: 4, integer: true, low: math.MinInt32, high: math.MaxInt32, get: func(b []byte) float64 { return float64(int32(le.Uint32(b))) }},
-	{name: "INT64", bytes: 8, integer: true, low: math.MinInt64, high: math.MaxInt64, get: func(b []byte) float64 { return float64(int64(le.Uint64(b))) }},
-	{name: "UINT8", bytes: 1, integer: true, high: math.MaxUint8, get: func(b []byte) float64 { return float64(b[0]) }},
-	{name: "UINT16", bytes: 2, integer: true, high: math.MaxUint16, get: func(b []byte) float64 { return float64(le.Uint16(b)) }},
-	{name: "UINT32", bytes: 4, integer: true, high: math.MaxUint32, get: func(b []byte) float64 { return float64(le.Uint32(b)) }},
-	{name: "UINT64", bytes: 8, integer: true, high: math.MaxUint64, get: func(b []byte) float64 { return float64(le.Uint64(b)) }},
-	{name: "BOOL", bytes: 1, get: boolValue},
+	{name: "FP32", Type: dtype.Float32},
+	{name: "FP64", Type: dtype.Float64},
+	{name: "FP16", Type: dtype.Float16, noJSON: true},
+	{name: "INT8", Type: dtype.Int8},
+	{name: "INT16", Type: dtype.Int16},
+	{name: "INT32", Type: dtype.Int32},
+	{name: "INT64", Type: dtype.Int64},
+	{name: "UINT8", Type: dtype.Uint8},
+	{name: "UINT16", Type: dtype.Uint16},
+	{name: "UINT32", Type: dtype.Uint32},
+	{name: "UINT64", Type: dtype.Uint64},
+	{name: "BOOL", Type: dtype.Bool},
 }
 
 func datatypeNames() string {
@@ -42,32 +41,6 @@ func datatypeNames() string {
 		names[i] = datatypes[i].name
 	}
 	return strings.Join(names, ", ")
-}
-
-// boolValue is 0 or 1, and no number for a byte that is neither.
-func boolValue(b []byte) float64 {
-	if b[0] > 1 {
-		return math.NaN()
-	}
-	return float64(b[0])
-}
-
-// halfValue is the value of an IEEE 754 binary16.
-func halfValue(h uint16) float64 {
-	exponent, fraction := int(h>>10&31), float64(h&1023)
-	v := math.Ldexp(1+fraction/1024, exponent-15)
-	switch {
-	case exponent == 31 && fraction != 0:
-		return math.NaN()
-	case exponent == 31:
-		v = math.Inf(1)
-	case exponent == 0:
-		v = math.Ldexp(fraction, -24)
-	}
-	if h>>15 != 0 {
-		return -v
-	}
-	return v
 }
 
 // fill reads the data that begins at pos: flat, or nested as the shape says.
@@ -184,7 +157,7 @@ func (d *inferDecoder) value(k int, wanted bool, depth int) bool {
 		return true
 	}
 	text := d.data[start:end]
-	if t.integer && !t.holds(v, text) {
+	if t.Integer && !t.holds(v, text) {
 		d.violate(d.valueField(k), kindValue, "expected an integer that "+t.name+" can hold, got "+clip(text))
 		return true
 	}
@@ -197,9 +170,9 @@ func (d *inferDecoder) value(k int, wanted bool, depth int) bool {
 func (t *datatype) holds(v float64, text []byte) bool {
 	var err error
 	switch {
-	case v != math.Trunc(v) || v < t.low || v > t.high:
+	case v != math.Trunc(v) || v < t.Low || v > t.High:
 		return false
-	case t.atEnd(v) && t.low < 0:
+	case t.atEnd(v) && t.Low < 0:
 		_, err = strconv.ParseInt(string(text), 10, 64)
 	case t.atEnd(v):
 		_, err = strconv.ParseUint(string(text), 10, 64)
@@ -209,7 +182,7 @@ func (t *datatype) holds(v float64, text []byte) bool {
 
 // atEnd reports whether v may be an integer of 64 bits or the next one beyond.
 func (t *datatype) atEnd(v float64) bool {
-	return t.bytes == 8 && v != 0 && (v == t.low || v == t.high)
+	return t.Bytes == 8 && v != 0 && (v == t.Low || v == t.High)
 }
 
 func (d *inferDecoder) valueField(k int) string {
@@ -239,7 +212,7 @@ func (d *inferDecoder) store(k int, v float64, text []byte) {
 // fillBinary reads the values behind the JSON text.
 func (d *inferDecoder) fillBinary() {
 	t := &d.t
-	want := d.rows * t.feature.Size * t.datatype.bytes
+	want := d.rows * t.feature.Size * t.datatype.Bytes
 	if t.size != want {
 		d.violate(d.tensorField(".parameters.binary_data_size"), kindValue, fmt.Sprintf("expected %d, got %d", want, t.size))
 		return
@@ -251,7 +224,7 @@ func (d *inferDecoder) fillBinary() {
 	}
 	b := d.body[d.blob:][:want]
 	for k := 0; len(b) > 0 && !d.full(); k++ {
-		d.store(k, t.datatype.get(b), nil)
-		b = b[t.datatype.bytes:]
+		d.store(k, t.datatype.Value(b), nil)
+		b = b[t.datatype.Bytes:]
 	}
 }

@@ -166,7 +166,7 @@ func TestDecodeInferBinary(t *testing.T) {
 		if kind.name == "BOOL" {
 			continue
 		}
-		head := text(kind.name, strconv.Itoa(4*kind.bytes))
+		head := text(kind.name, strconv.Itoa(4*kind.Bytes))
 		blob := encode(kind.name)
 		body := head + string(blob)
 		if _, req, err := inferWith(body, len(head), unnamedContract(2, 2)); err != nil || !slices.Equal(req.Inputs[0], []float32{0, 1, 2, 100}) {
@@ -222,17 +222,6 @@ func TestDecodeInferEndsOfIntegers(t *testing.T) {
 				t.Errorf("%s of %s: %v", kind, text, err)
 			}
 		}
-	}
-}
-
-func TestHalfValue(t *testing.T) {
-	for h, want := range map[uint16]float64{0: 0, 1: math.Ldexp(1, -24), 0x3ff: 1023 * math.Ldexp(1, -24), 0x400: math.Ldexp(1, -14), 0x3c00: 1, 0xc000: -2, 0x3555: 0.333251953125, 0x7bff: 65504, 0x7c00: math.Inf(1), 0xfc00: math.Inf(-1)} {
-		if got := halfValue(h); got != want {
-			t.Errorf("%04x: %v, want %v", h, got, want)
-		}
-	}
-	if !math.IsNaN(halfValue(0x7e00)) {
-		t.Error("7e00 is a number")
 	}
 }
 

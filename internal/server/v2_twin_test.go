@@ -222,8 +222,8 @@ func (t *twin2) flatten(v any, dims []int, kind *datatype, f *policy.Feature, ou
 				n = 1
 			}
 		}
-		ok = ok && (!kind.integer || n == math.Trunc(n) && n >= kind.low && n <= kind.high)
-		t.unsure = t.unsure || kind.integer && kind.atEnd(n) // as above
+		ok = ok && (!kind.Integer || n == math.Trunc(n) && n >= kind.Low && n <= kind.High)
+		t.unsure = t.unsure || kind.Integer && kind.atEnd(n) // as above
 		x := float32(n)
 		t.check(ok && math.Abs(n) <= math.MaxFloat32 && x >= float32(f.Low) && x <= float32(f.High))
 		out = append(out, x)
