@@ -42,6 +42,8 @@ SEED = 1234
 RELATIVE = 1e-3
 # Of two computations of one action.
 TOLERANCE = 1e-5
+# Of two choices that float32 rounding may order either way, relative to the largest.
+TIE = 1e-6
 
 
 class Pictures(gymnasium.Env):
@@ -220,7 +222,6 @@ LOOPS = {
     "published-ppo": Loop(sb3.PPO, "Pendulum-v1", folder="sb3_real/ppo_Pendulum-v1"),
     "published-tqc": Loop(sb3_contrib.TQC, "Pendulum-v1", folder="sb3_real/tqc_Pendulum-v1"),
     "published-ppo-lander": Loop(sb3.PPO, "LunarLander-v3", folder="sb3_real/ppo_LunarLander-v2"),
-    "published-ppo-highway": Loop(sb3.PPO, "highway-fast-v0", folder="sb3_gen/ppo_highway_kinematics"),
     "published-ppo-walker": Loop(
         sb3.PPO, "BipedalWalker-v3", folder="sb3_real/ppo_BipedalWalker-v3", contact=True, episodes=50, envs=10
     ),
@@ -243,13 +244,35 @@ def trained(loop, folder):
     agent = loop.kind(loop.policy, env, seed=SEED, device="cpu", **copy.deepcopy(loop.options))
     agent.learn(loop.steps)
     if loop.sharpen:
-        with torch.no_grad():
-            last = agent.policy.action_net if hasattr(agent.policy, "action_net") else agent.policy.q_net.q_net[-1]
-            last.weight *= 100
-            last.bias.zero_()
+        sharpen(agent)
     export(agent, folder, model_name="agent", version="v1.0.0", deterministic_default=False)
     env.close()
     return agent
+
+
+def sharpen(agent):
+    """Make the choices far apart, and each the best somewhere in what the environment shows."""
+    last = agent.policy.action_net if hasattr(agent.policy, "action_net") else agent.policy.q_net.q_net[-1]
+    with torch.no_grad():
+        last.weight *= 100
+        last.bias.zero_()
+        if not hasattr(agent.policy, "lstm_actor"):
+            env = agent.get_env()
+            shown = [env.reset()]
+            for _ in range(20):
+                shown.append(env.step(np.array([env.action_space.sample() for _ in range(env.num_envs)]))[0])
+            last.bias -= scores(agent, np.concatenate(shown)).mean(dim=0)
+
+
+def scores(agent, observation):
+    """What an agent holds of each of its discrete choices, ``[n, choices]``."""
+    with torch.no_grad():
+        tensor, _ = agent.policy.obs_to_tensor(observation)
+        if hasattr(agent.policy, "quantile_net"):
+            return agent.policy.quantile_net(tensor).mean(dim=1)
+        if hasattr(agent.policy, "q_net"):
+            return agent.policy.q_net(tensor)
+        return agent.policy.get_distribution(tensor).distribution.logits
 
 
 def published(loop, folder):
@@ -315,7 +338,12 @@ def evaluate(loop, model, env):
 
 @dataclasses.dataclass
 class Result:
-    """Of one loop. ``choices`` is how many different actions there were. ``replayed`` is the largest difference of an action on the same observation, None where state is between them."""
+    """Of one loop. ``choices`` is how many different actions there were.
+
+    ``replayed`` is the largest difference of an action on the same observation, in
+    tolerances, None where state is between them. ``ties`` are the discrete actions that
+    differ where the agent holds two choices for equally good but for rounding.
+    """
 
     name: str
     loop: Loop
@@ -325,6 +353,7 @@ class Result:
     identical: bool
     choices: int
     replayed: float | None
+    ties: int
     seconds: float
 
     @property
@@ -350,13 +379,16 @@ class Result:
     def holds(self):
         near = self.replayed is None or self.replayed <= 1
         if self.measure == "identical":
-            return self.identical and self.choices > 1 and bool(np.array_equal(self.own, self.served))
+            same = self.identical or (self.ties > 0 and near)
+            return same and self.choices > 1 and bool(np.array_equal(self.own, self.served))
         return near and (self.errors <= 1 if self.measure == "mean" else self.relative <= RELATIVE)
 
     @property
     def said(self):
         if self.measure == "identical":
-            return "actions and returns identical" if self.holds else "DIFFERS"
+            if not self.holds:
+                return "one action only" if self.identical else "DIFFERS"
+            return "actions and returns identical" + (f", but for {self.ties} ties" if self.ties else "")
         by = f"means {self.errors:.2f} standard errors apart" if self.measure == "mean" else f"returns within {self.relative:.1g}"
         return by if self.holds else f"DIFFERS: {by}"
 
@@ -388,23 +420,29 @@ def run(name, folder):
             server.stop()
             raw.close()
     identical = list(lengths) == list(own_lengths) and np.array_equal(actions, own_actions)
-    replayed = None if state else replay(agent, statistics if statistics.exists() else None, loop, served)
-    return Result(name, loop, int(sum(lengths)), own_returns, returns, identical, len(np.unique(actions, axis=0)), replayed, time.monotonic() - begun)
+    replayed, ties = (None, 0) if state else replay(agent, statistics if statistics.exists() else None, loop, served)
+    return Result(name, loop, int(sum(lengths)), own_returns, returns, identical, len(np.unique(actions, axis=0)), replayed, ties, time.monotonic() - begun)
 
 
 def replay(agent, statistics, loop, served):
-    """What the agent does on each observation that the server answered: the largest difference, in tolerances."""
+    """What the agent does on each observation that the server answered: the largest difference, in tolerances, and the ties."""
     with old_names():
         normalizer = VecNormalize.load(str(statistics), environments(loop.environment, 1)) if statistics else None
-        worst = 0.0
+        worst, ties = 0.0, 0
         for observation, action, masks in served.asked:
             if normalizer is not None:
                 normalizer.training = False
                 observation = normalizer.normalize_obs(observation)
             options = {} if masks is None else {"action_masks": masks}
             want, _ = agent.predict(observation, deterministic=True, **options)
-            worst = max(worst, float(np.max(np.abs(action - want) / (TOLERANCE + TOLERANCE * np.abs(want)))))
-    return worst
+            if np.issubdtype(want.dtype, np.integer):
+                for row in np.flatnonzero(action != want):
+                    held = scores(agent, observation)[row]
+                    near = abs(held[want[row]] - held[action[row]]) <= TIE * held.abs().max()
+                    worst, ties = (worst, ties + 1) if near else (np.inf, ties)
+            else:
+                worst = max(worst, float(np.max(np.abs(action - want) / (TOLERANCE + TOLERANCE * np.abs(want)))))
+    return worst, ties
 
 
 def same_spaces(policy, env):
