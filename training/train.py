@@ -135,7 +135,7 @@ def main() -> int:
 
     episodes = record(policy)
     export(
-        model,
+        actor(model),
         args.artifact,
         model_name="carla-ppo",
         version="v0.1.0",
@@ -152,6 +152,11 @@ def main() -> int:
     )
     write_episodes(args.episodes, episodes)
     return 0
+
+
+def actor(model: PPO) -> torch.nn.Module:
+    """The deterministic network alone: the artifact is one of TorchScript, as anyone's would be."""
+    return torch.nn.Sequential(*model.policy.mlp_extractor.policy_net, model.policy.action_net)
 
 
 def metrics(scores: dict[str, evaluate.Score]) -> dict:

@@ -103,7 +103,7 @@ def _export_agent(
     import stable_baselines3
 
     vectors = []
-    for raw in _rows(golden_observations, agent):
+    for raw in _rows(golden_observations, agent, observation):
         value = observation_value(raw, observation)
         vectors.append({"observation": value, "action": action_value(agent.action(_read_back(raw)), action)})
     names = agent.save(directory)
@@ -162,7 +162,7 @@ def _export_traced(
     policy = copy.deepcopy(model.policy).to("cpu")
     policy.set_training_mode(False)
     kind = "unscale" if getattr(policy, "squash_output", False) else "clip"
-    rows = np.stack([np.asarray(raw, np.float32).reshape(-1) for raw in _rows(golden_observations, agent)])
+    rows = np.stack([np.asarray(raw, np.float32).reshape(-1) for raw in _rows(golden_observations, agent, observation)])
     return _export_module(Actor(policy), directory, facts, observation, action, agent.normalizer, kind, rows, False)
 
 
@@ -246,14 +246,20 @@ def _first(module: Any, row: Any) -> Any:
     return module(row)
 
 
-def _rows(given: Any, agent: Agent) -> list[Any]:
-    """The raw observations of the golden vectors."""
+def _rows(given: Any, agent: Agent, features: Sequence[Feature] | None) -> list[Any]:
+    """The raw observations of the golden vectors; those that are drawn are within the features' bounds."""
     if given is None:
         width = size(agent.space)
         if width > GOLDEN_VECTOR_MAX:
             warnings.warn(f"the card has no golden vectors: one would have {width} numbers", stacklevel=4)
             return []
-        return agent.draw(max(1, min(GOLDEN_VECTORS, GOLDEN_NUMBERS_MAX // max(1, width))))
+        drawn = agent.draw(max(1, min(GOLDEN_VECTORS, GOLDEN_NUMBERS_MAX // max(1, width))))
+        if features is None or isinstance(drawn[0], Mapping):
+            return drawn
+        low, high = _bounds(features, -np.inf, np.inf)
+        if len(low) != width:
+            raise ValueError(f"observation: the features have {len(low)} values, the agent takes {width}")
+        return [np.clip(row, low.reshape(row.shape), high.reshape(row.shape)).astype(row.dtype) for row in drawn]
     if isinstance(given, Mapping):
         return [{key: part[i] for key, part in given.items()} for i in range(len(next(iter(given.values()))))]
     return list(given)
@@ -303,10 +309,16 @@ def _is_kept(record: str) -> bool:
     return not (record.endswith(".debug_pkl") or record == "version" or record.startswith(".data/"))
 
 
+def _bounds(features: Sequence[Feature], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of each value of a row, ``low`` and ``high`` where a feature has none."""
+    lows = np.concatenate([np.full(f.size, low if f.low is None else f.low) for f in features])
+    highs = np.concatenate([np.full(f.size, high if f.high is None else f.high) for f in features])
+    return lows, highs
+
+
 def _draw(features: Sequence[Feature], rows: int) -> np.ndarray:
     """Rows spread over the features' bounds; the first two are the bounds themselves."""
-    low = np.concatenate([np.full(f.size, -1.0 if f.low is None else f.low) for f in features])
-    high = np.concatenate([np.full(f.size, 1.0 if f.high is None else f.high) for f in features])
+    low, high = _bounds(features, -1.0, 1.0)
     generator = np.random.default_rng(0)
     drawn = generator.uniform(low, high, (rows - 2, len(low)))
     return np.concatenate([low[None], high[None], drawn]).astype(np.float32)
