@@ -112,6 +112,10 @@ type Action struct {
 	Space *Space // as that of Feature
 }
 
+// ResetsOnVersionChange tells that an episode under way begins again when the
+// version that serves it is replaced.
+func (c *Contract) ResetsOnVersionChange() bool { return c.OnVersionChange == "reset" }
+
 // ActionWidth returns the number of float32 values of one action row.
 func (c *Contract) ActionWidth() int {
 	n := 0

@@ -220,6 +220,19 @@ func TestPredictReturns(t *testing.T) {
 	refusedPost(t, plain, `{"observations":[[1,2,3]],"return":["value"]}`, 422, `return.0: expected nothing, as the policy has nothing beside its actions, got "value"`)
 }
 
+// TestPredictReturnsNoSecondMember refuses outputs of a network that are called
+// as members of the answer are.
+func TestPredictReturnsNoSecondMember(t *testing.T) {
+	c := unnamed(3)
+	for _, name := range []string{"value", "actions", "version", "state.h", "seed", "timing"} {
+		c.Extras = append(c.Extras, policy.ExtraSpec{Name: name, Width: 1})
+	}
+	s := serve(t, question(c, nil), server.Options{Limits: fast()})
+	for _, name := range []string{"actions", "version", "state", "seed", "timing"} {
+		refusedPost(t, s, `{"observations":[[1,2,3]],"return":["`+name+`"]}`, 422, `return.0: expected one of value, which is what the policy has, got "`+name+`"`)
+	}
+}
+
 // TestPredictReturnsWholeNumbers has the raw action of a policy with discrete
 // actions written as the action is.
 func TestPredictReturnsWholeNumbers(t *testing.T) {
@@ -444,6 +457,7 @@ func TestPredictOctets(t *testing.T) {
 	if r := send(s, "return=[%22value%22]&state="+url.QueryEscape(a["state"].(string)), row[:12]); r.status != 200 || !slices.Equal(b.last.State[0], []float32{1, 1}) {
 		t.Errorf("%d %s: %v", r.status, r.body, b.last.State)
 	}
+	f(s, "state=", row[:12], "state: the state is no token of this server: send the state of the answer before as it is, or null to begin")
 	f(s, "", row[:12], "query.state: this policy keeps state: send state (null to begin, then that of the answer before), or use a session")
 }
 

@@ -109,17 +109,13 @@ func (a *act) follow(sess *serving.Session) (reset bool, err error) {
 	switch {
 	case err == nil:
 		reset = sess.Move(versionOf(&t))
-	case v.Contract.OnVersionChange == resetOnChange:
+	case v.Contract.ResetsOnVersionChange():
 		return false, err
 	}
 	v = sess.Version()
 	a.target = Target{Model: v.Model, Version: v.Version, Digest: v.Digest, Contract: v.Contract, Handle: v.Handle}
 	return reset, nil
 }
-
-// resetOnChange is the word of a contract by which an episode begins again on
-// the version that takes over.
-const resetOnChange = "reset"
 
 // attach holds an act that was read to its session, and gives it the session's
 // state.
@@ -220,8 +216,8 @@ func (x *exchange) closeSession() error {
 
 // answerSession answers with what there is to know of a session:
 //
-//	{"session_id":"robot-7","model":"carla-ppo","version":"v0.1.0","digest":"sha256:...","step":0,"episode":0,
-//	 "seed":7,"deterministic":true,"ttl_s":600.0,"expires_at":1795000000.123456}
+//	{"session_id":"robot-7","model":"carla-ppo","version":"v0.1.0","digest":"7c05c88b...","step":0,"episode":0,
+//	 "seed":7,"deterministic":true,"ttl_s":600,"expires_at":1795000000.123456}
 func (x *exchange) answerSession(status int, i *serving.SessionInfo) {
 	b := append(x.out[:0], '{')
 	b = appendMember(b, "session_id", i.ID)

@@ -178,7 +178,7 @@ func (o *actOptions) wantNamed(r *refusal, c *policy.Contract, at int, name []by
 func extraNamed(c *policy.Contract, name []byte) (int, bool) {
 	for i := range min(len(c.Extras), 64) {
 		if extraHead(&c.Extras[i]) == string(name) {
-			return i, true
+			return i, !taken(string(name))
 		}
 	}
 	return 0, false
@@ -190,6 +190,16 @@ func extraHead(e *policy.ExtraSpec) string {
 	head, _, _ := strings.Cut(e.Name, ".")
 	return head
 }
+
+// answerNames are the members of answers, also those of sessions and streams.
+var answerNames = []string{
+	"actions", "version", "timingMs", "deterministic", "model", "seed", "age_ms", "interventions", "unheld", "state",
+	"session_id", "step", "episode", "reset", "seq", "skipped", "timing",
+}
+
+// taken reports whether answers have a member of that name already: an output
+// of a network that is called so cannot be returned.
+func taken(name string) bool { return slices.Contains(answerNames, name) }
 
 // extraWords says what a policy can return.
 func extraWords(c *policy.Contract) string {
@@ -204,7 +214,7 @@ func extraWords(c *policy.Contract) string {
 func returnable(c *policy.Contract) []string {
 	names := []string{}
 	for i := range c.Extras {
-		if head := extraHead(&c.Extras[i]); !slices.Contains(names, head) {
+		if head := extraHead(&c.Extras[i]); !taken(head) && !slices.Contains(names, head) {
 			names = append(names, head)
 		}
 	}

@@ -81,6 +81,9 @@ func (d *decoder) parameter(name, value []byte, p *packedObject) {
 		ok = d.deterministic()
 	case m == int(memberState) && string(value) != "null":
 		d.options.State = value
+		if value == nil { // null is another word
+			d.options.State = []byte{}
+		}
 		return
 	case m == int(memberReturn) && !bytes.HasPrefix(value, []byte("[")):
 		at := 0

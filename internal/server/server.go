@@ -1,16 +1,22 @@
-// Package server speaks HTTP: it takes requests from connections, decodes
-// them straight into rows of float32, has them answered and encodes the
-// answers.
+// Package server speaks HTTP and WebSocket: it takes requests and messages from
+// connections, decodes them straight into rows of float32, has them answered
+// and encodes the answers.
 //
 // What enters is a listener and a Backend; what leaves are the bodies of the
-// documented routes, or one error envelope for everything else. The package
-// imports serving, repository and policy; it knows no file formats, and
-// metrics, traces and logs reach it as interfaces.
+// documented routes and the frames of streams, or one error envelope for
+// everything else. The package imports serving, repository, policy and
+// envelope, and for the encodings websocket, msgpack and dtype; it knows no
+// file formats, and metrics, traces and logs reach it as interfaces.
+//
+// An act (act.go) is one request for actions, whatever carried it: a route
+// (http_*.go, v2_*.go), a stream (stream*.go) or openpi (openpi*.go). They
+// differ in what they decode and in what they add to the answer.
 //
 // The stack is fasthttp, with what it leaves open closed here: gate.go checks
 // the framing of each message before fasthttp sees it, listener.go holds the
-// limits of connections, handler.go recovers panics and drain.go stops without
-// losing a request.
+// limits of connections, handler.go recovers panics, ws_registry.go holds the
+// streams, which fasthttp does not know, and drain.go stops without losing a
+// request.
 package server
 
 import (

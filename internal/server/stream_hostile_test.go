@@ -113,11 +113,11 @@ func TestSilentStreams(t *testing.T) {
 // TestAnsweredPingsKeepAStream lets a client do no more than answer pings.
 func TestAnsweredPingsKeepAStream(t *testing.T) {
 	limits := fast()
-	limits.StreamPing = 20 * time.Millisecond
+	limits.StreamPing = 400 * time.Millisecond // in which a busy machine can answer
 	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: limits})
 	w := s.stream("/v1/stream")
 	go func() {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(3 * limits.StreamPing)
 		w.Interrupt()
 	}()
 	_, _ = w.Read() // answers pings until it is interrupted

@@ -60,7 +60,8 @@ func (r *streamRegistry) close() {
 	}
 }
 
-// begin runs start, unless the server is stopping: then it reports that.
+// begin runs start, which nothing that interrupts or cuts streams runs beside,
+// and reports whether the server is stopping.
 func (r *streamRegistry) begin(start func()) (stopping bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

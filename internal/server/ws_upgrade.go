@@ -80,7 +80,7 @@ func (x *exchange) upgrade(accept string, st *stream) error {
 		c.linger.Store(true)
 		return explain(faultFraming, "there are bytes behind the upgrade, which was not answered yet")
 	}
-	st.gated, c.stream = c, st
+	x.s.streams.begin(func() { st.gated, c.stream = c, st })
 	h := &x.ctx.Response.Header
 	x.ctx.SetStatusCode(fasthttp.StatusSwitchingProtocols)
 	h.Set(fasthttp.HeaderUpgrade, "websocket")

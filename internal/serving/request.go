@@ -157,14 +157,21 @@ func (r *Request) Trim(limit int) {
 	}
 	r.Actions, r.masks = trimmed(r.Actions, limit), trimmed(r.masks, limit)
 	r.Extras = nil
+	r.call = policy.Call{} // which has all of it as well
+	if cap(r.Interventions) > maxKeptInterventions {
+		r.Interventions = nil
+	}
 	if cap(r.histories) > maxKeptHistories {
 		r.histories = nil
 	}
 }
 
-// maxKeptHistories is the number of rows whose histories a request keeps
-// memory for.
-const maxKeptHistories = 64
+// What a request keeps memory for: the histories of so many rows, and so many
+// interventions.
+const (
+	maxKeptHistories     = 64
+	maxKeptInterventions = 1024
+)
 
 func trimmed(x []float32, limit int) []float32 {
 	if cap(x) > limit {

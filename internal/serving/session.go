@@ -250,7 +250,7 @@ func (s *Session) Reset(seed uint64) {
 	s.seed, s.draw = seed, SessionSeed(seed, s.id)
 	s.state = s.version.Contract.NewState(1)
 	s.history.Reset()
-	s.was = position{}
+	s.was, s.moved = position{}, false
 	s.take()
 }
 
@@ -268,7 +268,7 @@ func (s *Session) Move(v SessionVersion) (reset bool) {
 	switch {
 	case v.Model == s.version.Model && v.Digest == s.version.Digest:
 		s.version = v
-	case s.version.Contract.OnVersionChange == policyReset:
+	case s.version.Contract.ResetsOnVersionChange():
 		before := s.bytes
 		s.adopt(v)
 		if !s.gone {
@@ -283,7 +283,3 @@ func (s *Session) Move(v SessionVersion) (reset bool) {
 	}
 	return s.moved
 }
-
-// policyReset is the word of a contract by which its sessions go over to
-// another version.
-const policyReset = "reset"

@@ -350,6 +350,17 @@ func TestVersionChange(t *testing.T) {
 	if got := run(resetting, version(q, "2"), true, "v2"); slices.Equal(got, unmoved) {
 		t.Error("the state was carried to another version")
 	}
+	// A session that was reset is as one that was just opened: there is no change to tell.
+	fresh := serving.NewSessions(serving.SessionOptions{})
+	must(fresh.Open(version(resetting, "1"), serving.Begin{ID: "a"}))(t)
+	r := must(fresh.Acquire("a"))(t)
+	if !r.Move(version(q, "2")) {
+		t.Error("the session did not go over")
+	}
+	if r.Reset(1); r.Move(version(q, "2")) {
+		t.Error("a session that was reset tells of a change before")
+	}
+	r.Release()
 	// To a policy of another kind, whose state takes other memory.
 	ss := serving.NewSessions(serving.SessionOptions{})
 	must(ss.Open(version(plain, "1"), serving.Begin{ID: "a"}))(t)

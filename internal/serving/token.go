@@ -149,7 +149,7 @@ func (ss *Sessions) Unseal(token []byte, v SessionVersion, req *Request) error {
 // refused but begins anew, as Request.Begin has it, and reset is true. Seed,
 // step and row go on.
 func (ss *Sessions) Resume(token []byte, v SessionVersion, req *Request) (reset bool, err error) {
-	return ss.unseal(token, v, req, v.Contract.OnVersionChange == policyReset)
+	return ss.unseal(token, v, req, v.Contract.ResetsOnVersionChange())
 }
 
 func (ss *Sessions) unseal(token []byte, v SessionVersion, req *Request, mayReset bool) (reset bool, err error) {
