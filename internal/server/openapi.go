@@ -126,7 +126,7 @@ func (s *Server) operation(method string, e *endpoint) object {
 	t := descriptions[method+" "+e.template]
 	op := object{"operationId": t.id, "summary": t.summary, "tags": []any{t.tag}}
 	list := append(append([]*fault{}, everywhere...), t.faults...)
-	if t.schema == "Prediction" {
+	if t.schema == "Prediction" || t.schema == "ActAnswer" {
 		list = append(list, faultMalformedPack)
 	}
 	if !e.open {

@@ -77,10 +77,11 @@ func (s *Server) addSessionBody(op object, e *endpoint) {
 			example["observation"] = rows[0]
 		}
 	}
-	op["requestBody"] = object{
-		"required": schema == "ActRequest",
-		"content":  object{"application/json": object{"schema": ref(schema), "example": example}},
+	content := object{"application/json": object{"schema": ref(schema), "example": example}}
+	if schema == "ActRequest" {
+		content["application/msgpack"] = object{"schema": ref(schema)}
 	}
+	op["requestBody"] = object{"required": schema == "ActRequest", "content": content}
 }
 
 // success is the status of a request that went well.
