@@ -354,6 +354,7 @@ class Result:
     choices: int
     replayed: float | None
     ties: int
+    normalized: bool
     seconds: float
 
     @property
@@ -388,8 +389,10 @@ class Result:
         if self.measure == "identical":
             if not self.holds:
                 return "one action only" if self.identical else "DIFFERS"
-            return "actions and returns identical" + (f", but for {self.ties} ties" if self.ties else "")
-        by = f"means {self.errors:.2f} standard errors apart" if self.measure == "mean" else f"returns within {self.relative:.1g}"
+            return "actions and returns identical" + (f", but for {self.ties} tie{'s' * (self.ties > 1)}" if self.ties else "")
+        by = f"means {self.errors:.2f} standard errors apart" if self.measure == "mean" else (
+            f"returns within {self.relative:.1g}" if self.relative else "returns identical"
+        )
         return by if self.holds else f"DIFFERS: {by}"
 
 
@@ -421,7 +424,7 @@ def run(name, folder):
             raw.close()
     identical = list(lengths) == list(own_lengths) and np.array_equal(actions, own_actions)
     replayed, ties = (None, 0) if state else replay(agent, statistics if statistics.exists() else None, loop, served)
-    return Result(name, loop, int(sum(lengths)), own_returns, returns, identical, len(np.unique(actions, axis=0)), replayed, ties, time.monotonic() - begun)
+    return Result(name, loop, int(sum(lengths)), own_returns, returns, identical, len(np.unique(actions, axis=0)), replayed, ties, statistics.exists(), time.monotonic() - begun)
 
 
 def replay(agent, statistics, loop, served):
@@ -470,7 +473,7 @@ def table(names):
         loop = result.loop
         held = held and result.holds
         means = [f"{returns.mean():.4f} ± {returns.std():.4f}" for returns in (result.own, result.served)]
-        kind = loop.kind.__name__ + (" VecNormalize" if "vecnormalize" in name else "") + (f" {loop.frames} frames" if loop.frames > 1 else "")
+        kind = loop.kind.__name__ + (" VecNormalize" if result.normalized else "") + (f" {loop.frames} frames" if loop.frames > 1 else "")
         kind += "" if loop.policy == "MlpPolicy" else f" {loop.policy}"
         whose = "published" if loop.folder else "trained here"
         print(f"| {kind} | {loop.environment} | {whose} | {len(result.own)} | {result.steps} | {' | '.join(means)} | {result.said} |", flush=True)
