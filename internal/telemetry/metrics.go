@@ -99,6 +99,9 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.streamMessages = counters(m, "carla_rl_stream_messages_total", "Messages of streams that were answered, by what they were encoded in and how they were answered.", "codec", "result")
 	m.streamSkipped = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_stream_skipped_total", Help: "Messages of streams that newer ones overtook."})
 	m.streamCloses = counters(m, "carla_rl_stream_closes_total", "Streams that ended, by the code that the client was told; 0 where it closed or was gone.", "code")
+	for _, code := range []string{"0", "1001"} {
+		m.streamCloses.WithLabelValues(code) // there from the start: a counter that begins with 1 has never increased
+	}
 	m.streamCloses.WithLabelValues("0") // there from the start, so that the first one is an increase
 	m.errors = counters(m, "carla_rl_errors_total", "Error answers by code and route template.", "error_type", "endpoint")
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_panics_total", Help: "Panics of handlers that were recovered from."})
