@@ -25,7 +25,7 @@ func (e *InputError) Error() string {
 }
 
 // Check holds rows of inputs to the contract: every value finite and within
-// the range of its feature. in is as in Runner.Act.
+// the range of its feature, and a choice one of those there are. in is as in Runner.Act.
 func (c *Contract) Check(rows int, in [][]float32) error {
 	for i := range c.Features {
 		f := &c.Features[i]
@@ -36,6 +36,9 @@ func (c *Contract) Check(rows int, in [][]float32) error {
 				// Written so that a NaN, which compares false, is refused.
 				if !(v >= low && v <= high && v-v == 0) {
 					return &InputError{Row: row, Field: f.field(j), Expected: f.Range(), Got: fmt.Sprint(v)}
+				}
+				if n := f.Choices(j); n > 0 && !IsChoice(v, n) {
+					return &InputError{Row: row, Field: f.field(j), Expected: fmt.Sprintf("a whole number from 0 to %d", n-1), Got: fmt.Sprint(v)}
 				}
 			}
 		}

@@ -294,3 +294,39 @@ func TestLanesSideBySide(t *testing.T) {
 		}
 	}
 }
+
+func TestChoices(t *testing.T) {
+	f := func(space *Space, values []float32, want string) {
+		t.Helper()
+		c := Contract{Inputs: []Input{{Name: "x", Width: 2}}, Features: []Feature{{Name: "x", Shape: []int{2}, Low: math.Inf(-1), High: math.Inf(1), Size: 2, Space: space}}}
+		switch err := c.Check(1, [][]float32{values}); {
+		case want == "" && err != nil:
+			t.Error(err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	two := &Space{Kind: "MultiDiscrete", N: []int{2, 5}}
+	f(two, []float32{1, 4}, "")
+	f(two, []float32{2, 4}, "observation 0, x[0]: expected a whole number from 0 to 1, got 2")
+	f(two, []float32{1, -1}, "x[1]: expected a whole number from 0 to 4, got -1")
+	f(two, []float32{1, 0.5}, "from 0 to 4, got 0.5")
+	f(&Space{Kind: "Discrete", N: []int{3}}, []float32{2, 3}, "x[1]: expected a whole number from 0 to 2, got 3")
+	f(&Space{Kind: "MultiBinary"}, []float32{1, 2}, "x[1]: expected a whole number from 0 to 1, got 2")
+	f(&Space{Kind: "MultiDiscrete", N: []int{2}}, []float32{1, 7.5}, "") // nobody says how many
+	f(&Space{Kind: "Box"}, []float32{0.5, 7}, "")
+	f(nil, []float32{0.5, 7}, "")
+}
+
+func TestBoundsOfObservations(t *testing.T) {
+	f := func(d format.SpaceDescription, low, high float64) {
+		t.Helper()
+		s := &sources{spaces: &format.Spaces{Observation: []format.SpaceDescription{d}}}
+		if l, h := s.observationBounds(0); l != low || h != high {
+			t.Errorf("%+v: got %v to %v, want %v to %v", d, l, h, low, high)
+		}
+	}
+	f(format.SpaceDescription{Categories: true, High: 4}, 0, 4)
+	f(format.SpaceDescription{Low: 0, High: 255, Space: format.Space{Kind: "Box", DType: "uint8"}}, 0, 255)
+	f(format.SpaceDescription{Low: -1, High: 1, Space: format.Space{Kind: "Box", DType: "float32"}}, math.Inf(-1), math.Inf(1))
+}

@@ -153,12 +153,17 @@ func (s *sources) image(input int, shape []int) bool {
 	return shape[2] < shape[0] && shape[2] < shape[1]
 }
 
-// observationBounds are those of an input without a card. Categories have
-// them, since there is no other; the bounds of continuous observations are not
-// held to, as those of gymnasium are not.
+// observationBounds are those of an input without a card. Categories and bytes
+// have them, since there is no other; the bounds of continuous observations are
+// not held to, as those of gymnasium are not.
 func (s *sources) observationBounds(input int) (low, high float64) {
-	if s.spaces != nil && input < len(s.spaces.Observation) && s.spaces.Observation[input].Categories {
-		return s.spaces.Observation[input].Low, s.spaces.Observation[input].High
+	if s.spaces != nil && input < len(s.spaces.Observation) {
+		switch d := &s.spaces.Observation[input]; {
+		case d.Categories:
+			return d.Low, d.High
+		case d.Space.DType == "uint8":
+			return 0, math.MaxUint8
+		}
 	}
 	return math.Inf(-1), math.Inf(1)
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format"
@@ -21,6 +22,28 @@ type Space struct {
 	// Start is what the environment of a Discrete counts from. The policy
 	// counts from 0.
 	Start int
+}
+
+// Choices is the number of choices that value j of the feature is one of, which
+// are whole numbers from 0; 0 where it is a quantity, or nobody says.
+func (f *Feature) Choices(j int) int {
+	if f.Space == nil {
+		return 0
+	}
+	switch n := f.Space.N; {
+	case f.Space.Kind == "MultiBinary":
+		return 2
+	case f.Space.Kind == "Discrete" && len(n) > 0:
+		return n[0]
+	case f.Space.Kind == "MultiDiscrete" && j < len(n):
+		return n[j]
+	}
+	return 0
+}
+
+// IsChoice reports whether v is one of n choices; a NaN is none.
+func IsChoice(v float32, n int) bool {
+	return v >= 0 && v < float32(n) && v == float32(math.Trunc(float64(v)))
 }
 
 // keepSpaces notes the spaces of the policy's file at the features and actions

@@ -62,6 +62,7 @@ func (d *decoder) decode(data []byte, form *actForm, c *policy.Contract, maxRows
 	req.Rows = d.rows
 	if d.count == 0 {
 		o.settle(&d.refusal, form, c, req)
+		d.choices()
 	}
 	if d.count > 0 {
 		req.Rows = 0

@@ -64,16 +64,21 @@ func (d *decoder) unpack(row int, f *policy.Feature, dst []float32, data []byte,
 // outsideFlat notes that the k-th value of a feature is not finite or out of
 // range.
 func (d *decoder) outsideFlat(row int, f *policy.Feature, k int, v float64) {
-	for i := len(f.Shape) - 1; i >= 0; i-- {
-		d.index[i] = k % f.Shape[i]
-		k /= f.Shape[i]
-	}
+	d.point(f, k)
 	text := strconv.AppendFloat(nil, v, 'g', -1, 64)
 	if v-v != 0 {
 		d.violate(d.fieldOf(row, f, len(f.Shape)), kindFinite, "expected "+f.Range()+", got "+string(text))
 		return
 	}
 	d.outside(row, f, len(f.Shape), v, text)
+}
+
+// point puts the place of the k-th value of a feature into index.
+func (d *decoder) point(f *policy.Feature, k int) {
+	for i := len(f.Shape) - 1; i >= 0; i-- {
+		d.index[i] = k % f.Shape[i]
+		k /= f.Shape[i]
+	}
 }
 
 // packedAhead reports whether the value at pos, which begins with c, is a

@@ -105,6 +105,7 @@ func (a *act) fastPack(body []byte, form *actForm) bool {
 	}
 	a.req.Rows = d.rows
 	a.options.settle(&d.refusal, form, c, &a.req)
+	d.choices()
 	return d.count == 0
 }
 

@@ -44,6 +44,7 @@ func (a *act) decodeOctets(body []byte, query *fasthttp.Args) error {
 	a.req.Rows = d.rows
 	if d.count == 0 {
 		a.options.settle(&d.refusal, formPredict, c, &a.req)
+		d.choices()
 	}
 	if d.count > 0 {
 		a.req.Rows = 0

@@ -58,6 +58,9 @@ func (a *act) decodeOpenpi(m websocket.Message) error {
 	r.missing(c)
 	d.rows, a.req.Rows = 1, 1
 	a.options.Given |= 1 << memberObservations
+	if d.count == 0 {
+		d.choices()
+	}
 	return a.settle(formStream, &d.refusal)
 }
 

@@ -196,6 +196,9 @@ func (d *inferDecoder) store(k int, v float64, text []byte) {
 	x := float32(v)
 	d.req.Inputs[f.Input][k/f.Size*width+f.Offset+k%f.Size] = x
 	if x >= float32(f.Low) && x <= float32(f.High) && v >= -math.MaxFloat32 && v <= math.MaxFloat32 || d.full() {
+		if problem := notOneOf(f, k%f.Size, x); problem != "" && !d.full() {
+			d.violate(d.valueField(k), kindValue, problem)
+		}
 		return
 	}
 	if text == nil {
