@@ -222,11 +222,16 @@ func nested(v any, shape []int) bool {
 	return len(have) < 2 || len(shape) < 2 || slices.Equal(have, slices.DeleteFunc(slices.Clone(shape), one))
 }
 
-// channelsFirst reports whether an image is nested as channels, rows, columns.
+// channelsFirst reports whether an image is nested as channels, rows, columns,
+// and not in the order of its shape, which a cube has both ways.
 // Stable-Baselines3's predict takes images in both orders too
 // (BasePolicy.obs_to_tensor).
 func (f *Feature) channelsFirst(v any) bool {
-	return f.Image && slices.Equal(nesting(v), []int{f.Shape[2], f.Shape[0], f.Shape[1]})
+	if !f.Image {
+		return false
+	}
+	dims := nesting(v)
+	return slices.Equal(dims, []int{f.Shape[2], f.Shape[0], f.Shape[1]}) && !slices.Equal(dims, f.Shape)
 }
 
 // channelsLast brings an image of channels, rows, columns into the order of

@@ -78,4 +78,9 @@ func TestPackChannelsFirst(t *testing.T) {
 	if err := c.Pack(list(5, 4, 3), 0, in); err == nil {
 		t.Error("rows and columns in the other order were taken")
 	}
+	// One that is the same both ways round is as the contract has it.
+	cube := Feature{Shape: []int{2, 2, 2}, Size: 8, Image: true}
+	if cube.channelsFirst(list(2, 2, 2)) {
+		t.Error("a cube was turned")
+	}
 }

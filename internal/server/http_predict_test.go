@@ -362,6 +362,31 @@ func lists(b []byte, shape ...int) string {
 	return "[" + strings.Join(parts, ",") + "]"
 }
 
+// send posts raw bytes with a query.
+func send(s *site, query, body string) reply {
+	return s.do("POST", "/predict?"+query, body, "Content-Type", "application/octet-stream")
+}
+
+// TestPredictCube takes an image that is the same both ways round as the
+// contract has it.
+func TestPredictCube(t *testing.T) {
+	c := unnamed(2, 2, 2)
+	c.Features[0].Image = true
+	b := question(c, nil)
+	s := serve(t, b, server.Options{Limits: fast()})
+	cube := []byte{1, 2, 3, 4, 5, 6, 7, 8}
+	text := base64.StdEncoding.EncodeToString(cube)
+	for _, form := range []string{lists(cube, 2, 2, 2), `"` + text + `"`, `{"base64":"` + text + `","shape":[2,2,2]}`} {
+		posted(t, s, `{"observations":[`+form+`]}`)
+		if got := b.last.Inputs[0]; !slices.Equal(got, []float32{1, 2, 3, 4, 5, 6, 7, 8}) {
+			t.Errorf("%s: %v", form, got)
+		}
+	}
+	if r := send(s, "shape=2,2,2", string(cube)); r.status != 200 || !slices.Equal(b.last.Inputs[0], []float32{1, 2, 3, 4, 5, 6, 7, 8}) {
+		t.Errorf("%d %s: %v", r.status, r.body, b.last.Inputs)
+	}
+}
+
 func TestPredictImages(t *testing.T) {
 	b := question(camera(), nil)
 	s := serve(t, b, server.Options{Limits: fast()})
@@ -397,9 +422,6 @@ func TestPredictImages(t *testing.T) {
 func TestPredictOctets(t *testing.T) {
 	b := question(driving(), nil)
 	s := serve(t, b, server.Options{Limits: fast()})
-	send := func(s *site, query, body string) reply {
-		return s.do("POST", "/predict?"+query, body, "Content-Type", "application/octet-stream")
-	}
 	row := "\x00\x00\xcc\x41\xcd\xcc\xcc\x3d" + strings.Repeat("\x00\x00\x00\x3f", 5) // 25.5, 0.1 and five of 0.5
 	if r := send(s, "deterministic=true&deadline_ms=50&seed=5&step=2&row=3&episode_start=true&state=null", row+row); r.status != 200 || b.last.Rows != 2 ||
 		!slices.Equal(b.last.Inputs[0][7:], []float32{25.5, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5}) || b.last.Seed != 5 || b.last.Step != 2 || b.last.Row != 3 || !b.last.Deterministic {

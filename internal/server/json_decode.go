@@ -330,7 +330,7 @@ func (d *decoder) shaped(row int, f *policy.Feature, dst []float32) (int, bool) 
 // nest reads a feature that is nested to its shape or, as an image, with its
 // channels first.
 func (d *decoder) nest(row int, f *policy.Feature, dst []float32, depth int) bool {
-	if !f.Image || d.innermost() != f.Shape[1] {
+	if !f.Image || f.Shape[1] == f.Shape[2] || d.innermost() != f.Shape[1] {
 		return d.level(row, f, f.Shape, 0, dst, depth)
 	}
 	if cap(d.image) < f.Size {

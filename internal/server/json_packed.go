@@ -280,9 +280,10 @@ func (d *decoder) packedShape(row int, f *policy.Feature, p *packedObject, depth
 }
 
 // isChannelsFirst reports whether a shape is that of an image as channels,
-// rows, columns, where the contract has rows, columns, channels.
+// rows, columns, where the contract has rows, columns, channels, and not the
+// contract's own.
 func isChannelsFirst(f *policy.Feature, shape []int) bool {
-	return f.Image && len(shape) == 3 && shape[0] == f.Shape[2] && shape[1] == f.Shape[0] && shape[2] == f.Shape[1]
+	return f.Image && len(shape) == 3 && shape[0] == f.Shape[2] && shape[1] == f.Shape[0] && shape[2] == f.Shape[1] && !slices.Equal(shape, f.Shape)
 }
 
 // shapeChoices are the shapes that bytes of a feature may have.

@@ -307,7 +307,7 @@ func (t *twin) feature(at string, v any, f *policy.Feature) []float32 {
 	if isPacked(v, f) {
 		return t.packed(at, v, f)
 	}
-	if list, ok := v.([]any); ok && f.Image {
+	if list, ok := v.([]any); ok && f.Image && f.Shape[1] != f.Shape[2] {
 		if rows, ok := first(list).([]any); ok {
 			if columns, ok := first(rows).([]any); ok && len(columns) == f.Shape[1] {
 				return channelsLast(t.level(at, v, f, []int{f.Shape[2], f.Shape[0], f.Shape[1]}, nil), f)

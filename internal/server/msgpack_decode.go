@@ -280,7 +280,7 @@ func (a *act) fastArray(row int, f *policy.Feature, dst []float32) bool {
 	}
 	t := dtype.Of(v.DType)
 	channelsFirst := isChannelsFirst(f, v.Shape)
-	if t == nil || len(v.Data) != f.Size*t.Bytes || !channelsFirst && !slices.Equal(v.Shape, f.Shape) || channelsFirst && slices.Equal(v.Shape, f.Shape) {
+	if t == nil || len(v.Data) != f.Size*t.Bytes || !channelsFirst && !slices.Equal(v.Shape, f.Shape) {
 		return false
 	}
 	d.unpack(row, f, dst, v.Data, t, channelsFirst)

@@ -282,7 +282,7 @@ func (r *openpiReader) store(f *policy.Feature, dst []float32) bool {
 			break // no larger shape has so few bytes
 		}
 	}
-	channelsFirst := isChannelsFirst(f, v.Shape) && !slices.Equal(v.Shape, f.Shape)
+	channelsFirst := isChannelsFirst(f, v.Shape)
 	switch {
 	case size*t.Bytes != len(v.Data):
 		r.d.violate(clip(r.key), kindValue, fmt.Sprintf("expected the bytes of an array of %v, got %d", v.Shape, len(v.Data)))
