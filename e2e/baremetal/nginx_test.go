@@ -3,6 +3,7 @@
 package baremetal_test
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -130,6 +131,11 @@ func TestNginx(t *testing.T) {
 	if code, body, _ := get(url+"/readyz", host); code != http.StatusOK {
 		t.Errorf("/readyz: %d %s", code, body)
 	}
+	for _, path := range []string{"/v1/stream", "/"} {
+		if got := upgraded(t, "127.0.0.1:"+secure, path, pool); got != "HTTP/1.1 101 Switching Protocols" {
+			t.Errorf("an upgrade of %s: %s", path, got)
+		}
+	}
 	code, metrics, _ := get(url+"/metrics", host)
 	if code != http.StatusOK {
 		t.Fatalf("/metrics: %d", code)
@@ -146,4 +152,21 @@ func TestNginx(t *testing.T) {
 	if code, _, header := get("http://127.0.0.1:"+plain+"/predict", host); code != http.StatusPermanentRedirect || header.Get("Location") != "https://"+host+"/predict" {
 		t.Errorf("without TLS: %d to %s", code, header.Get("Location"))
 	}
+}
+
+// upgraded asks for WebSocket and returns the first line of the answer.
+func upgraded(t *testing.T, addr, path string, pool *x509.CertPool) string {
+	t.Helper()
+	c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, ServerName: host, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", path, host)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
 }
