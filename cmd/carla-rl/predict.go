@@ -10,6 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
 // predictCmd runs a policy, a bare network or a preprocessor once.
@@ -160,20 +162,13 @@ func plainJSON(err error) error {
 // asked for all the same.
 var returnable = []string{
 	"mean", "std", "log_std", "logits", "probs", "q_values", "value", "log_prob", "entropy", "distribution",
-	rawAction, normalizedObservation,
+	policy.RawAction, policy.NormalizedObservation,
 }
-
-// The extras that a policy makes itself, of what it was given and has given.
-// The parts of an observation that has several follow behind a point.
-const (
-	rawAction             = "raw_action"
-	normalizedObservation = "normalized_observation"
-)
 
 // named tells whether an output is shown only where it is asked for by name.
 func named(output string) bool {
 	base, _, _ := strings.Cut(output, ".")
-	return base == normalizedObservation || base == rawAction
+	return base == policy.NormalizedObservation || base == policy.RawAction
 }
 
 // shown tells whether an output is one of those that are asked for.

@@ -82,7 +82,7 @@ func TestRecordedAgents(t *testing.T) {
 		})
 	}
 	t.Logf("numbers compared: %v", compared)
-	for _, name := range []string{"value", "log_prob", "mean", "std", "logits", "q_values", "raw_action", normalizedObservation} {
+	for _, name := range []string{"value", "log_prob", "mean", "std", "logits", "q_values", "raw_action", NormalizedObservation} {
 		if compared[name] == 0 {
 			t.Errorf("%s was compared with nothing", name)
 		}
@@ -166,8 +166,8 @@ func (r *recorded) check(t *testing.T, p *Policy, masked bool) {
 				continue // ARS: of each action a score.
 			case name == "raw_action" && expect["scaled_action"] != nil:
 				want, ok = expect["scaled_action"].([]any)
-			case strings.HasPrefix(name, normalizedObservation):
-				want, ok = r.normalized(strings.TrimPrefix(strings.TrimPrefix(name, normalizedObservation), "."))
+			case strings.HasPrefix(name, NormalizedObservation):
+				want, ok = r.normalized(strings.TrimPrefix(strings.TrimPrefix(name, NormalizedObservation), "."))
 			}
 			switch {
 			case !ok:

@@ -35,10 +35,11 @@ type ExtraSpec struct {
 // with discrete actions is.
 func (e *ExtraSpec) Whole() bool { return e.DType != graph.Invalid && !e.DType.IsFloat() }
 
-// The extras that a policy makes itself.
+// The extras that a policy makes itself, of what it was given and has given. The
+// parts of an observation that has several follow behind a point.
 const (
-	rawAction             = "raw_action"
-	normalizedObservation = "normalized_observation"
+	RawAction             = "raw_action"
+	NormalizedObservation = "normalized_observation"
 )
 
 // parameters are the outputs of a network that are those of its distribution.
@@ -62,13 +63,13 @@ func (p *Policy) keepExtras(src *sources, all networks) {
 		return slices.ContainsFunc(c.Extras, func(e ExtraSpec) bool { return e.Name == name })
 	}
 	network := all[0]
-	if !has(rawAction) {
+	if !has(RawAction) {
 		row, _ := network.row(network.action.Value)
-		c.Extras = append(c.Extras, ExtraSpec{Name: rawAction, Shape: row, Width: c.ActionWidth(), DType: network.action.Value.DType})
+		c.Extras = append(c.Extras, ExtraSpec{Name: RawAction, Shape: row, Width: c.ActionWidth(), DType: network.action.Value.DType})
 	}
 	for i, v := range network.observation {
 		row, _ := network.inputRow(v)
-		e := ExtraSpec{Name: normalizedObservation, Shape: row, Width: product(row), DType: graph.Float32, input: i}
+		e := ExtraSpec{Name: NormalizedObservation, Shape: row, Width: product(row), DType: graph.Float32, input: i}
 		if len(c.Inputs) > 1 || src.spaces != nil && src.spaces.Named {
 			e.Name += "." + c.Inputs[i].Name
 		}
@@ -130,7 +131,7 @@ func (w *composing) extra(e *ExtraSpec) (*graph.Value, error) {
 	case e.output != "":
 		at := slices.IndexFunc(w.network.others, func(o graph.Output) bool { return o.Name == e.output })
 		v = w.inlined[w.network.others[at].Value]
-	case e.Name == rawAction:
+	case e.Name == RawAction:
 		v = w.inlined[w.network.action.Value]
 	default:
 		v = w.normalized[e.input]
