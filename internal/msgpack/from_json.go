@@ -1,6 +1,7 @@
 package msgpack
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strconv"
 	"unicode/utf16"
@@ -23,12 +24,10 @@ type converter struct {
 	pos  int
 }
 
-// next skips white space and returns the byte after it, 0 at the end.
+// next skips white space, commas and colons, and returns the byte after it, 0 at the end.
 func (c *converter) next() byte {
 	for ; c.pos < len(c.text); c.pos++ {
-		switch ch := c.text[c.pos]; ch {
-		case ' ', '\n', '\t', '\r', ',', ':':
-		default:
+		if ch := c.text[c.pos]; ch > ' ' && ch != ',' && ch != ':' {
 			return ch
 		}
 	}
@@ -67,7 +66,10 @@ func (c *converter) many(b []byte, end byte) []byte {
 	at := len(b)
 	b = append(b, 0, 0, 0, 0, 0)
 	n := 0
-	for ; c.next() != end && c.next() != 0; n++ {
+	for ; ; n++ {
+		if next := c.next(); next == end || next == 0 {
+			break
+		}
 		before := c.pos
 		if b = c.value(b); c.pos == before {
 			break // no JSON
@@ -144,17 +146,16 @@ func (c *converter) number(b []byte) []byte {
 func (c *converter) quoted(b []byte) []byte {
 	c.pos++
 	start := c.pos
-	for ; c.pos < len(c.text); c.pos++ {
-		switch c.text[c.pos] {
-		case '"':
-			b = msgp.AppendStringFromBytes(b, c.text[start:c.pos])
-			c.pos++
-			return b
-		case '\\':
-			return c.escaped(b, start)
-		}
+	n := bytes.IndexByte(c.text[start:], '"')
+	if n < 0 {
+		n = len(c.text) - start // no JSON
 	}
-	return msgp.AppendStringFromBytes(b, c.text[start:])
+	if escape := bytes.IndexByte(c.text[start:start+n], '\\'); escape >= 0 {
+		c.pos = start + escape
+		return c.escaped(b, start)
+	}
+	c.pos = start + n + 1
+	return msgp.AppendStringFromBytes(b, c.text[start:start+n])
 }
 
 // escaped is quoted for a string with an escape at pos.
