@@ -8,4 +8,4 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 python=$(../../training/venv.sh clients requirements.txt)
-PYTHONDONTWRITEBYTECODE=1 exec "$python" -m pytest -q -p no:cacheprovider "$@"
+PYTHONDONTWRITEBYTECODE=1 exec "$python" -m pytest -q -p no:cacheprovider --ignore=openpi "$@"
