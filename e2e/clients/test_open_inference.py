@@ -53,6 +53,8 @@ def rows(metadata):
         low, high = (-1 if f["low"] is None else f["low"]), (1 if f["high"] is None else f["high"])
         name = f["name"] if metadata["named"] else "observation"
         given[name] = random.uniform(low, high, [ROWS, *f["shape"]]).astype(np.float32)
+        if f["space"]["type"] != "Box":  # a choice
+            given[name] = np.rint(given[name])
     return given
 
 
