@@ -117,6 +117,12 @@ func TestExtras(t *testing.T) {
 			if err := p.Runner(0).Act(call); err != nil {
 				t.Fatal(err)
 			}
+			if !call.First {
+				t.Error("the first call with extras does not say that it compiled them")
+			}
+			if err := p.Runner(0).Act(call); err != nil || call.First {
+				t.Errorf("the second: %v, first %v", err, call.First)
+			}
 			want := [][]float32{{7, 8, 9, 7, 8, 9}, {2, 4, 6, 8}, {1, 2, 3, 4}, {1, 2, 3, 4}}
 			if !slices.EqualFunc(call.Extras, want, slices.Equal) {
 				t.Errorf("%s: extras = %v, want %v", engine.Name(), call.Extras, want)

@@ -12,7 +12,11 @@ import (
 // The rows are counted in classes of powers of two. Each class keeps a moving
 // average of what its calls took, in which a call counts for one part in eight,
 // and one that took much longer than those before (the process was held up) for
-// no more than four times their average.
+// no more than four times their average. The first call of a class may have
+// found memory that had to grow, or a busy machine, and tells nothing until there
+// is a second one: the average begins as the faster of the two. Refusing all that
+// follows because of a single slow call would take a hundred times as long to
+// find out (Try) as making one more.
 type Pace struct {
 	classes [paceClasses]paceClass
 }
@@ -21,7 +25,7 @@ type Pace struct {
 const paceClasses = 21
 
 type paceClass struct {
-	mean atomic.Int64 // nanoseconds, 0 before the first call
+	mean atomic.Int64 // nanoseconds, 0 before the first call, after it what that took, negated
 	last atomic.Int64 // when a call last began, in nanoseconds since 1970
 }
 
@@ -58,7 +62,11 @@ func (p *Pace) Note(rows int, began time.Time, took time.Duration, trial bool) {
 	c.last.Store(began.UnixNano())
 	mean, x := c.mean.Load(), max(1, int64(took))
 	switch {
-	case mean == 0, trial && x < mean:
+	case mean == 0:
+		mean = -x
+	case mean < 0:
+		mean = min(-mean, x)
+	case trial && x < mean:
 		mean = x
 	default:
 		mean += (min(x, paceSpike*mean) - mean) / paceWeight

@@ -14,6 +14,10 @@ func TestPace(t *testing.T) {
 	if got := p.Expect(1); got != 0 {
 		t.Errorf("%v are expected of what never ran", got)
 	}
+	p.Note(1, begin, time.Hour, false)
+	if got := p.Expect(1); got != 0 {
+		t.Errorf("%v are expected after a single run", got)
+	}
 	p.Note(1, begin, 8*ms, false)
 	f := func(what string, rows int, want time.Duration) {
 		t.Helper()
@@ -21,7 +25,7 @@ func TestPace(t *testing.T) {
 			t.Errorf("%s: %v are expected of %d rows, want %v", what, got, rows, want)
 		}
 	}
-	f("one run", 1, 8*ms)
+	f("the faster of two runs", 1, 8*ms)
 	f("no class of its own", 1000, 8*ms)
 	f("no rows", 0, 8*ms)
 	p.Note(1, begin, 16*ms, false)
@@ -29,6 +33,9 @@ func TestPace(t *testing.T) {
 	p.Note(1, begin, time.Hour, false)
 	f("a spike counts for four times the average", 1, 9*ms+27*ms/8)
 	p.Note(3, begin, 20*ms, false)
+	f("three rows ran once", 3, 9*ms+27*ms/8)
+	p.Note(3, begin, 30*ms, true)
+	p.Note(1<<30, begin, 50*ms, false)
 	p.Note(1<<30, begin, 50*ms, false)
 	f("two rows", 2, 9*ms+27*ms/8)
 	f("three rows are of the class of four", 4, 20*ms)
@@ -39,6 +46,7 @@ func TestPace(t *testing.T) {
 	p.Note(4, begin, 12*ms, true)
 	f("a trial that was not", 3, 5*ms)
 	p.Note(8, begin, 0, false)
+	p.Note(8, begin, 0, false)
 	f("a clock that is too coarse", 8, 1)
 }
 
@@ -48,6 +56,7 @@ func TestPaceTries(t *testing.T) {
 	if !p.Try(1, begin) {
 		t.Error("what never ran is not tried")
 	}
+	p.Note(1, begin, time.Millisecond, false)
 	p.Note(1, begin, time.Millisecond, false)
 	f := func(after time.Duration, want bool) {
 		t.Helper()

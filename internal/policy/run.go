@@ -48,6 +48,9 @@ type Call struct {
 	// Enveloping is how long the call took to hold its actions to the
 	// envelope; 0 where there is none.
 	Enveloping time.Duration
+	// First tells that the call was the runner's first in its form, and took the
+	// time to compile it or to make its memory as well.
+	First bool
 }
 
 // Runner acts for one lane. It owns the memory of its programs.
@@ -140,7 +143,7 @@ func (p *Policy) newCall(rows int) *Call {
 func (r *Runner) Act(c *Call) error {
 	i := formOf(c.Deterministic, c.Masks != nil, c.Extras != nil)
 	run := r.runs[i]
-	if run == nil {
+	if c.First = run == nil; c.First {
 		var err error
 		if run, err = r.start(i); err != nil {
 			return err

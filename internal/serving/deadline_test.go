@@ -33,6 +33,18 @@ func bubble(t *testing.T, lanes int, takes time.Duration, f func(s *serving.Serv
 	})
 }
 
+// learn runs the policy as often as it takes until it is known how long that
+// takes.
+func learn(t *testing.T, s *serving.Service, p *policy.Policy, e *paced) {
+	t.Helper()
+	for range 2 {
+		if err := s.Act(context.Background(), p, request(p, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.runs.Store(0)
+}
+
 // request is one observation that must be answered within a time; 0 is none.
 func request(p *policy.Policy, within time.Duration) *serving.Request {
 	req := &serving.Request{Deterministic: true}
@@ -45,11 +57,9 @@ func request(p *policy.Policy, within time.Duration) *serving.Request {
 
 func TestSlowWorkIsNotStarted(t *testing.T) {
 	bubble(t, 1, 5*time.Millisecond, func(s *serving.Service, p *policy.Policy, e *paced, reasons map[string]int) {
-		if err := s.Act(context.Background(), p, request(p, 0)); err != nil {
-			t.Fatal(err)
-		}
+		learn(t, s, p, e)
 		if got := p.Pace().Expect(1); got != 5*time.Millisecond {
-			t.Fatalf("one run of 5 ms, and %v are expected", got)
+			t.Fatalf("two runs of 5 ms, and %v are expected", got)
 		}
 		late := request(p, 4*time.Millisecond)
 		begun := time.Now()
@@ -61,7 +71,7 @@ func TestSlowWorkIsNotStarted(t *testing.T) {
 		if want := "the policy takes about 5ms for such a request, and 4ms are left"; err.Error() != want {
 			t.Errorf("got %q, want %q", err, want)
 		}
-		if e.runs.Load() != 1 || time.Since(begun) != 0 || s.Active() != 0 || reasons["slow"] != 1 {
+		if e.runs.Load() != 0 || time.Since(begun) != 0 || s.Active() != 0 || reasons["slow"] != 1 {
 			t.Errorf("%d runs, %v, %d lanes busy, refused %v", e.runs.Load(), time.Since(begun), s.Active(), reasons)
 		}
 		if err := s.Act(context.Background(), p, request(p, 5*time.Millisecond)); err != nil {
@@ -72,6 +82,38 @@ func TestSlowWorkIsNotStarted(t *testing.T) {
 		observe(many, p.Contract(), 8, 1)
 		if got := p.Pace().Expect(8); got != 5*time.Millisecond {
 			t.Errorf("%v are expected of eight rows", got)
+		}
+	})
+}
+
+// TestCompilingIsNotThePace: the first call of a form compiles it, and one that
+// was held up is alone. Neither has those that follow refused.
+func TestCompilingIsNotThePace(t *testing.T) {
+	const takes, within = time.Millisecond, 20 * time.Millisecond
+	bubble(t, 1, takes, func(s *serving.Service, p *policy.Policy, e *paced, reasons map[string]int) {
+		e.compiles.Store(int64(time.Second))
+		first := request(p, 0)
+		first.WantExtras = true
+		if err := s.Act(context.Background(), p, first); err != nil {
+			t.Fatal(err)
+		}
+		if first.Infer != time.Second+takes || p.Pace().Expect(1) != 0 {
+			t.Errorf("the first took %v, and %v are expected of the next", first.Infer, p.Pace().Expect(1))
+		}
+		e.takes.Store(int64(time.Second))
+		if err := s.Act(context.Background(), p, request(p, 0)); err != nil {
+			t.Fatal(err)
+		}
+		e.takes.Store(int64(takes))
+		for i := range 10 {
+			req := request(p, within)
+			req.WantExtras = i%2 == 0
+			if err := s.Act(context.Background(), p, req); err != nil {
+				t.Errorf("request %d: %v", i, err)
+			}
+		}
+		if got := p.Pace().Expect(1); got != takes || len(reasons) > 0 {
+			t.Errorf("%v are expected, want %v; refused %v", got, takes, reasons)
 		}
 	})
 }
@@ -102,9 +144,7 @@ func TestPassedDeadlines(t *testing.T) {
 // could not be done in time any more, not when the time is over.
 func TestWaitingEndsWhenItIsOfNoUse(t *testing.T) {
 	bubble(t, 1, 5*time.Millisecond, func(s *serving.Service, p *policy.Policy, e *paced, reasons map[string]int) {
-		if err := s.Act(context.Background(), p, request(p, 0)); err != nil {
-			t.Fatal(err)
-		}
+		learn(t, s, p, e)
 		e.takes.Store(int64(20 * time.Millisecond))
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = s.Act(context.Background(), p, request(p, 0)) })
@@ -119,7 +159,7 @@ func TestWaitingEndsWhenItIsOfNoUse(t *testing.T) {
 			t.Errorf("waited %v, %d in the queue", waited, s.Waiting())
 		}
 		wg.Wait()
-		if e.runs.Load() != 2 || reasons["queue"] != 1 {
+		if e.runs.Load() != 1 || reasons["queue"] != 1 {
 			t.Errorf("%d runs, refused %v", e.runs.Load(), reasons)
 		}
 	})
@@ -131,9 +171,7 @@ func TestTrials(t *testing.T) {
 	const takes, within = 5 * time.Millisecond, 4 * time.Millisecond
 	bubble(t, 1, takes, func(s *serving.Service, p *policy.Policy, e *paced, _ map[string]int) {
 		act := func() error { return s.Act(context.Background(), p, request(p, within)) }
-		if err := s.Act(context.Background(), p, request(p, 0)); err != nil {
-			t.Fatal(err)
-		}
+		learn(t, s, p, e)
 		started := 0
 		for range 2000 { // two seconds
 			time.Sleep(time.Millisecond)
@@ -160,9 +198,7 @@ func TestTrials(t *testing.T) {
 func TestNothingStartsLate(t *testing.T) {
 	const lanes, takes, clients = 2, 2 * time.Millisecond, 60
 	bubble(t, lanes, takes, func(s *serving.Service, p *policy.Policy, e *paced, reasons map[string]int) {
-		if err := s.Act(context.Background(), p, request(p, 0)); err != nil {
-			t.Fatal(err)
-		}
+		learn(t, s, p, e)
 		within := []time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond}
 		var mu sync.Mutex
 		answered, late := map[time.Duration]int{}, 0
@@ -189,7 +225,7 @@ func TestNothingStartsLate(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		runs := int(e.runs.Load()) - 1
+		runs := int(e.runs.Load())
 		what := fmt.Sprintf("%d runs, answered %v, %d late, refused %v", runs, answered, late, reasons)
 		if got := answered[within[0]] + answered[within[1]] + answered[within[2]] + answered[within[3]]; got != runs || runs < 1000 {
 			t.Errorf("%d answers: %s", got, what)

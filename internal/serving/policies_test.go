@@ -96,13 +96,15 @@ func observe(req *serving.Request, c *policy.Contract, rows, n int) {
 
 // paced is an engine whose programs take a time, which is that of the bubble.
 type paced struct {
-	takes atomic.Int64 // nanoseconds of a run
-	runs  atomic.Int64
+	compiles atomic.Int64 // nanoseconds of a compilation
+	takes    atomic.Int64 // nanoseconds of a run
+	runs     atomic.Int64
 }
 
 func (e *paced) Name() string { return "paced" }
 
 func (e *paced) Compile(g *graph.Graph) (policy.Program, error) {
+	time.Sleep(time.Duration(e.compiles.Load()))
 	p, err := policy.Plan.Compile(g)
 	return pacedProgram{e, p}, err
 }

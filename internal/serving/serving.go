@@ -111,7 +111,9 @@ func (s *Service) Act(ctx context.Context, p *policy.Policy, req *Request) error
 	if err != nil {
 		return err
 	}
-	p.Pace().Note(req.Rows, running, req.Infer, trial)
+	if !req.call.First { // What it took to compile is of no other call.
+		p.Pace().Note(req.Rows, running, req.Infer, trial)
+	}
 	if s.recorder != nil {
 		s.recorder.Record(p, req)
 	}
