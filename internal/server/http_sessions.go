@@ -109,7 +109,7 @@ func (a *act) follow(sess *serving.Session) (reset bool, err error) {
 	switch {
 	case err == nil:
 		reset = sess.Move(versionOf(&t))
-	case v.Contract.ResetsOnVersionChange():
+	case !sess.Stay():
 		return false, err
 	}
 	v = sess.Version()
@@ -163,8 +163,7 @@ func appendSessionMembers(b []byte, sess *serving.Session, reset bool) []byte {
 // resetSession makes a session one that was just opened, of the version that
 // answers now.
 func (x *exchange) resetSession() error {
-	store := x.s.o.Sessions
-	sess, err := store.Acquire(string(x.model))
+	sess, err := x.s.o.Sessions.Acquire(string(x.model))
 	if err != nil {
 		return err
 	}
@@ -181,14 +180,8 @@ func (x *exchange) resetSession() error {
 	if err != nil {
 		return err
 	}
-	if t.Digest == info.Digest {
-		sess.Move(versionOf(&t))
-		sess.Reset(o.seed)
-	} else {
-		store.Close(info.ID)
-		if sess, err = store.Open(versionOf(&t), serving.Begin{ID: info.ID, Seed: o.seed, Deterministic: info.Deterministic, TTL: info.TTL, Pinned: info.Pinned}); err != nil {
-			return err
-		}
+	if err := sess.Reset(versionOf(&t), o.seed); err != nil {
+		return err
 	}
 	info = sess.Info()
 	x.answerSession(fasthttp.StatusOK, &info)

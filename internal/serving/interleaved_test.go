@@ -295,9 +295,8 @@ func (s *stream) open(w *world, o operation) error {
 // step does an operation of a session that is held.
 func (s *stream) step(t *testing.T, w *world, req *serving.Request, sess *serving.Session, o operation) error {
 	if o.kind == opReset {
-		sess.Reset(o.seed)
 		w.resets.Add(1)
-		return nil
+		return sess.Reset(sess.Version(), o.seed)
 	}
 	req.Plain()
 	observe(req, s.kind.alone.Contract(), 1, o.n)

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
@@ -52,6 +53,7 @@ type Session struct {
 	at         int // in the heap of idle sessions
 	bytes      int64
 	moved      bool // to another version since the last answer
+	draining   bool // it stays on a version that does not answer for its model any more
 }
 
 // position is how far a session has come.
@@ -242,16 +244,64 @@ func (s *Session) Advance() {
 	s.moved = false
 }
 
-// Reset makes the session one that was just opened, with another seed or the
-// same: step and episode are 0. It does not wait for an Advance.
-func (s *Session) Reset(seed uint64) {
-	s.store.mu.Lock()
-	defer s.store.mu.Unlock()
+// Reset makes the session one that was just opened on v, with another seed or
+// the same: step and episode are 0. It does not wait for an Advance. The session
+// keeps its name throughout, and where it cannot be reset it is as before: the
+// errors are ErrNoSession, where it was closed meanwhile, and ErrTooManySessions,
+// where v needs more memory than there is.
+func (s *Session) Reset(v SessionVersion, seed uint64) error {
+	ss := s.store
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if s.gone {
+		return ErrNoSession
+	}
+	bytes := sessionBytes(s.id, v.Contract)
+	if more := bytes - s.bytes; more > 0 && ss.bytes+more > ss.o.MaxBytes {
+		return fmt.Errorf("%w: their states take %d bytes of %d, and this one needs %d more on its new version", ErrTooManySessions, ss.bytes, ss.o.MaxBytes, more)
+	}
+	s.goOver(v)
 	s.seed, s.draw = seed, SessionSeed(seed, s.id)
-	s.state = s.version.Contract.NewState(1)
-	s.history.Reset()
 	s.was, s.moved = position{}, false
 	s.take()
+	return nil
+}
+
+// goOver begins the state anew as one of v. The store's mutex is held.
+func (s *Session) goOver(v SessionVersion) {
+	before := s.bytes
+	s.adopt(v)
+	s.drain(false)
+	if !s.gone {
+		s.store.bytes += s.bytes - before
+	}
+}
+
+// drain keeps count of the sessions on versions of before. The store's mutex is
+// held.
+func (s *Session) drain(draining bool) {
+	switch {
+	case s.gone || s.draining == draining:
+	case draining:
+		s.store.draining++
+		s.draining = true
+	default:
+		s.store.draining--
+		s.draining = false
+	}
+}
+
+// Stay tells the session that no version answers now. By "drain" it goes on with
+// its own and counts among those that drain; by "reset" it cannot go on, and Stay
+// returns false.
+func (s *Session) Stay() bool {
+	if s.version.Contract.ResetsOnVersionChange() {
+		return false
+	}
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	s.drain(true)
+	return true
 }
 
 // Move tells the session which version answers now, and the session decides:
@@ -268,18 +318,17 @@ func (s *Session) Move(v SessionVersion) (reset bool) {
 	switch {
 	case v.Model == s.version.Model && v.Digest == s.version.Digest:
 		s.version = v
+		s.drain(false)
 	case s.version.Contract.ResetsOnVersionChange():
-		before := s.bytes
-		s.adopt(v)
-		if !s.gone {
-			s.store.bytes += s.bytes - before
-		}
+		s.goOver(v)
 		if s.was.acted {
 			s.was.episode++
 			s.was.acted = false
 		}
 		s.take()
 		s.moved = true
+	default:
+		s.drain(true)
 	}
 	return s.moved
 }

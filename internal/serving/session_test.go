@@ -90,7 +90,9 @@ func TestSessionIsItsOwn(t *testing.T) {
 		t.Errorf("after a second episode began: %+v", i)
 	}
 	s = must(ss.Acquire("a"))(t)
-	s.Reset(7)
+	if err := s.Reset(s.Version(), 7); err != nil {
+		t.Error(err)
+	}
 	s.Release()
 	if got := step(t, ss, "a", 1, false); !slices.Equal(got, first) {
 		t.Errorf("after a reset %v, at first %v", got, first)
@@ -357,7 +359,7 @@ func TestVersionChange(t *testing.T) {
 	if !r.Move(version(q, "2")) {
 		t.Error("the session did not go over")
 	}
-	if r.Reset(1); r.Move(version(q, "2")) {
+	if err := r.Reset(version(q, "2"), 1); err != nil || r.Move(version(q, "2")) {
 		t.Error("a session that was reset tells of a change before")
 	}
 	r.Release()

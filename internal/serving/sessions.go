@@ -110,12 +110,13 @@ type Sessions struct {
 	o    SessionOptions
 	keys []tokenKey // the first one seals
 
-	mu     sync.Mutex // guards what follows, and of each Session what it says
-	byID   map[string]*Session
-	idle   byExpiry // all of byID but those that are held
-	bytes  int64
-	timer  *time.Timer
-	closed bool
+	mu       sync.Mutex // guards what follows, and of each Session what it says
+	byID     map[string]*Session
+	idle     byExpiry // all of byID but those that are held
+	bytes    int64
+	draining int
+	timer    *time.Timer
+	closed   bool
 }
 
 // SessionVersion is the version that a session or a token is of.
@@ -264,6 +265,15 @@ func (ss *Sessions) Bytes() int64 {
 	return ss.bytes
 }
 
+// Draining returns the number of open sessions which, when they last acted,
+// stayed on a version that does not answer for their model any more. Each keeps
+// its version in memory.
+func (ss *Sessions) Draining() int {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.draining
+}
+
 // Shutdown ends every session; none opens afterwards.
 func (ss *Sessions) Shutdown() {
 	ss.mu.Lock()
@@ -282,6 +292,7 @@ func (ss *Sessions) Shutdown() {
 func (ss *Sessions) end(s *Session, reason string) {
 	delete(ss.byID, s.id)
 	ss.bytes -= s.bytes
+	s.drain(false)
 	s.gone = true
 	if !s.held {
 		heap.Remove(&ss.idle, s.at)
