@@ -89,7 +89,7 @@ func exposed() []doctor.Metric {
 	m.StreamSkipped()()
 	m.StreamClosed(0)
 	m.Queue(1, 1, zero, zero)
-	m.Sessions(zero, func() int64 { return 0 })
+	m.Sessions(zero, func() int64 { return 0 }, zero)
 	m.Ready(func() bool { return true })
 	m.Current(func() []telemetry.CurrentVersion {
 		return []telemetry.CurrentVersion{{Model: "model", Version: "version"}}

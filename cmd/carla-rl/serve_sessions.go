@@ -27,6 +27,6 @@ func openSessions(cfg *config.Config, metrics *telemetry.Metrics, log *slog.Logg
 		log.Info("the key of the state that clients carry was drawn: other replicas, and this one once it was restarted, will refuse it; sessions.token_key sets one", "event_type", "startup")
 	}
 	s := serving.NewSessions(o)
-	metrics.Sessions(s.Len, s.Bytes)
+	metrics.Sessions(s.Len, s.Bytes, s.Draining)
 	return s, nil
 }

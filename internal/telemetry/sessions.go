@@ -43,9 +43,10 @@ func (m *Metrics) TokenRefused(reason string) { m.sessions.refused.WithLabelValu
 // DeadlineRefused counts a request that was not started because of its deadline.
 func (m *Metrics) DeadlineRefused(reason string) { m.sessions.deadline.WithLabelValues(reason).Inc() }
 
-// Sessions tells how to read the number of open sessions and the memory of
-// their states.
-func (m *Metrics) Sessions(open func() int, bytes func() int64) {
+// Sessions tells how to read the number of open sessions, the memory of their
+// states, and the number of those that stay on a version of before.
+func (m *Metrics) Sessions(open func() int, bytes func() int64, draining func() int) {
 	m.gauge("carla_rl_sessions", "Open sessions.", open)
 	m.gauge("carla_rl_session_bytes", "Memory of the states of all sessions.", func() int { return int(bytes()) })
+	m.gauge("carla_rl_sessions_draining", "Open sessions on a version that does not answer for their model any more.", draining)
 }

@@ -9,7 +9,7 @@ import (
 
 func TestSessions(t *testing.T) {
 	m := telemetry.NewMetrics(telemetry.MetricsOptions{})
-	m.Sessions(func() int { return 3 }, func() int64 { return 4096 })
+	m.Sessions(func() int { return 3 }, func() int64 { return 4096 }, func() int { return 2 })
 	m.SessionOpened()
 	m.SessionEnded("expired")
 	m.TokenRefused("rows")
@@ -18,6 +18,7 @@ func TestSessions(t *testing.T) {
 	for _, want := range []string{
 		"carla_rl_sessions 3",
 		"carla_rl_session_bytes 4096",
+		"carla_rl_sessions_draining 2",
 		"carla_rl_sessions_opened_total 1",
 		`carla_rl_sessions_ended_total{reason="expired"} 1`,
 		`carla_rl_sessions_ended_total{reason="closed"} 0`,

@@ -208,7 +208,11 @@ var rows = []row{
 	{"Sessions and deadlines", []panel{
 		{
 			title: "Open sessions", unit: "short", w: 6,
-			queries: []query{{expr: `sum by (instance) (carla_rl_sessions{` + jobs + `})`, legend: "{{instance}}"}},
+			help: "Those that drain stay on a version which another has replaced, and keep it in memory.",
+			queries: []query{
+				{expr: `sum by (instance) (carla_rl_sessions{` + jobs + `})`, legend: "{{instance}}"},
+				{expr: `sum by (instance) (carla_rl_sessions_draining{` + jobs + `})`, legend: "{{instance}}, draining"},
+			},
 		},
 		{
 			title: "Sessions that began and ended", unit: "ops", w: 6,
