@@ -91,7 +91,10 @@ func (x *exchange) media(form *actForm) (media, error) {
 	case foldEqual(value, string(typePack)), foldEqual(value, "application/vnd.msgpack"), foldEqual(value, "application/x-msgpack"):
 		return mediaPack, nil
 	}
-	return mediaJSON, x.mediaType()
+	if x.mediaType() != nil {
+		return mediaJSON, explain(faultMediaType, "the body must be sent as Content-Type: %s, and uncompressed", form.media)
+	}
+	return mediaJSON, nil
 }
 
 // reply answers an act in what its body came in. Raw bytes are answered in

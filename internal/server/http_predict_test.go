@@ -101,6 +101,12 @@ func TestPredictKeysOfDraws(t *testing.T) {
 	if a = posted(t, s, draw+`"deterministic":false,"seed":5}`); a["seed"] != nil || a["deterministic"] != false {
 		t.Errorf("a policy that does not draw tells %v", a)
 	}
+	const two = `{"observations":[{"speed":1,"steering":0,"sensors":[0,0,0,0,0]},{"speed":2,"steering":0,"sensors":[0,0,0,0,0]}],"row":`
+	posted(t, s, two+`9007199254740990}`)
+	if b.last.Row != 1<<53-2 {
+		t.Errorf("asked with row %d", b.last.Row)
+	}
+	refusedPost(t, s, two+`9007199254740991}`, 422, "row: expected at most 9007199254740990, so that the number of the last of 2 rows is below 2^53, got 9007199254740991")
 }
 
 func TestPredictMasks(t *testing.T) {

@@ -271,6 +271,9 @@ func TestSessionRefused(t *testing.T) {
 		act(observe(1, 2, ","+member), "body."+strings.Split(member, `"`)[1], "expected one of")
 	}
 	s.refused("POST", "/v1/sessions/a/act", "", 415, "UNSUPPORTED_MEDIA_TYPE")
+	if r := s.do("POST", "/v1/sessions/a/act", "", "Content-Type", "application/octet-stream"); r.status != 415 || !strings.Contains(r.body, "application/json or application/msgpack, and") {
+		t.Errorf("raw bytes: %d %s", r.status, r.body)
+	}
 	if e := s.refused("POST", "/v1/sessions/a/reset", `{"id":"b"}`, 422, "VALIDATION_ERROR").envelope(t); e.Message != `id: expected one of seed, got "id"` {
 		t.Error(e.Message)
 	}

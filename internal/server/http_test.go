@@ -117,7 +117,7 @@ func TestErrorBodies(t *testing.T) {
 	f("POST", "/v1/models/other/predict", guideRequest, 404, `{"error":"MODEL_NOT_FOUND","message":"there is no such model; /versions lists those that there are",`+end)
 	f("POST", "/v1/models/carla-ppo/versions/v7/predict", guideRequest, 404, `{"error":"VERSION_NOT_FOUND","message":"the model has no such version; /versions lists those that there are",`+end)
 	f("POST", "/predict", `{"observations":`, 400, `{"error":"MALFORMED_JSON","message":"the body is not well-formed JSON: expected a JSON value, got the end of the body, at byte 16",`+end)
-	f("POST", "/predict", guideRequest, 415, `{"error":"UNSUPPORTED_MEDIA_TYPE","message":"the body must be sent as Content-Type: application/json, and uncompressed",`+end, "Content-Type", "text/plain")
+	f("POST", "/predict", guideRequest, 415, `{"error":"UNSUPPORTED_MEDIA_TYPE","message":"the body must be sent as Content-Type: application/json, application/msgpack or application/octet-stream, and uncompressed",`+end, "Content-Type", "text/plain")
 	f("POST", "/predict", `{"observations":[{"speed":250,"steering":0,"sensors":[0,0,0,0,0]}]}`, 422,
 		`{"error":"VALIDATION_ERROR","message":"observations.0.speed: expected 0 to 200 km/h, got 250","details":{"validation_errors":[{"field":"body.observations.0.speed","message":"expected 0 to 200 km/h, got 250","type":"less_than_equal"}],"request_id":"*"},"timestamp":*}`)
 

@@ -4,6 +4,7 @@ package server
 var memberBodies = []string{
 	`{"observations":[[1,2]],"state":null,"seed":9007199254740991,"step":0,"row":7,"action_masks":[[true,0,1]],"episode_start":true,"return":["value","distribution"],"deadline_ms":20,"observed_at":1795000000.25}`,
 	`{"observations":[[1,2],[3,4]],"state":"abc","action_masks":[[true,0,1],[1.0,false,1e0]],"episode_start":[true,false],"return":[],"deadline_ms":1e-3}`,
+	`{"observations":[[1,2]],"state":null,"row":9007199254740991}`, `{"observations":[[1,2],[3,4]],"state":null,"row":9007199254740990}`, `{"observations":[[1,2],[3,4]],"state":null,"row":9007199254740991}`,
 	`{"observation":[1,2],"seq":5,"step":3,"action_masks":[1,1,0],"episode_start":false,"return":["value"]}`,
 	`{"observation":[1,2],"seq":5,"action_masks":[[1,1,0]],"episode_start":[true]}`, `{"observations":[[1,2]],"seq":5}`, `{"obs":[1,2],"seq":5}`,
 	`{"observation":{"speed":1,"steering":0,"sensors":[0,0,0,0,0]},"step":4,"deadline_ms":5}`, `{"observations":[[1,2],[3,4]]}`, `{"observation":[1,2],"observations":[[1,2]]}`,

@@ -61,6 +61,7 @@ type actForm struct {
 	members memberSet
 	single  bool // one row: it may be called "observation", its masks and episode_start need no list
 	names   []string
+	media   string // the media types that it comes in over HTTP, for messages
 }
 
 // The three forms of an act.
@@ -73,8 +74,10 @@ var (
 func newForm(single bool, more ...member) *actForm {
 	f := &actForm{single: single, members: membersOf(more...) |
 		membersOf(memberObservations, memberDeterministic, memberStep, memberMasks, memberStart, memberReturn, memberDeadline, memberObserved)}
+	f.media = "application/json, application/msgpack or application/octet-stream"
 	if single {
 		f.names = append(f.names, "observation")
+		f.media = "application/json or application/msgpack"
 	}
 	for m := range memberCount {
 		if f.members.has(m) {
@@ -148,6 +151,9 @@ func (o *actOptions) settle(r *refusal, form *actForm, c *policy.Contract, req *
 	}
 	if !form.members.has(memberState) {
 		return
+	}
+	if most := uint64(maxSafeInteger - max(0, req.Rows-1)); req.Row > most {
+		r.violate(memberFields[memberRow], kindHigh, fmt.Sprintf("expected at most %d, so that the number of the last of %d rows is below 2^53, got %d", most, req.Rows, req.Row))
 	}
 	switch given := o.Given.has(memberState); {
 	case len(c.State) > 0 && !given:

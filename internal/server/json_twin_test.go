@@ -239,6 +239,9 @@ func (t *twin) settle() {
 	if t.startList && len(t.starts) != len(t.rows) {
 		t.wrong("body.episode_start")
 	}
+	if n := uint64(len(t.rows)); n > 0 && t.numbers["row"]+n-1 >= 1<<53 {
+		t.wrong("body.row")
+	}
 	keeps := len(t.c.State) > 0
 	if t.form == formPredict && (keeps && !t.given["state"] || !keeps && t.state != nil) {
 		t.wrong("body.state")
