@@ -39,7 +39,7 @@ type stream struct {
 	skipped  uint64 // messages that newer ones overtook
 
 	member []byte // members of an answer beside those of every act
-	text   []byte // an answer in JSON on its way to MessagePack
+	text   []byte // what is in JSON on its way to MessagePack
 }
 
 // streamProtocol is what is spoken on a stream.

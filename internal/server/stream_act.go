@@ -62,17 +62,12 @@ func (a *act) streamPacked(m websocket.Message) error { return a.decodePack(m.Pa
 // number of the observation, step and episode, and how many observations it
 // overtook.
 func (p actStream) encode(st *stream, a *act, op websocket.Op, over overtaken, reset bool) ([]byte, error) {
-	b := st.member[:0]
-	b = appendSessionMembers(b, st.session, reset)
+	if op == websocket.Binary {
+		return st.packAnswer(st.conn.Frame(), a, over, reset)
+	}
+	b := appendSessionMembers(st.member[:0], st.session, reset)
 	st.member = p.carrier(b, a, over)
-	if op == websocket.Text {
-		return a.appendAnswer(st.conn.Frame(), st.member)
-	}
-	var err error
-	if st.text, err = a.appendAnswer(st.text[:0], st.member); err != nil {
-		return nil, err
-	}
-	return msgpack.AppendFromJSON(st.conn.Frame(), st.text), nil
+	return a.appendAnswer(st.conn.Frame(), st.member)
 }
 
 // carrier appends what every answer of a stream says, an error too.
