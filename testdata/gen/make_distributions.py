@@ -11,6 +11,7 @@ import json
 import pathlib
 import shutil
 import sys
+import zipfile
 
 import torch
 import torch.nn as nn
@@ -118,6 +119,20 @@ def write(out, name, save, card, answer, seed, file="model.pt", width=4):
     (folder / "cases.json").write_text(json.dumps({"source": source, "atol": 2e-5, "input": x.tolist(), "expect": expect}) + "\n")
 
 
+def scripted(module):
+    def save(path):
+        torch.jit.script(module).save(path)
+        with zipfile.ZipFile(path) as archive:
+            # What is left out are positions in the sources, with the paths of the machine.
+            members = [(i, archive.read(i)) for i in archive.infolist() if not i.filename.endswith(".debug_pkl")]
+        with zipfile.ZipFile(path, "w") as archive:
+            for info, data in members:
+                info.extra = b""  # padding, for the place that it had
+                archive.writestr(info, data)
+
+    return save
+
+
 def exported(module):
     def save(path):
         example = torch.zeros(3, 4)
@@ -152,10 +167,10 @@ def main():
     low, high = torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 2.0])
 
     m = MeanAndLogStd(2, 2)
-    write(out, "script_outputs", torch.jit.script(m).save, "postprocess: none\ndistribution: {kind: gaussian, mean: {output: 0}, log_std: {output: 1}}",
+    write(out, "script_outputs", scripted(m), "postprocess: none\ndistribution: {kind: gaussian, mean: {output: 0}, log_std: {output: 1}}",
           lambda x, m=m: gaussian(m(x)[0], m(x)[1].exp()), 1)
     m = MeanAlone(3)
-    write(out, "script_parameter", torch.jit.script(m).save, "postprocess: none\ndistribution: gaussian\nobservation: [{name: x, shape: [4]}]",
+    write(out, "script_parameter", scripted(m), "postprocess: none\ndistribution: gaussian\nobservation: [{name: x, shape: [4]}]",
           lambda x, m=m: gaussian(m(x), m.log_std.exp()), 2)
     m = MeanAlone(4)
     write(out, "export_categorical", exported(m), "distribution: categorical", lambda x, m=m: categories(m(x)), 3, file="model.pt2")
@@ -170,13 +185,13 @@ architecture:
     - {clamp: {min: -2.0, max: 0.5}, as: log_std}
   outputs: [mean, log_std]""", lambda x, m=m: squashed(m(x)[0], m(x)[1].clamp(-2, 0.5).exp()), 4)
     m = Named(3, 2, 1)
-    write(out, "script_choices", torch.jit.script(m).save, "distribution: multi_categorical", lambda x, m=m: categories(*m.values(x)[:2]), 5)
+    write(out, "script_choices", scripted(m), "distribution: multi_categorical", lambda x, m=m: categories(*m.values(x)[:2]), 5)
     m = nn.Sequential(mlp(4, 8, 3), nn.Softmax(1))
     write(out, "module_softmax", lambda path, m=m: torch.save(m, path), "distribution: categorical", lambda x, m=m: categories(probs=m(x)), 6)
     m = nn.Sequential(mlp(4, 8, 3), nn.Sigmoid())
     write(out, "export_bernoulli", exported(m), "distribution: bernoulli", lambda x, m=m: bernoulli(m(x)), 7, file="model.pt2")
     m = Concentrations(2, 2)
-    write(out, "script_beta", torch.jit.script(m).save, f"{box}\ndistribution: beta", lambda x, m=m: beta(*m(x), low, high), 8)
+    write(out, "script_beta", scripted(m), f"{box}\ndistribution: beta", lambda x, m=m: beta(*m(x), low, high), 8)
     save, halves = runner(2)
     write(out, "rsl_rl_beta", save, f"{box}\ndistribution: {{kind: beta, deterministic: mode}}",
           lambda x, f=halves: beta(F.softplus(f(x)[0]) + 1, F.softplus(f(x)[1]) + 1, low, high, mode=True), 9, file="model_3.pt", width=5)
