@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
-	"unicode/utf16"
-	"unicode/utf8"
 	"unsafe"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tinylib/msgp/msgp"
 )
 
@@ -160,48 +159,13 @@ func (c *converter) quoted(b []byte) []byte {
 
 // escaped is quoted for a string with an escape at pos.
 func (c *converter) escaped(b []byte, start int) []byte {
-	out := append([]byte{}, c.text[start:c.pos]...)
 	for c.pos < len(c.text) && c.text[c.pos] != '"' {
-		ch := c.text[c.pos]
-		c.pos++
-		if ch != '\\' || c.pos == len(c.text) {
-			out = append(out, ch)
-			continue
+		if c.text[c.pos] == '\\' {
+			c.pos++ // what it escapes is no end
 		}
-		e := c.text[c.pos]
 		c.pos++
-		switch e {
-		case 'b':
-			out = append(out, '\b')
-		case 'f':
-			out = append(out, '\f')
-		case 'n':
-			out = append(out, '\n')
-		case 'r':
-			out = append(out, '\r')
-		case 't':
-			out = append(out, '\t')
-		case 'u':
-			r := c.hex4()
-			if utf16.IsSurrogate(r) && c.pos+2 <= len(c.text) && c.text[c.pos] == '\\' && c.text[c.pos+1] == 'u' {
-				c.pos += 2
-				r = utf16.DecodeRune(r, c.hex4())
-			}
-			out = utf8.AppendRune(out, r)
-		default:
-			out = append(out, e)
-		}
 	}
-	c.pos++
-	return msgp.AppendStringFromBytes(b, out)
-}
-
-func (c *converter) hex4() rune {
-	end := min(c.pos+4, len(c.text))
-	n, err := strconv.ParseUint(string(c.text[c.pos:end]), 16, 16)
-	c.pos = end
-	if err != nil {
-		return utf8.RuneError
-	}
-	return rune(n)
+	c.pos = min(c.pos+1, len(c.text))
+	text, _ := jsontext.AppendUnquote(nil, c.text[start-1:c.pos]) // of no JSON, something
+	return msgp.AppendStringFromBytes(b, text)
 }
