@@ -126,20 +126,20 @@ func (x *exchange) enterSequence(body []byte, jsonLen int) (*serving.Session, er
 }
 
 // beginSequence opens the session of a sequence. One of the same name that is
-// under way is given up, as Triton does: its client has begun anew.
+// under way begins again, as with Triton: its client has.
 func (x *exchange) beginSequence(name string) error {
 	store := x.s.o.Sessions
-	old, err := store.Acquire(name)
-	switch {
-	case err == nil:
-		store.Close(name)
-		old.Release()
-	case !errors.Is(err, serving.ErrNoSession):
-		return err
-	}
 	seed := x.req.Seed
 	if !x.tensors.seeded {
 		seed = drawSeed()
+	}
+	old, err := store.Acquire(name)
+	if err == nil {
+		defer old.Release()
+		return old.Reset(versionOf(&x.target), seed)
+	}
+	if !errors.Is(err, serving.ErrNoSession) {
+		return err
 	}
 	pinned := ""
 	if x.version != nil {
@@ -173,7 +173,7 @@ func (s *sequence) appendTold(b []byte, sess *serving.Session, reset bool) []byt
 	b = append(b, `,"step":`...)
 	b = strconv.AppendUint(b, sess.Step(), 10)
 	if reset {
-		b = append(b, `,"reset":"version"`...)
+		b = append(b, resetByVersion...)
 	}
 	return b
 }
