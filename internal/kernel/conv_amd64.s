@@ -174,3 +174,105 @@ planelinear:
 end:
 	VZEROUPPER
 	RET
+
+// func spreadAVX2(y []float32, plane int, tile []float32, ld int, positions int, outs int)
+// Requires: AVX
+TEXT ·spreadAVX2(SB), NOSPLIT, $0-80
+	MOVQ y_base+0(FP), AX
+	MOVQ plane+24(FP), CX
+	MOVQ tile_base+32(FP), DX
+	MOVQ ld+56(FP), BX
+	MOVQ outs+72(FP), SI
+
+group:
+	MOVQ positions+64(FP), DI
+	MOVQ DX, R8
+	MOVQ AX, R9
+
+square:
+	SUBQ  $0x08, DI
+	JGE   whole
+	MOVQ  DI, R12
+	IMULQ BX, R12
+	ADDQ  R12, R8
+	LEAQ  (R9)(DI*4), R9
+	XORQ  DI, DI
+
+whole:
+	LEAQ       (BX)(BX*2), R12
+	LEAQ       (R8)(BX*4), R10
+	MOVQ       R8, R11
+	VMOVUPS    (R11), Y0
+	VMOVUPS    (R11)(BX*1), Y1
+	VMOVUPS    (R11)(BX*2), Y2
+	VMOVUPS    (R11)(R12*1), Y3
+	VMOVUPS    (R10), Y4
+	VMOVUPS    (R10)(BX*1), Y5
+	VMOVUPS    (R10)(BX*2), Y6
+	VMOVUPS    (R10)(R12*1), Y7
+	VUNPCKLPS  Y1, Y0, Y8
+	VUNPCKHPS  Y1, Y0, Y9
+	VUNPCKLPS  Y3, Y2, Y1
+	VUNPCKHPS  Y3, Y2, Y10
+	VUNPCKLPS  Y5, Y4, Y11
+	VUNPCKHPS  Y5, Y4, Y12
+	VUNPCKLPS  Y7, Y6, Y5
+	VUNPCKHPS  Y7, Y6, Y7
+	VSHUFPS    $0x44, Y1, Y8, Y0
+	VSHUFPS    $0xee, Y1, Y8, Y1
+	VSHUFPS    $0x44, Y10, Y9, Y2
+	VSHUFPS    $0xee, Y10, Y9, Y3
+	VSHUFPS    $0x44, Y5, Y11, Y4
+	VSHUFPS    $0xee, Y5, Y11, Y5
+	VSHUFPS    $0x44, Y7, Y12, Y6
+	VSHUFPS    $0xee, Y7, Y12, Y7
+	VPERM2F128 $0x20, Y4, Y0, Y8
+	VPERM2F128 $0x31, Y4, Y0, Y11
+	VPERM2F128 $0x20, Y5, Y1, Y9
+	VPERM2F128 $0x31, Y5, Y1, Y12
+	VPERM2F128 $0x20, Y6, Y2, Y1
+	VPERM2F128 $0x31, Y6, Y2, Y5
+	VPERM2F128 $0x20, Y7, Y3, Y10
+	VPERM2F128 $0x31, Y7, Y3, Y7
+	MOVQ       R9, R10
+	VMOVUPS    Y8, (R10)
+	CMPQ       SI, $0x01
+	JLE        next
+	ADDQ       CX, R10
+	VMOVUPS    Y9, (R10)
+	CMPQ       SI, $0x02
+	JLE        next
+	ADDQ       CX, R10
+	VMOVUPS    Y1, (R10)
+	CMPQ       SI, $0x03
+	JLE        next
+	ADDQ       CX, R10
+	VMOVUPS    Y10, (R10)
+	CMPQ       SI, $0x04
+	JLE        next
+	ADDQ       CX, R10
+	VMOVUPS    Y11, (R10)
+	CMPQ       SI, $0x05
+	JLE        next
+	ADDQ       CX, R10
+	VMOVUPS    Y12, (R10)
+	CMPQ       SI, $0x06
+	JLE        next
+	ADDQ       CX, R10
+	VMOVUPS    Y5, (R10)
+	CMPQ       SI, $0x07
+	JLE        next
+	ADDQ       CX, R10
+	VMOVUPS    Y7, (R10)
+
+next:
+	LEAQ  (R8)(BX*8), R8
+	ADDQ  $0x20, R9
+	TESTQ DI, DI
+	JNE   square
+	ADDQ  $0x20, DX
+	LEAQ  (AX)(CX*8), AX
+	SUBQ  $0x08, SI
+	JG    group
+	VZEROUPPER
+	RET

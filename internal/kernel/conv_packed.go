@@ -6,6 +6,13 @@ const (
 	// tilePixels is the number of positions and panelWidth that of outputs
 	// that one call of the tile kernel computes.
 	tilePixels = 6
+	// widePixels is the most positions of the wide tile kernel, which computes
+	// two panels.
+	widePixels = 9
+	// blockPixels is the most positions that are computed before they are
+	// written to the planes of the output.
+	blockPixels = 54
+	tileFloats  = blockPixels * 2 * panelWidth
 	// maxPlaneOutputs is the greatest number of outputs of a group for which
 	// the plane kernel is taken: with fewer than half a panel the tile kernel
 	// computes mostly what nobody wants.
@@ -234,7 +241,7 @@ func (c *PackedConv) Scratch() int {
 		if c.plane {
 			room = max(room, c.parts[i].planeFloats(c))
 		} else {
-			room = max(room, tilePixels*panelWidth+gatherFloats*len(c.parts[i].table))
+			room = max(room, tileFloats+gatherFloats*len(c.parts[i].table))
 		}
 	}
 	return n + room
@@ -292,7 +299,7 @@ func (k Impl) Convolve(y, x []float32, rows int, c *PackedConv, act Unary, scrat
 			if c.plane {
 				c.planes(out, in, room, &c.parts[i], relu)
 			} else {
-				c.tiles(out, in, room, &c.parts[i], relu)
+				c.tiles(k, out, in, room, &c.parts[i], relu)
 			}
 		}
 		if !relu && act.Op != Identity {
@@ -324,51 +331,104 @@ func (c *PackedConv) pad(dst, x []float32) {
 	}
 }
 
-// tiles computes a grid in tiles of six positions and sixteen outputs. The
-// last tile begins earlier, so that it is whole too.
-func (c *PackedConv) tiles(y, x, room []float32, p *convPart, relu bool) {
+// tiles computes a grid block by block: tiles of positions by one or two
+// panels of outputs, which are then turned to where the output has them.
+func (c *PackedConv) tiles(k Impl, y, x, room []float32, p *convPart, relu bool) {
 	s := &c.shape
 	perGroup := s.Outputs / s.Groups
 	panels := ceilDiv(perGroup, panelWidth)
 	plane := s.Out[0] * s.Out[1] * s.Out[2]
 	positions := p.n[0] * p.n[1] * p.n[2]
-	tile, room := room[:tilePixels*panelWidth], room[tilePixels*panelWidth:]
-	for g := range s.Groups {
-		in := x[g*p.groupIn:]
-		for j := range panels {
-			w := p.weights[g*p.groupW+j*len(p.table)*panelWidth:][:len(p.table)*panelWidth]
-			b := c.bias[(g*panels+j)*panelWidth:][:panelWidth]
-			outs := min(panelWidth, perGroup-j*panelWidth)
-			out := y[(g*perGroup+j*panelWidth)*plane:][:outs*plane]
-			for first := 0; first < positions; first += tilePixels {
-				n := min(tilePixels, positions)
-				first = min(first, positions-n)
-				var at, to [tilePixels]int
-				p.place(&at, &to, first, n, s)
-				convTileVector(tile, in, &at, p.table, w, b, relu, room)
-				if to[n-1] == to[0]+n-1 {
-					spreadTile(out[to[0]:], plane, tile, outs, n)
-					continue
+	blocks := ceilDiv(positions, blockPixels)
+	buffer, room := room[:tileFloats], room[tileFloats:]
+	var at, to [blockPixels]int32
+	for i := range blocks {
+		first := i * positions / blocks
+		n := (i+1)*positions/blocks - first
+		p.place(at[:n], to[:n], first, s)
+		for g := range s.Groups {
+			in := x[g*p.groupIn:]
+			for j := 0; j < panels; {
+				w := p.weights[g*p.groupW+j*len(p.table)*panelWidth:]
+				b := c.bias[(g*panels+j)*panelWidth:]
+				first, width := j, panelWidth
+				if k.wide && j+1 < panels {
+					width = 2 * panelWidth
+					p.pairOfTiles(buffer, in, at[:n], w, b, relu)
+				} else {
+					p.panelOfTiles(buffer, in, at[:n], w, b, relu, room)
 				}
-				for i := range n {
-					for o := range outs {
-						out[o*plane+to[i]] = tile[i*panelWidth+o]
-					}
-				}
+				j += width / panelWidth
+				outs := min(width, perGroup-first*panelWidth)
+				k.spread(y[(g*perGroup+first*panelWidth)*plane:], plane, buffer, width, to[:n], outs)
 			}
 		}
 	}
 }
 
-// place finds where n positions from the first on begin in the input and end
-// in the output.
-func (p *convPart) place(at, to *[tilePixels]int, first, n int, s *ConvShape) {
+// pairOfTiles computes two panels of outputs at some positions.
+func (p *convPart) pairOfTiles(buffer, in []float32, at []int32, w, b []float32, relu bool) {
+	tiles := ceilDiv(len(at), widePixels)
+	for i := range tiles {
+		from, end := i*len(at)/tiles, (i+1)*len(at)/tiles
+		convTileWide(buffer[from*2*panelWidth:], in, at[from:end], p.table, w, b, len(p.table)*panelWidth, relu)
+	}
+}
+
+// panelOfTiles computes one panel of outputs at some positions. The last tile
+// begins earlier, so that it is whole too; if there are too few for one, it has
+// positions that nobody asks for.
+func (p *convPart) panelOfTiles(buffer, in []float32, at []int32, w, b []float32, relu bool, room []float32) {
+	var tile [tilePixels]int
+	for first := 0; first < len(at); first += tilePixels {
+		n := min(tilePixels, len(at))
+		first = min(first, len(at)-n)
+		for i, v := range at[first : first+n] {
+			tile[i] = int(v)
+		}
+		convTileVector(buffer[first*panelWidth:], in, &tile, p.table, w, b, relu, room)
+	}
+}
+
+// spread writes positions of a block, whose outputs are ld wide, to where they
+// lie in the planes of y.
+func (k Impl) spread(y []float32, plane int, tile []float32, ld int, to []int32, outs int) {
+	n, first := len(to), int(to[0])
+	switch {
+	case int(to[n-1]) != first+n-1:
+		for o := range outs {
+			out := y[o*plane:][:plane]
+			for i, at := range to {
+				out[at] = tile[i*ld+o]
+			}
+		}
+	case n >= 8 && k.vector:
+		spreadVector(y[first:], plane, tile, ld, n, outs)
+	default:
+		spreadGeneric(y[first:], plane, tile, ld, n, outs)
+	}
+}
+
+// spreadGeneric computes y[o·plane+i] = tile[i·ld+o] for positions i and
+// outputs o.
+func spreadGeneric(y []float32, plane int, tile []float32, ld, positions, outs int) {
+	for o := range outs {
+		out := y[o*plane:][:positions]
+		for i := range out {
+			out[i] = tile[i*ld+o]
+		}
+	}
+}
+
+// place finds where positions from the first on begin in the input and end in
+// the output.
+func (p *convPart) place(at, to []int32, first int, s *ConvShape) {
 	i2 := first % p.n[2]
 	i1 := first / p.n[2] % p.n[1]
 	i0 := first / (p.n[2] * p.n[1])
-	for i := range n {
-		at[i] = i0*p.inStep[0] + i1*p.inStep[1] + i2*p.inStep[2]
-		to[i] = ((p.outFrom[0]+i0*p.outBy[0])*s.Out[1]+p.outFrom[1]+i1*p.outBy[1])*s.Out[2] + p.outFrom[2] + i2*p.outBy[2]
+	for i := range at {
+		at[i] = int32(i0*p.inStep[0] + i1*p.inStep[1] + i2*p.inStep[2])
+		to[i] = int32(((p.outFrom[0]+i0*p.outBy[0])*s.Out[1]+p.outFrom[1]+i1*p.outBy[1])*s.Out[2] + p.outFrom[2] + i2*p.outBy[2])
 		if i2++; i2 == p.n[2] {
 			i2 = 0
 			if i1++; i1 == p.n[1] {
@@ -376,25 +436,6 @@ func (p *convPart) place(at, to *[tilePixels]int, first, n int, s *ConvShape) {
 				i0++
 			}
 		}
-	}
-}
-
-// spreadTile writes a tile of n positions whose outputs lie next to each
-// other.
-func spreadTile(y []float32, plane int, tile []float32, outs, n int) {
-	if n < tilePixels {
-		for o := range outs {
-			for i := range n {
-				y[o*plane+i] = tile[i*panelWidth+o]
-			}
-		}
-		return
-	}
-	t := (*[tilePixels * panelWidth]float32)(tile)
-	for o := range outs & (panelWidth*2 - 1) {
-		d := (*[tilePixels]float32)(y[o*plane:])
-		d[0], d[1], d[2] = t[o], t[o+panelWidth], t[o+2*panelWidth]
-		d[3], d[4], d[5] = t[o+3*panelWidth], t[o+4*panelWidth], t[o+5*panelWidth]
 	}
 }
 

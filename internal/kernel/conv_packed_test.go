@@ -11,6 +11,7 @@ import (
 // difficult; Out is filled in by the tests.
 var convShapes = []ConvShape{
 	{Groups: 1, Channels: 3, Outputs: 16, In: [3]int{1, 12, 12}, Kernel: [3]int{1, 3, 3}, Stride: [3]int{1, 1, 1}},
+	{Groups: 1, Channels: 2, Outputs: 40, In: [3]int{1, 13, 14}, Kernel: [3]int{1, 3, 3}, Stride: [3]int{1, 1, 1}}, // several blocks, a pair of panels and one
 	{Groups: 1, Channels: 4, Outputs: 32, In: [3]int{1, 20, 24}, Kernel: [3]int{1, 8, 8}, Stride: [3]int{1, 4, 4}},
 	{Groups: 1, Channels: 2, Outputs: 17, In: [3]int{1, 7, 9}, Kernel: [3]int{1, 3, 2}, Stride: [3]int{1, 2, 1}, Padding: [3]int{0, 1, 2}},
 	{Groups: 1, Channels: 5, Outputs: 9, In: [3]int{1, 1, 31}, Kernel: [3]int{1, 1, 5}, Stride: [3]int{1, 1, 3}, Padding: [3]int{0, 0, 2}, Dilation: [3]int{1, 1, 2}},
@@ -135,6 +136,89 @@ func TestConvKernels(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The tile of two panels gives what two tiles of one give, for every number of
+// positions.
+func TestConvTilePair(t *testing.T) {
+	if !hasWide {
+		t.Log("no wide kernels to compare")
+		return
+	}
+	r := rand.New(rand.NewPCG(7, 7))
+	for _, terms := range []int{0, 1, 3, 50} {
+		for n := 1; n <= widePixels; n++ {
+			x, table, at := random(r, pageEnd(t, 250)), make([]int32, terms), make([]int32, n)
+			for i := range table {
+				table[i] = int32(r.IntN(150))
+			}
+			for i := range at {
+				at[i] = int32(r.IntN(101))
+			}
+			w, b := random(r, pageEnd(t, 2*terms*panelWidth)), random(r, pageEnd(t, 2*panelWidth))
+			if terms > 0 {
+				x[at[0]+table[0]] = nan32
+			}
+			y := newGuarded(n*2*panelWidth, n)
+			convTileWide(y.s, x, at, table, w, b, terms*panelWidth, n%2 == 0)
+			y.check(t)
+			var tile [tilePixels]int
+			one := make([]float32, tilePixels*panelWidth)
+			for i, from := range at {
+				tile[0] = int(from)
+				for panel := range 2 {
+					convTileVector(one, x, &tile, table, w[panel*terms*panelWidth:], b[panel*panelWidth:], n%2 == 0, nil)
+					for j, want := range one[:panelWidth] {
+						if got := y.s[(2*i+panel)*panelWidth+j]; ulps(got, want) > 0 {
+							t.Fatalf("%d terms, position %d of %d, output %d: got %v, want %v", terms, i, n, panel*panelWidth+j, got, want)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// A block is turned whole, against pages that fault.
+func TestSpread(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	forEachImpl(t, func(t *testing.T, k Impl) {
+		for n := 1; n <= blockPixels; n++ {
+			for outs := 1; outs <= 2*panelWidth; outs++ {
+				ld := (outs + panelWidth - 1) / panelWidth * panelWidth
+				plane := n + outs%3
+				tile, to := random(r, pageEnd(t, n*ld)), make([]int32, n)
+				for i := range to {
+					to[i] = int32(i)
+				}
+				y, want := pageEnd(t, outs*plane), make([]float32, outs*plane)
+				k.spread(y, plane, tile, ld, to, outs)
+				spreadGeneric(want, plane, tile, ld, n, outs)
+				if !slices.Equal(y, want) {
+					t.Fatalf("%d positions, %d outputs: got %v, want %v", n, outs, y, want)
+				}
+			}
+		}
+	})
+}
+
+// The input, the result and the scratch lie against pages that fault.
+func TestConvolveStaysInside(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	forEachImpl(t, func(t *testing.T, k Impl) {
+		for _, s := range convShapes {
+			for d := range 3 {
+				s.Dilation[d] = max(1, s.Dilation[d])
+				s.Out[d] = (s.In[d]+2*s.Padding[d]-s.Dilation[d]*(s.Kernel[d]-1)-1)/s.Stride[d] + 1
+			}
+			if slices.Min(s.Out[:]) < 1 {
+				continue
+			}
+			c := PackConv(random(r, make([]float32, s.Channels/s.Groups*s.Outputs*volume(s.Kernel))), nil, &s, false)
+			x, y := random(r, pageEnd(t, s.Channels*volume(s.In))), pageEnd(t, s.Outputs*volume(s.Out))
+			k.Convolve(y, x, 1, c, Unary{Op: Relu}, pageEnd(t, c.Scratch()))
+		}
+	})
 }
 
 func TestConvTwins(t *testing.T) {

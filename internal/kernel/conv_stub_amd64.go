@@ -15,3 +15,9 @@ func convTileAVX2(y []float32, x []float32, at *[6]int, table []int32, w []float
 //
 //go:noescape
 func convPlaneAVX2(y []float32, x []float32, table []int32, w []float32, b float32, relu bool)
+
+// spreadAVX2 is spreadGeneric. plane and ld are in bytes; positions is at least 8,
+// outs is positive, and the rows of tile are whole eights.
+//
+//go:noescape
+func spreadAVX2(y []float32, plane int, tile []float32, ld int, positions int, outs int)

@@ -13,6 +13,10 @@ const vectorName = "avx2"
 // hasVector also tells that the operating system saves the registers.
 var hasVector = cpu.X86.HasAVX2 && cpu.X86.HasFMA
 
+// hasWide asks for what the kernels of AVX-512 use together: every processor
+// with AVX-512 but the first has it.
+var hasWide = hasVector && cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasBMI2
+
 func gemvVector(y, x, w, b []float32, panelStride, stepStride int, relu bool) {
 	gemvAVX2(y, x, w, b, 4*panelStride, 4*stepStride, relu)
 }
@@ -26,6 +30,18 @@ func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, step
 
 func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n, rows int, relu bool) {
 	dotAVX2(y, 4*ldy, x, 4*ldx, w, b, k, n, rows, relu)
+}
+
+func gemmWide(y []float32, ldy int, x []float32, ldx int, w, b []float32, panel, k, n, height, tiles int, relu bool) {
+	gemmAVX512(y, 4*ldy, x, 4*ldx, w, b, 4*panel, k, n, height, tiles, relu)
+}
+
+func convTileWide(y, x []float32, at, table []int32, w, b []float32, panel int, relu bool) {
+	convTileAVX512(y, x, at, table, w, b, 4*panel, relu)
+}
+
+func spreadVector(y []float32, plane int, tile []float32, ld, positions, outs int) {
+	spreadAVX2(y, 4*plane, tile, 4*ld, positions, outs)
 }
 
 // gatherFloats is the room for the inputs of a tile, for each of its terms.

@@ -6,6 +6,7 @@ const (
 	vectorName = "neon"
 	// hasVector holds for every arm64 that Go runs on.
 	hasVector = true
+	hasWide   = false
 )
 
 // gemvNEON is gemvGeneric. The strides are in bytes; len(y) is a multiple of
@@ -91,6 +92,22 @@ func convTileVector(y, x []float32, at *[tilePixels]int, table []int32, w, b []f
 	}
 	gemmNEON(y, 4*panelWidth, room, 4*k, w, b, k, 1, 0, 0, relu)
 }
+
+func spreadVector(y []float32, plane int, tile []float32, ld, positions, outs int) {
+	spreadGeneric(y, plane, tile, ld, positions, outs)
+}
+
+// No Impl has wide set here.
+
+func gemmWide(y []float32, ldy int, x []float32, ldx int, w, b []float32, panel, k, n, height, tiles int, relu bool) {
+	panic(noWide)
+}
+
+func convTileWide(y, x []float32, at, table []int32, w, b []float32, panel int, relu bool) {
+	panic(noWide)
+}
+
+const noWide = "kernel: no kernels of AVX-512 on this machine"
 
 // convPlaneVector is the Go twin, whose products and sums the compiler fuses
 // here.

@@ -5,6 +5,7 @@ package kernel
 const (
 	vectorName = "go"
 	hasVector  = false
+	hasWide    = false
 
 	gatherFloats = 0
 	gemmStrides  = false
@@ -20,6 +21,15 @@ func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n,
 	panic(noVector)
 }
 func convTileVector(y, x []float32, at *[tilePixels]int, table []int32, w, b []float32, relu bool, room []float32) {
+	panic(noVector)
+}
+func spreadVector(y []float32, plane int, tile []float32, ld, positions, outs int) {
+	panic(noVector)
+}
+func gemmWide(y []float32, ldy int, x []float32, ldx int, w, b []float32, panel, k, n, height, tiles int, relu bool) {
+	panic(noVector)
+}
+func convTileWide(y, x []float32, at, table []int32, w, b []float32, panel int, relu bool) {
 	panic(noVector)
 }
 func convPlaneVector(y, x []float32, table []int32, w []float32, b float32, relu bool) {

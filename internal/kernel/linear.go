@@ -8,6 +8,8 @@ const (
 	// call at tens of microseconds.
 	maxBlockRows = 96
 	blockWork    = 1 << 15 // rows times inputs
+	// wideHeight is the most rows of a tile of the wide kernels.
+	wideHeight = 14
 )
 
 // Linear computes y[r] = act(W·x[r] + b) for each row r. The rows of y are ldy
@@ -38,6 +40,9 @@ func (k Impl) Linear(y []float32, ldy int, x []float32, ldx, rows int, m *Matrix
 		return
 	}
 	block := blockRows(m.in)
+	if k.wide && !m.dot {
+		block = maxBlockRows // panels bounds its calls itself
+	}
 	for r := 0; r < rows; r += block {
 		n := min(block, rows-r)
 		yb, xb := y[r*ldy:], x[r*ldx:]
@@ -82,14 +87,46 @@ func (k Impl) linear(y []float32, ldy int, x []float32, ldx, rows int, m *Matrix
 			dotVector(y[j:], ldy, x, ldx, m.weights[j/dotWidth*group:], m.bias[j:], m.in, min(dotWidth, m.out-j), rows, relu)
 		}
 	default:
-		t := tile(rows)
-		if t.rows > 0 {
-			for j := 0; j < m.out; j += panelWidth {
-				gemmVector(y[j:], ldy, x, ldx, m.weights[j*m.in:], m.bias[j:], panelWidth, m.in, min(panelWidth, m.out-j), t, relu)
+		k.panels(y, ldy, x, ldx, rows, m, relu)
+	}
+}
+
+// panels is the product in panel form. The wide kernels take panels in pairs,
+// through all rows before the next pair, so that the weights of a long layer
+// come from memory once.
+func (k Impl) panels(y []float32, ldy int, x []float32, ldx, rows int, m *Matrix, relu bool) {
+	j := 0
+	if k.wide {
+		block := max(wideHeight, blockWork/m.in)
+		for ; m.out-j > panelWidth; j += 2 * panelWidth {
+			w, b, n := m.weights[j*m.in:], m.bias[j:], min(2*panelWidth, m.out-j)
+			for r := 0; r < rows; r += block {
+				of := min(block, rows-r)
+				tiles := ceilDiv(of, wideHeight)
+				height, higher := of/tiles, of%tiles
+				if higher > 0 {
+					gemmWide(y[r*ldy+j:], ldy, x[r*ldx:], ldx, w, b, panelWidth*m.in, m.in, n, height+1, higher, relu)
+				}
+				next := r + higher*(height+1)
+				gemmWide(y[next*ldy+j:], ldy, x[next*ldx:], ldx, w, b, panelWidth*m.in, m.in, n, height, tiles-higher, relu)
 			}
 		}
-		for r := t.rows; r < rows; r++ {
-			m.row(y[r*ldy:r*ldy+m.out], x[r*ldx:r*ldx+m.in], relu)
+		if j >= m.out {
+			return
+		}
+	}
+	t := tile(rows)
+	if t.rows > 0 {
+		for p := j; p < m.out; p += panelWidth {
+			gemmVector(y[p:], ldy, x, ldx, m.weights[p*m.in:], m.bias[p:], panelWidth, m.in, min(panelWidth, m.out-p), t, relu)
+		}
+	}
+	for r := t.rows; r < rows; r++ {
+		out, in := y[r*ldy:r*ldy+m.out], x[r*ldx:r*ldx+m.in]
+		if j > 0 {
+			gemvVector(out[j:], in, m.weights[j*m.in:], m.bias[j:], panelWidth*m.in, panelWidth, relu)
+		} else {
+			m.row(out, in, relu)
 		}
 	}
 }
