@@ -210,7 +210,7 @@ cluster-down: ## End the cluster of cluster-up.
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint, with the house configuration.
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
-	CGO_ENABLED=1 $(GOLANGCI_LINT) run --allow-parallel-runners --build-tags ort ./internal/ort/... ./internal/conformance/... ./cmd/carla-rl ./tools/bench-ort
+	CGO_ENABLED=1 $(GOLANGCI_LINT) run --allow-parallel-runners --build-tags ort ./internal/ort/... ./internal/conformance/... ./cmd/carla-rl ./tools/bench-ort ./bench/...
 	$(GOLANGCI_LINT) run --allow-parallel-runners --build-tags e2e ./e2e/...
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run make fmt" >&2; exit 1; }
 
@@ -239,6 +239,11 @@ arm64-test: ## Run the kernels' and the plan's tests for arm64 under qemu.
 .PHONY: bench
 bench: ## Benchmarks of the engine and of HTTP (requests a second against a no-op on the same stack).
 	tools/bench
+
+.PHONY: bench-engine
+bench-engine: ## The engine alone against ONNX Runtime and the core's own ceilings; ENGINE_ARGS="-run mlp256 -batch 1".
+	@tools/need gcc onnxruntime
+	@CGO_ENABLED=1 go run -tags ort ./bench/engine $(ENGINE_ARGS)
 
 .PHONY: bench-ort
 bench-ort: ## The plan against ONNX Runtime, by operator family, at batch 1 on one thread.

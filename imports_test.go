@@ -59,7 +59,11 @@ var law = map[string][]string{
 	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
 
 	"tools/bench-stream": {"internal/msgpack", "internal/websocket"},
-	"tools/bench-ort":    {"internal/format", "internal/graph", "internal/ort", "internal/plan"},
+	"bench/onnxmodel":    {},
+	"bench/ceiling":      {},
+	"bench/engine":       {"bench/ceiling", "bench/onnxmodel", "internal/format", "internal/graph", "internal/ort", "internal/plan"},
+
+	"tools/bench-ort":    {"bench/onnxmodel", "internal/format", "internal/graph", "internal/ort", "internal/plan"},
 	"tools/chart-readme": {},
 	"tools/schemas":      {},
 	"tools/gen-deploy":   {},

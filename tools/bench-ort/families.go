@@ -2,179 +2,172 @@
 
 package main
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/carla-rl/carla-rl-serving/bench/onnxmodel"
+)
 
 // family is one model of a family of operators. The names group the table.
 type family struct {
 	group, name string
-	build       func(m *model) []string // returns the results that are outputs
-	integers    bool                    // the outputs are
+	build       func(m *onnxmodel.Model) []string // returns the results that are outputs
+	integers    bool                              // the outputs are
 }
 
-// dense is a Gemm as exporters write it.
-func (m *model) dense(x string, key string, in, out int) string {
-	return m.node("Gemm", attrs{"transB": 1}, x, m.weights(key+".weight", out, in), m.weights(key+".bias", out))
-}
-
-func mlp(activation string, widths ...int) func(m *model) []string {
-	return func(m *model) []string {
-		x := m.input("x", float, 1, widths[0])
+func mlp(activation string, widths ...int) func(m *onnxmodel.Model) []string {
+	return func(m *onnxmodel.Model) []string {
+		x := m.Input("x", onnxmodel.Float, 1, widths[0])
 		for i, w := range widths[1:] {
-			x = m.dense(x, strconv.Itoa(i), widths[i], w)
+			x = m.Dense(x, strconv.Itoa(i), widths[i], w)
 			if i < len(widths)-2 {
-				x = m.node(activation, nil, x)
+				x = m.Node(activation, nil, x)
 			}
 		}
 		return []string{x}
 	}
 }
 
-func (m *model) conv(x, key string, in, out, kernel, stride, pad, groups int) string {
-	return m.node("Conv", attrs{
-		"kernel_shape": []int{kernel, kernel}, "strides": []int{stride, stride}, "pads": []int{pad, pad, pad, pad}, "group": groups,
-	}, x, m.weights(key+".weight", out, in/groups, kernel, kernel), m.weights(key+".bias", out))
+func natureCNN(m *onnxmodel.Model) []string {
+	x := m.Input("x", onnxmodel.Float, 1, 4, 84, 84)
+	x = m.Node("Relu", nil, m.Conv(x, "0", 4, 32, 8, 4, 0, 1))
+	x = m.Node("Relu", nil, m.Conv(x, "1", 32, 64, 4, 2, 0, 1))
+	x = m.Node("Relu", nil, m.Conv(x, "2", 64, 64, 3, 1, 0, 1))
+	x = m.Node("Flatten", nil, x)
+	x = m.Node("Relu", nil, m.Dense(x, "3", 3136, 512))
+	return []string{m.Dense(x, "4", 512, 6)}
 }
 
-func natureCNN(m *model) []string {
-	x := m.input("x", float, 1, 4, 84, 84)
-	x = m.node("Relu", nil, m.conv(x, "0", 4, 32, 8, 4, 0, 1))
-	x = m.node("Relu", nil, m.conv(x, "1", 32, 64, 4, 2, 0, 1))
-	x = m.node("Relu", nil, m.conv(x, "2", 64, 64, 3, 1, 0, 1))
-	x = m.node("Flatten", nil, x)
-	x = m.node("Relu", nil, m.dense(x, "3", 3136, 512))
-	return []string{m.dense(x, "4", 512, 6)}
+func smallCNN(m *onnxmodel.Model) []string {
+	x := m.Input("x", onnxmodel.Float, 1, 3, 64, 64)
+	x = m.Node("Relu", nil, m.Conv(x, "0", 3, 16, 3, 2, 1, 1))
+	x = m.Node("Relu", nil, m.Conv(x, "1", 16, 32, 3, 2, 1, 1))
+	x = m.Node("MaxPool", onnxmodel.Attrs{"kernel_shape": []int{2, 2}, "strides": []int{2, 2}}, x)
+	x = m.Node("Flatten", nil, x)
+	x = m.Node("Relu", nil, m.Dense(x, "2", 2048, 64))
+	return []string{m.Dense(x, "3", 64, 3)}
 }
 
-func smallCNN(m *model) []string {
-	x := m.input("x", float, 1, 3, 64, 64)
-	x = m.node("Relu", nil, m.conv(x, "0", 3, 16, 3, 2, 1, 1))
-	x = m.node("Relu", nil, m.conv(x, "1", 16, 32, 3, 2, 1, 1))
-	x = m.node("MaxPool", attrs{"kernel_shape": []int{2, 2}, "strides": []int{2, 2}}, x)
-	x = m.node("Flatten", nil, x)
-	x = m.node("Relu", nil, m.dense(x, "2", 2048, 64))
-	return []string{m.dense(x, "3", 64, 3)}
+func residual(m *onnxmodel.Model) []string {
+	in := m.Input("x", onnxmodel.Float, 1, 32, 16, 16)
+	x := m.Node("Relu", nil, m.Conv(in, "0", 32, 32, 3, 1, 1, 1))
+	x = m.Conv(x, "1", 32, 32, 3, 1, 1, 1)
+	return []string{m.Node("Relu", nil, m.Node("Add", nil, x, in))}
 }
 
-func residual(m *model) []string {
-	in := m.input("x", float, 1, 32, 16, 16)
-	x := m.node("Relu", nil, m.conv(in, "0", 32, 32, 3, 1, 1, 1))
-	x = m.conv(x, "1", 32, 32, 3, 1, 1, 1)
-	return []string{m.node("Relu", nil, m.node("Add", nil, x, in))}
-}
-
-func oneConv(in, out, size, kernel, stride, pad, groups int) func(m *model) []string {
-	return func(m *model) []string {
-		return []string{m.conv(m.input("x", float, 1, in, size, size), "0", in, out, kernel, stride, pad, groups)}
+func oneConv(in, out, size, kernel, stride, pad, groups int) func(m *onnxmodel.Model) []string {
+	return func(m *onnxmodel.Model) []string {
+		return []string{m.Conv(m.Input("x", onnxmodel.Float, 1, in, size, size), "0", in, out, kernel, stride, pad, groups)}
 	}
 }
 
-func conv1d(m *model) []string {
-	x := m.input("x", float, 1, 32, 100)
-	return []string{m.node("Conv", attrs{"kernel_shape": []int{5}, "pads": []int{2, 2}}, x, m.weights("w", 64, 32, 5), m.weights("b", 64))}
+func conv1d(m *onnxmodel.Model) []string {
+	x := m.Input("x", onnxmodel.Float, 1, 32, 100)
+	return []string{m.Node("Conv", onnxmodel.Attrs{"kernel_shape": []int{5}, "pads": []int{2, 2}}, x, m.Weights("w", 64, 32, 5), m.Weights("b", 64))}
 }
 
-func convTranspose(m *model) []string {
-	x := m.input("x", float, 1, 32, 8, 8)
-	return []string{m.node("ConvTranspose", attrs{"kernel_shape": []int{4, 4}, "strides": []int{2, 2}, "pads": []int{1, 1, 1, 1}},
-		x, m.weights("w", 32, 16, 4, 4), m.weights("b", 16))}
+func convTranspose(m *onnxmodel.Model) []string {
+	x := m.Input("x", onnxmodel.Float, 1, 32, 8, 8)
+	return []string{m.Node("ConvTranspose", onnxmodel.Attrs{"kernel_shape": []int{4, 4}, "strides": []int{2, 2}, "pads": []int{1, 1, 1, 1}},
+		x, m.Weights("w", 32, 16, 4, 4), m.Weights("b", 16))}
 }
 
-func pool(op string) func(m *model) []string {
-	return func(m *model) []string {
-		x := m.input("x", float, 1, 32, 32, 32)
-		return []string{m.node(op, attrs{"kernel_shape": []int{2, 2}, "strides": []int{2, 2}}, x)}
+func pool(op string) func(m *onnxmodel.Model) []string {
+	return func(m *onnxmodel.Model) []string {
+		x := m.Input("x", onnxmodel.Float, 1, 32, 32, 32)
+		return []string{m.Node(op, onnxmodel.Attrs{"kernel_shape": []int{2, 2}, "strides": []int{2, 2}}, x)}
 	}
 }
 
 // recurrent is a layer over steps steps, as torch exports it: the batch in the
 // middle.
-func recurrent(op string, gates, in, hidden, steps int) func(m *model) []string {
-	return func(m *model) []string {
-		x := m.node("Transpose", attrs{"perm": []int{1, 0, 2}}, m.input("x", float, 1, steps, in))
-		a := attrs{"hidden_size": hidden}
+func recurrent(op string, gates, in, hidden, steps int) func(m *onnxmodel.Model) []string {
+	return func(m *onnxmodel.Model) []string {
+		x := m.Node("Transpose", onnxmodel.Attrs{"perm": []int{1, 0, 2}}, m.Input("x", onnxmodel.Float, 1, steps, in))
+		a := onnxmodel.Attrs{"hidden_size": hidden}
 		if op == "GRU" {
 			a["linear_before_reset"] = 1
 		}
-		y := m.node(op, a, x, m.weights("w", 1, gates*hidden, in), m.weights("r", 1, gates*hidden, hidden), m.weights("b", 1, 2*gates*hidden))
-		y = m.node("Squeeze", nil, y, m.integers("direction", 1))
-		return []string{m.node("Transpose", attrs{"perm": []int{1, 0, 2}}, y)}
+		y := m.Node(op, a, x, m.Weights("w", 1, gates*hidden, in), m.Weights("r", 1, gates*hidden, hidden), m.Weights("b", 1, 2*gates*hidden))
+		y = m.Node("Squeeze", nil, y, m.Integers("direction", 1))
+		return []string{m.Node("Transpose", onnxmodel.Attrs{"perm": []int{1, 0, 2}}, y)}
 	}
 }
 
 // transformer is one encoder layer: attention of four heads and two dense
 // layers, with layer norm behind each.
-func transformer(length, width, hidden int) func(m *model) []string {
-	return func(m *model) []string {
+func transformer(length, width, hidden int) func(m *onnxmodel.Model) []string {
+	return func(m *onnxmodel.Model) []string {
 		const heads = 4
-		x := m.input("x", float, 1, length, width)
+		x := m.Input("x", onnxmodel.Float, 1, length, width)
 		product := func(x, key string, in, out int) string {
-			return m.node("Add", nil, m.node("MatMul", nil, x, m.weights(key+".w", in, out)), m.weights(key+".b", out))
+			return m.Node("Add", nil, m.Node("MatMul", nil, x, m.Weights(key+".w", in, out)), m.Weights(key+".b", out))
 		}
 		split := func(key string, perm []int) string {
-			y := m.node("Reshape", nil, product(x, key, width, width), m.integers(key+".shape", 0, int64(length), heads, int64(width/heads)))
-			return m.node("Transpose", attrs{"perm": perm}, y)
+			y := m.Node("Reshape", nil, product(x, key, width, width), m.Integers(key+".shape", 0, int64(length), heads, int64(width/heads)))
+			return m.Node("Transpose", onnxmodel.Attrs{"perm": perm}, y)
 		}
 		q, k, v := split("q", []int{0, 2, 1, 3}), split("k", []int{0, 2, 3, 1}), split("v", []int{0, 2, 1, 3})
-		score := m.node("Mul", nil, m.node("MatMul", nil, q, k), m.constant("scale", 0.25))
-		y := m.node("MatMul", nil, m.node("Softmax", attrs{"axis": -1}, score), v)
-		y = m.node("Reshape", nil, m.node("Transpose", attrs{"perm": []int{0, 2, 1, 3}}, y), m.integers("joined", 0, int64(length), int64(width)))
+		score := m.Node("Mul", nil, m.Node("MatMul", nil, q, k), m.Constant("scale", 0.25))
+		y := m.Node("MatMul", nil, m.Node("Softmax", onnxmodel.Attrs{"axis": -1}, score), v)
+		y = m.Node("Reshape", nil, m.Node("Transpose", onnxmodel.Attrs{"perm": []int{0, 2, 1, 3}}, y), m.Integers("joined", 0, int64(length), int64(width)))
 		norm := func(x, key string) string {
-			return m.node("LayerNormalization", nil, x, m.weights(key+".g", width), m.weights(key+".b", width))
+			return m.Node("LayerNormalization", nil, x, m.Weights(key+".g", width), m.Weights(key+".b", width))
 		}
-		x1 := norm(m.node("Add", nil, x, product(y, "o", width, width)), "n1")
-		y = product(m.node("Gelu", nil, product(x1, "f1", width, hidden)), "f2", hidden, width)
-		return []string{norm(m.node("Add", nil, x1, y), "n2")}
+		x1 := norm(m.Node("Add", nil, x, product(y, "o", width, width)), "n1")
+		y = product(m.Node("Gelu", nil, product(x1, "f1", width, hidden)), "f2", hidden, width)
+		return []string{norm(m.Node("Add", nil, x1, y), "n2")}
 	}
 }
 
 // over applies one operator to an input of the given shape, and to constants.
-func over(op string, a attrs, dims []int, more ...func(m *model) string) func(m *model) []string {
-	return func(m *model) []string {
-		in := []string{m.input("x", float, dims...)}
+func over(op string, a onnxmodel.Attrs, dims []int, more ...func(m *onnxmodel.Model) string) func(m *onnxmodel.Model) []string {
+	return func(m *onnxmodel.Model) []string {
+		in := []string{m.Input("x", onnxmodel.Float, dims...)}
 		for _, f := range more {
 			in = append(in, f(m))
 		}
-		return []string{m.node(op, a, in...)}
+		return []string{m.Node(op, a, in...)}
 	}
 }
 
-func weights(key string, dims ...int) func(m *model) string {
-	return func(m *model) string { return m.weights(key, dims...) }
+func weights(key string, dims ...int) func(m *onnxmodel.Model) string {
+	return func(m *onnxmodel.Model) string { return m.Weights(key, dims...) }
 }
 
-func axis(v ...int64) func(m *model) string {
-	return func(m *model) string { return m.integers("axis", v...) }
+func axis(v ...int64) func(m *onnxmodel.Model) string {
+	return func(m *onnxmodel.Model) string { return m.Integers("axis", v...) }
 }
 
 // two applies one operator to two inputs.
-func two(op string, a, b []int) func(m *model) []string {
-	return func(m *model) []string {
-		return []string{m.node(op, nil, m.input("x", float, a...), m.input("y", float, b...))}
+func two(op string, a, b []int) func(m *onnxmodel.Model) []string {
+	return func(m *onnxmodel.Model) []string {
+		return []string{m.Node(op, nil, m.Input("x", onnxmodel.Float, a...), m.Input("y", onnxmodel.Float, b...))}
 	}
 }
 
-func shapes(m *model) []string {
-	x, y := m.input("x", float, 1, 64, 64), m.input("y", float, 1, 8, 64)
-	x = m.node("Transpose", attrs{"perm": []int{0, 2, 1}}, x)
-	x = m.node("Slice", nil, x, m.integers("from", 3), m.integers("to", 20), m.integers("dim", 1))
-	return []string{m.node("Transpose", attrs{"perm": []int{0, 2, 1}}, m.node("Concat", attrs{"axis": 1}, x, y))}
+func shapes(m *onnxmodel.Model) []string {
+	x, y := m.Input("x", onnxmodel.Float, 1, 64, 64), m.Input("y", onnxmodel.Float, 1, 8, 64)
+	x = m.Node("Transpose", onnxmodel.Attrs{"perm": []int{0, 2, 1}}, x)
+	x = m.Node("Slice", nil, x, m.Integers("from", 3), m.Integers("to", 20), m.Integers("dim", 1))
+	return []string{m.Node("Transpose", onnxmodel.Attrs{"perm": []int{0, 2, 1}}, m.Node("Concat", onnxmodel.Attrs{"axis": 1}, x, y))}
 }
 
-func embedding(m *model) []string {
-	return []string{m.node("Gather", nil, m.weights("table", 100, 64), m.input("ids", int64s, 1, 16))}
+func embedding(m *onnxmodel.Model) []string {
+	return []string{m.Node("Gather", nil, m.Weights("table", 100, 64), m.Input("ids", onnxmodel.Int64s, 1, 16))}
 }
 
-func gatherElements(m *model) []string {
-	return []string{m.node("GatherElements", attrs{"axis": 1}, m.input("x", float, 1, 64), m.input("ids", int64s, 1, 8))}
+func gatherElements(m *onnxmodel.Model) []string {
+	return []string{m.Node("GatherElements", onnxmodel.Attrs{"axis": 1}, m.Input("x", onnxmodel.Float, 1, 64), m.Input("ids", onnxmodel.Int64s, 1, 8))}
 }
 
-func topK(m *model) []string {
-	return m.nodes("TopK", attrs{"axis": 1}, 2, m.input("x", float, 1, 256), m.integers("k", 8))[:1]
+func topK(m *onnxmodel.Model) []string {
+	return m.Nodes("TopK", onnxmodel.Attrs{"axis": 1}, 2, m.Input("x", onnxmodel.Float, 1, 256), m.Integers("k", 8))[:1]
 }
 
-func where(m *model) []string {
-	x, y := m.input("x", float, 1, 4096), m.input("y", float, 1, 4096)
-	return []string{m.node("Where", nil, m.node("Greater", nil, x, y), x, m.node("Neg", nil, y))}
+func where(m *onnxmodel.Model) []string {
+	x, y := m.Input("x", onnxmodel.Float, 1, 4096), m.Input("y", onnxmodel.Float, 1, 4096)
+	return []string{m.Node("Where", nil, m.Node("Greater", nil, x, y), x, m.Node("Neg", nil, y))}
 }
 
 // families are the models, the commonest first.
@@ -204,19 +197,19 @@ func families() []family {
 		{group: "matrix product", name: "of two inputs, 4x32x32", build: two("MatMul", []int{1, 4, 32, 32}, []int{1, 4, 32, 32})},
 		{group: "normalisation", name: "layer norm 256", build: over("LayerNormalization", nil, []int{1, 256}, weights("g", 256), weights("b", 256))},
 		{group: "normalisation", name: "layer norm 16x64", build: over("LayerNormalization", nil, []int{1, 16, 64}, weights("g", 64), weights("b", 64))},
-		{group: "normalisation", name: "batch norm 32x16x16", build: func(m *model) []string {
-			return []string{m.node("BatchNormalization", nil, m.input("x", float, 1, 32, 16, 16), m.weights("s", 32), m.weights("b", 32), m.weights("m", 32),
-				m.node("Abs", nil, m.weights("v", 32)))}
+		{group: "normalisation", name: "batch norm 32x16x16", build: func(m *onnxmodel.Model) []string {
+			return []string{m.Node("BatchNormalization", nil, m.Input("x", onnxmodel.Float, 1, 32, 16, 16), m.Weights("s", 32), m.Weights("b", 32), m.Weights("m", 32),
+				m.Node("Abs", nil, m.Weights("v", 32)))}
 		}},
 		{group: "normalisation", name: "instance norm 32x16x16", build: over("InstanceNormalization", nil, []int{1, 32, 16, 16}, weights("g", 32), weights("b", 32))},
-		{group: "softmax", name: "1000", build: over("Softmax", attrs{"axis": -1}, []int{1, 1000})},
-		{group: "softmax", name: "8x16x16", build: over("Softmax", attrs{"axis": -1}, []int{1, 8, 16, 16})},
-		{group: "softmax", name: "log, 1000", build: over("LogSoftmax", attrs{"axis": -1}, []int{1, 1000})},
-		{group: "reduction", name: "mean over the last of 64x64", build: over("ReduceMean", attrs{"keepdims": 0}, []int{1, 64, 64}, axis(2))},
-		{group: "reduction", name: "sum over the middle of 64x64", build: over("ReduceSum", attrs{"keepdims": 0}, []int{1, 64, 64}, axis(1))},
-		{group: "reduction", name: "max over the last of 64x64", build: over("ReduceMax", attrs{"keepdims": 0}, []int{1, 64, 64}, axis(2))},
-		{group: "reduction", name: "norm over the last of 64x64", build: over("ReduceL2", attrs{"keepdims": 0}, []int{1, 64, 64}, axis(2))},
-		{group: "reduction", name: "argmax of 64x64", build: over("ArgMax", attrs{"axis": 2, "keepdims": 0}, []int{1, 64, 64}), integers: true},
+		{group: "softmax", name: "1000", build: over("Softmax", onnxmodel.Attrs{"axis": -1}, []int{1, 1000})},
+		{group: "softmax", name: "8x16x16", build: over("Softmax", onnxmodel.Attrs{"axis": -1}, []int{1, 8, 16, 16})},
+		{group: "softmax", name: "log, 1000", build: over("LogSoftmax", onnxmodel.Attrs{"axis": -1}, []int{1, 1000})},
+		{group: "reduction", name: "mean over the last of 64x64", build: over("ReduceMean", onnxmodel.Attrs{"keepdims": 0}, []int{1, 64, 64}, axis(2))},
+		{group: "reduction", name: "sum over the middle of 64x64", build: over("ReduceSum", onnxmodel.Attrs{"keepdims": 0}, []int{1, 64, 64}, axis(1))},
+		{group: "reduction", name: "max over the last of 64x64", build: over("ReduceMax", onnxmodel.Attrs{"keepdims": 0}, []int{1, 64, 64}, axis(2))},
+		{group: "reduction", name: "norm over the last of 64x64", build: over("ReduceL2", onnxmodel.Attrs{"keepdims": 0}, []int{1, 64, 64}, axis(2))},
+		{group: "reduction", name: "argmax of 64x64", build: over("ArgMax", onnxmodel.Attrs{"axis": 2, "keepdims": 0}, []int{1, 64, 64}), integers: true},
 		{group: "reduction", name: "running sum of 1024", build: over("CumSum", nil, []int{1, 1024}, axis(1))},
 		{group: "choice", name: "embedding of 16, 100x64", build: embedding},
 		{group: "choice", name: "8 elements of 64", build: gatherElements},

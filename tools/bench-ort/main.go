@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/carla-rl/carla-rl-serving/bench/onnxmodel"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/ort"
@@ -93,15 +94,15 @@ func fail(err error) {
 
 // measure returns the median seconds of a run of the plan and of ONNX Runtime.
 func measure(e *ort.Engine, f family, samples int, length time.Duration) (ours, theirs float64, err error) {
-	m := newModel(f.name)
+	m := onnxmodel.New(f.name)
 	for _, out := range f.build(m) {
-		kind := int64(float)
+		kind := int64(onnxmodel.Float)
 		if f.integers {
-			kind = int64s
+			kind = onnxmodel.Int64s
 		}
-		m.output(out, kind)
+		m.Output(out, kind)
 	}
-	a, b, err := prepare(e, m.bytes())
+	a, b, err := prepare(e, m.Bytes())
 	if err != nil {
 		return 0, 0, err
 	}
