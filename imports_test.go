@@ -51,6 +51,7 @@ var law = map[string][]string{
 	"internal/telemetry": {},
 	"internal/demo":      {},
 	"internal/doctor":    {"internal/artifact", "internal/spelling"},
+	"internal/load":      {},
 
 	// The root package is for Go programs that embed a policy; it knows no
 	// protocol.
@@ -59,6 +60,7 @@ var law = map[string][]string{
 	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
 
 	"tools/bench-stream": {"internal/msgpack", "internal/websocket"},
+	"bench/load":         {"internal/load"},
 	"bench/onnxmodel":    {},
 	"bench/ceiling":      {},
 	"bench/engine":       {"bench/ceiling", "bench/onnxmodel", "internal/format", "internal/graph", "internal/ort", "internal/plan"},

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package load
+
+func run(o *Options) (*Result, error) { return runPortable(o) }
