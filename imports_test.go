@@ -48,7 +48,8 @@ var law = map[string][]string{
 	"internal/server":      {"internal/dtype", "internal/websocket", "internal/msgpack", "internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
 
 	"internal/config":    {"internal/spelling"},
-	"internal/telemetry": {},
+	"internal/machine":   {},
+	"internal/telemetry": {"internal/machine"},
 	"internal/demo":      {},
 	"internal/doctor":    {"internal/artifact", "internal/spelling"},
 	"internal/load":      {},

@@ -62,8 +62,7 @@ func main() {
 
 // run is the life of the program for one command line.
 func run(args []string, s stdio) int {
-	var c cli
-	parser, err := kong.New(&c,
+	parser, err := kong.New(grammar(args),
 		kong.Name("carla-rl"),
 		kong.Description(description),
 		kong.UsageOnError(),
@@ -90,6 +89,18 @@ func run(args []string, s stdio) int {
 		return report(s.err, err)
 	}
 	return exitOK
+}
+
+// grammar is what the arguments are parsed by: the whole command line, or, of
+// `serve` alone, that subcommand. To read the others' flags takes 2 ms, which
+// is a good part of the time to a server's first answer.
+func grammar(args []string) any {
+	if len(args) > 0 && args[0] == "serve" {
+		return &struct {
+			Serve serveCmd `cmd:"" help:"Serve a policy, or every policy below a folder, over HTTP."`
+		}{}
+	}
+	return &cli{}
 }
 
 // guarded makes an error of a panic: a tool that reads a file of a stranger

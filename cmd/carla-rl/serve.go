@@ -17,6 +17,7 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/demo"
+	"github.com/carla-rl/carla-rl-serving/internal/machine"
 	"github.com/carla-rl/carla-rl-serving/internal/ort"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
@@ -64,7 +65,8 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	}
 	defer logFile.Close()
 	info := build()
-	log.Info("starting", "event_type", "startup", "version", info.Version, "commit", info.Commit, "config_file", cfg.File, "lanes", cfg.Server.Workers)
+	collector := machine.StartCollector(machine.MemoryLimit(os.DirFS("/")))
+	log.Info("starting", append([]any{"event_type", "startup", "version", info.Version, "commit", info.Commit, "config_file", cfg.File}, resources(cfg, collector)...)...)
 	for _, note := range notes {
 		log.Warn("configuration", "event_type", "startup", "note", note)
 	}
@@ -145,7 +147,11 @@ func (c *serveCmd) Run(s stdio) (err error) {
 		served <- srv.Serve(ln)
 	}()
 	told := make(chan struct{})
-	go func() { defer close(told); ready(ctx, repo, log) }()
+	go func() {
+		defer close(told)
+		ready(ctx, repo, log)
+		settle(ctx, collector, log)
+	}()
 	defer func() { cancel(); <-told }()
 	c.announce(s, cfg, ln.Addr(), repo, signals)
 

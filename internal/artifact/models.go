@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,11 +53,11 @@ func stemOf(name string) string { return strings.TrimSuffix(name, path.Ext(name)
 
 // checkpointName is what training leaves at a step: prefix_N_steps.zip of
 // stable-baselines3, model_N.pt of rsl_rl.
-var checkpointName = regexp.MustCompile(`^(?:(.+)_(\d{1,18})_steps|(model)_(\d{1,18}))$`)
+var checkpointName = onDemand(`^(?:(.+)_(\d{1,18})_steps|(model)_(\d{1,18}))$`)
 
 // checkpoint returns the prefix and the step in the name of a checkpoint.
 func checkpoint(stem string) (prefix string, step int, ok bool) {
-	m := checkpointName.FindStringSubmatch(stem)
+	m := checkpointName().FindStringSubmatch(stem)
 	if m == nil {
 		return "", 0, false
 	}
@@ -157,10 +156,10 @@ func (o *opener) own(stem string) bool {
 }
 
 // runName is a folder of a run of RL Zoo: the environment and a number.
-var runName = regexp.MustCompile(`^(.+)_\d+$`)
+var runName = onDemand(`^(.+)_\d+$`)
 
 func runOf(folder string) string {
-	if m := runName.FindStringSubmatch(folder); m != nil {
+	if m := runName().FindStringSubmatch(folder); m != nil {
 		return m[1]
 	}
 	return folder

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,10 +20,10 @@ var (
 
 // statisticsName is a file of VecNormalize by its name, which people give it in
 // many ways: with what goes before and after.
-var statisticsName = regexp.MustCompile(`(?i)^(?:(.+?)[_.-])?vec[_-]?norm(?:ali[sz]e|ali[sz]ation)?(?:[_.-](.+?))?\.(?:pkl|pickle)$`)
+var statisticsName = onDemand(`(?i)^(?:(.+?)[_.-])?vec[_-]?norm(?:ali[sz]e|ali[sz]ation)?(?:[_.-](.+?))?\.(?:pkl|pickle)$`)
 
 // passingStatistics is what follows the name in the file of a checkpoint.
-var passingStatistics = regexp.MustCompile(`^\d+_steps$`)
+var passingStatistics = onDemand(`^\d+_steps$`)
 
 // neighbours returns the folders in which what belongs to a model of
 // stable-baselines3 may lie: that of the model, and the one below it that RL Zoo
@@ -83,13 +82,13 @@ func (o *opener) vecNormalize(m model, dirs []string) {
 	var same, own, plain, others, passed []string
 	for _, dir := range dirs {
 		for _, name := range o.namesIn(dir) {
-			match := statisticsName.FindStringSubmatch(name)
+			match := statisticsName().FindStringSubmatch(name)
 			if match == nil {
 				continue
 			}
 			at := join(dir, name)
 			switch before, after := match[1], match[2]; {
-			case passingStatistics.MatchString(after):
+			case passingStatistics().MatchString(after):
 				if n, _, _ := strings.Cut(after, "_"); isCheckpoint && n == strconv.Itoa(step) && (before == "" || before == prefix) {
 					same = append(same, at)
 				} else {

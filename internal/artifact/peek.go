@@ -6,13 +6,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
 // algorithmName begins the name of a model on the hub: the algorithm, then the
 // environment.
-var algorithmName = regexp.MustCompile(`(?i)^(?:ppo|a2c|dqn|sac|td3|ddpg|tqc|qrdqn|qr-dqn|trpo|ars|crossq|her|maskable_?ppo|recurrent_?ppo|ppo_lstm|ppo_mask)-.`)
+var algorithmName = onDemand(`(?i)^(?:ppo|a2c|dqn|sac|td3|ddpg|tqc|qrdqn|qr-dqn|trpo|ars|crossq|her|maskable_?ppo|recurrent_?ppo|ppo_lstm|ppo_mask)-.`)
 
 // trainedName is the name of a model without a card: the algorithm and the
 // environment where the training or, as on the hub, the file says them; else
@@ -21,7 +20,7 @@ func trainedName(called, stem string, t *Training) string {
 	if t != nil && t.Algorithm != "" && t.Env != "" {
 		return NameFromPath(strings.NewReplacer("/", "-", ":", "-").Replace(t.Algorithm + "-" + t.Env))
 	}
-	if algorithmName.MatchString(stem) {
+	if algorithmName().MatchString(stem) {
 		return NameFromPath(stem)
 	}
 	return called

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -216,11 +215,11 @@ func scalar(n *yaml.Node) (string, bool) {
 
 // labelText is what an algorithm or an environment is called: "ppo_lstm",
 // "ALE/Pong-v5", "my_package:Env-v0".
-var labelText = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$`)
+var labelText = onDemand(`^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$`)
 
 func (w *sidecar) label(to *string, n *yaml.Node) bool {
 	s, ok := scalar(n)
-	if !ok || !labelText.MatchString(s) {
+	if !ok || !labelText().MatchString(s) {
 		return false
 	}
 	if *to == "" {
@@ -330,7 +329,7 @@ func (w *sidecar) wrappers(t *Training, n *yaml.Node) bool {
 			entries = []entry{{s, e}}
 		}
 		for _, c := range entries {
-			if !labelText.MatchString(c.key) || len(t.EnvWrappers) == maxWrappers {
+			if !labelText().MatchString(c.key) || len(t.EnvWrappers) == maxWrappers {
 				continue
 			}
 			found = true

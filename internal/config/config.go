@@ -24,7 +24,8 @@ type Config struct {
 	// File is the configuration file that was read, or "".
 	File string
 
-	sources map[string]Source
+	sources    map[string]Source
+	lanesFound bool // Server.Workers was 0 and is what the machine has
 }
 
 // Server is how requests come in.

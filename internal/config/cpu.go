@@ -104,3 +104,15 @@ func ratio(quota, period string) (float64, bool) {
 	}
 	return float64(q) / float64(p), true
 }
+
+// LanesFrom says in words what the number of lanes follows.
+func (c *Config) LanesFrom() string {
+	if s := c.Source("server.workers"); s.Kind != "default" && !c.lanesFound {
+		return "server.workers"
+	}
+	cores := runtime.GOMAXPROCS(0)
+	if quota, ok := cpuQuota(os.DirFS("/")); ok && quota < float64(cores) {
+		return "the CPU quota of " + strconv.FormatFloat(quota, 'f', -1, 64)
+	}
+	return strconv.Itoa(cores) + " cores"
+}

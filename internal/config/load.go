@@ -99,7 +99,7 @@ func Load(o Options) (*Config, []string, error) {
 		return nil, nil, &Error{l.problems}
 	}
 	if l.c.Server.Workers == 0 {
-		l.c.Server.Workers = defaultWorkers()
+		l.c.Server.Workers, l.c.lanesFound = defaultWorkers(), true
 	}
 	return l.c, l.notes(), nil
 }

@@ -191,10 +191,10 @@ func (e *examination) errorRatio() {
 func (e *examination) quantile() {
 	queries, _ := e.queries()
 	for _, q := range queries {
-		if m := perSeries.FindStringSubmatch(q.expr); m != nil {
+		if m := perSeries().FindStringSubmatch(q.expr); m != nil {
 			e.add(Warning, q.where, "the quantile is taken of each series by itself", fmt.Sprintf("histogram_quantile(0.95, sum by (le) (%s(%s[5m])))", m[1], m[2]))
 		}
-		limit := threshold.FindStringSubmatch(q.expr)
+		limit := threshold().FindStringSubmatch(q.expr)
 		if limit == nil || !strings.HasPrefix(strings.TrimSpace(q.expr), "histogram_quantile") {
 			continue
 		}

@@ -3,7 +3,6 @@ package doctor
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -201,7 +200,7 @@ func (e *examination) quotaRequests() {
 	}
 }
 
-var goMemory = regexp.MustCompile(`^[0-9]+(B|KiB|MiB|GiB|TiB)?$`)
+var goMemory = onDemand(`^[0-9]+(B|KiB|MiB|GiB|TiB)?$`)
 
 // memoryLimit holds the memory of the Go runtime against that of the container.
 func (e *examination) memoryLimit() {
@@ -214,19 +213,18 @@ func (e *examination) memoryLimit() {
 		}
 		v, set := c.env["GOMEMLIMIT"]
 		switch {
-		case set && v != "off" && !goMemory.MatchString(v):
+		case set && v != "off" && !goMemory().MatchString(v):
 			e.add(Error, where, fmt.Sprintf("%q is no size that the Go runtime reads: the program ends at once", v), mend)
 		case set && limited && goBytes(v) > limit*0.97:
 			e.add(Warning, where, fmt.Sprintf("%s is all of the limit of %s, and the heap is not all that a process has", v, amount("memory", limit)), mend)
 		case limited && !c.has("GOMEMLIMIT"):
-			severity, what := Note, "limits.memory is "+amount("memory", limit)+" and GOMEMLIMIT is not set"
+			// The server keeps to 90 % of the limit by itself.
 			for _, h := range e.of("HorizontalPodAutoscaler") {
 				if e.target(h, at(h.m, "spec", "scaleTargetRef")) == c.w && slices.Contains(hpaResources(h), "memory") {
-					severity = Warning
-					what += ", while " + h.Name() + " scales on memory, which is mostly garbage not yet collected"
+					e.add(Warning, where, "limits.memory is "+amount("memory", limit)+" and GOMEMLIMIT is not set, while "+h.Name()+
+						" scales on memory, which up to 90 % of the limit is mostly garbage not yet collected", mend)
 				}
 			}
-			e.add(severity, where, what, mend)
 		}
 	}
 }

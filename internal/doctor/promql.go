@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -10,23 +9,23 @@ import (
 var overTime = []string{"rate", "irate", "increase", "delta", "idelta", "deriv"}
 
 var (
-	quoted    = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'`)
-	grouping  = regexp.MustCompile(`\b(by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)`)
-	matcherOf = regexp.MustCompile(`([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{([^{}]*)\}`)
-	label     = regexp.MustCompile(`([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')`)
-	word      = regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*`)
-	braces    = regexp.MustCompile(`\{[^{}]*\}|\[[^\[\]]*\]`)
-	perSeries = regexp.MustCompile(`histogram_quantile\s*\(\s*[^,()]+,\s*(rate|irate|increase)\s*\(\s*([a-zA-Z_:][a-zA-Z0-9_:]*)`)
-	threshold = regexp.MustCompile(`\)\s*(?:>=|>|<=|<)\s*([0-9.eE+-]+)\s*$`)
+	quoted    = onDemand(`"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'`)
+	grouping  = onDemand(`\b(by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)`)
+	matcherOf = onDemand(`([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{([^{}]*)\}`)
+	label     = onDemand(`([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')`)
+	word      = onDemand(`[a-zA-Z_:][a-zA-Z0-9_:]*`)
+	braces    = onDemand(`\{[^{}]*\}|\[[^\[\]]*\]`)
+	perSeries = onDemand(`histogram_quantile\s*\(\s*[^,()]+,\s*(rate|irate|increase)\s*\(\s*([a-zA-Z_:][a-zA-Z0-9_:]*)`)
+	threshold = onDemand(`\)\s*(?:>=|>|<=|<)\s*([0-9.eE+-]+)\s*$`)
 )
 
 // metricNames returns the names of the metrics of an expression.
 func metricNames(expr string) []string {
-	s := quoted.ReplaceAllString(expr, `""`)
-	s = braces.ReplaceAllString(s, " ")
-	s = grouping.ReplaceAllString(s, " ")
+	s := quoted().ReplaceAllString(expr, `""`)
+	s = braces().ReplaceAllString(s, " ")
+	s = grouping().ReplaceAllString(s, " ")
 	var names []string
-	for _, at := range word.FindAllStringIndex(s, -1) {
+	for _, at := range word().FindAllStringIndex(s, -1) {
 		rest := strings.TrimLeft(s[at[1]:], " \n\t")
 		name := s[at[0]:at[1]]
 		if at[0] > 0 && strings.ContainsRune("0123456789.$", rune(s[at[0]-1])) || strings.HasPrefix(rest, "(") {
@@ -45,8 +44,8 @@ type labelMatch struct{ metric, label, op, value string }
 // labelMatches returns the conditions of the selectors of an expression.
 func labelMatches(expr string) []labelMatch {
 	var out []labelMatch
-	for _, m := range matcherOf.FindAllStringSubmatch(expr, -1) {
-		for _, l := range label.FindAllStringSubmatch(m[2], -1) {
+	for _, m := range matcherOf().FindAllStringSubmatch(expr, -1) {
+		for _, l := range label().FindAllStringSubmatch(m[2], -1) {
 			out = append(out, labelMatch{m[1], l[1], l[2], strings.Trim(l[3], `"'`)})
 		}
 	}
@@ -56,14 +55,14 @@ func labelMatches(expr string) []labelMatch {
 // dividesPerSeries reports whether an expression divides a rate by a rate
 // without adding the series up first, so that each is divided by itself.
 func dividesPerSeries(expr string) bool {
-	s := quoted.ReplaceAllStringFunc(expr, func(q string) string { return strings.Repeat("_", len(q)) })
-	s = braces.ReplaceAllStringFunc(s, func(q string) string { return strings.Repeat(" ", len(q)) })
+	s := quoted().ReplaceAllStringFunc(expr, func(q string) string { return strings.Repeat("_", len(q)) })
+	s = braces().ReplaceAllStringFunc(s, func(q string) string { return strings.Repeat(" ", len(q)) })
 	for i := range len(s) {
 		if s[i] != '/' {
 			continue
 		}
 		right := strings.TrimLeft(s[i+1:], " \n\t(")
-		name := word.FindString(right)
+		name := word().FindString(right)
 		if !strings.HasPrefix(right, name) || !slices.Contains(overTime, name) {
 			continue
 		}
@@ -98,7 +97,7 @@ func callBefore(s string) string {
 		}
 		inner, before := s[i+1:len(s)-1], strings.TrimRight(s[:i], " \n\t")
 		name := ""
-		if at := word.FindAllStringIndex(before, -1); len(at) > 0 && at[len(at)-1][1] == len(before) {
+		if at := word().FindAllStringIndex(before, -1); len(at) > 0 && at[len(at)-1][1] == len(before) {
 			name = before[at[len(at)-1][0]:]
 		}
 		switch name {

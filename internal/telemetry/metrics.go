@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/carla-rl/carla-rl-serving/internal/machine"
 )
 
 // MetricsOptions configure a Metrics.
@@ -124,7 +126,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	startup.Set(float64(start.UnixMicro()) / 1e6)
 	m.registry.MustRegister(startup)
 	memory := prometheus.NewGauge(prometheus.GaugeOpts{Name: "carla_rl_memory_limit_bytes", Help: "Memory limit of the control group, at which the process is killed; +Inf where there is none."})
-	memory.Set(memoryLimit(os.DirFS("/")))
+	memory.Set(machine.MemoryLimit(os.DirFS("/")))
 	m.registry.MustRegister(memory)
 	gauges(m, "carla_rl_build_info", "1, with what was built as labels.", "version", "commit", "build_date", "go_version").
 		WithLabelValues(o.Version, o.Commit, o.BuildDate, runtime.Version()).Set(1)

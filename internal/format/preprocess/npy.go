@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
@@ -16,7 +17,9 @@ const maxHeader = 10_000
 
 // npyHeader is the only form in which numpy writes the header of an array that
 // is not structured: a Python dict with its keys in alphabetical order.
-var npyHeader = regexp.MustCompile(`^\{'descr': '([<>|=]?[a-z]\d+)', 'fortran_order': (True|False), 'shape': \(((?:\d+(?:, ?\d+)*,?)?)\),? ?\} *\n$`)
+var npyHeader = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\{'descr': '([<>|=]?[a-z]\d+)', 'fortran_order': (True|False), 'shape': \(((?:\d+(?:, ?\d+)*,?)?)\),? ?\} *\n$`)
+})
 
 // npyMagic begins an .npy file.
 const npyMagic = "\x93NUMPY"
@@ -37,7 +40,7 @@ func decodeNPY(b []byte) (*pickle.Array, error) {
 	if n > maxHeader || n > len(b)-at {
 		return nil, fmt.Errorf("an .npy header of %d bytes in %d", n, len(b))
 	}
-	m := npyHeader.FindStringSubmatch(string(b[at : at+n]))
+	m := npyHeader().FindStringSubmatch(string(b[at : at+n]))
 	if m == nil {
 		return nil, fmt.Errorf("%w: .npy header %.80q", ErrUnsupported, b[at:at+n])
 	}

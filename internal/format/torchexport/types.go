@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 )
@@ -46,7 +47,7 @@ func numbers(dims []dimension) ([]int64, error) {
 }
 
 // plainSymbol is the expression of one symbol alone.
-var plainSymbol = regexp.MustCompile(`^(?:Symbol\('(\w+)'.*\)|(\w+))$`)
+var plainSymbol = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:Symbol\('(\w+)'.*\)|(\w+))$`) })
 
 // symbolic returns the shape of an input. The first symbol is the batch axis;
 // the shape is nil where another dimension varies too.
@@ -60,7 +61,7 @@ func symbolic(dims []dimension) (graph.Shape, error) {
 		switch {
 		case d.Int != nil && *d.Int >= 0 && *d.Int <= graph.MaxRowElements:
 			shape[i] = int(*d.Int)
-		case d.Expr != nil && !batch && plainSymbol.MatchString(d.Expr.Text):
+		case d.Expr != nil && !batch && plainSymbol().MatchString(d.Expr.Text):
 			shape[i] = graph.Batch
 			batch = true
 		case d.Expr != nil:

@@ -1,9 +1,11 @@
-package telemetry
+package machine_test
 
 import (
 	"math"
 	"testing"
 	"testing/fstest"
+
+	"github.com/carla-rl/carla-rl-serving/internal/machine"
 )
 
 func TestMemoryLimit(t *testing.T) {
@@ -13,8 +15,8 @@ func TestMemoryLimit(t *testing.T) {
 		for name, text := range files {
 			root[name] = &fstest.MapFile{Data: []byte(text)}
 		}
-		if got := memoryLimit(root); got != want {
-			t.Errorf("memoryLimit(%v) = %v, want %v", files, got, want)
+		if got := machine.MemoryLimit(root); got != want {
+			t.Errorf("machine.MemoryLimit(%v) = %v, want %v", files, got, want)
 		}
 	}
 	f(math.Inf(1), nil)

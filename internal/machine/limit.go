@@ -1,4 +1,4 @@
-package telemetry
+package machine
 
 import (
 	"io/fs"
@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// memoryLimit reads the memory limit of the control group of this process in
+// MemoryLimit reads the memory limit of the control group of this process in
 // bytes, or that of a parent where it is lower; +Inf is none. A process that
 // reaches it is killed.
-func memoryLimit(root fs.FS) float64 {
+func MemoryLimit(root fs.FS) float64 {
 	// Inside a container the group is mounted at the root of the file system
 	// of groups; outside, its path stands in /proc.
 	dirs := []string{"."}
