@@ -60,6 +60,8 @@ var law = map[string][]string{
 	// The command wires everything.
 	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
 
+	"bench/fleet":        {"internal/demo"},
+	"bench/footprint":    {"bench/fleet"},
 	"tools/bench-stream": {"internal/msgpack", "internal/websocket"},
 	"bench/load":         {"internal/load"},
 	"bench/onnxmodel":    {},

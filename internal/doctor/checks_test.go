@@ -112,7 +112,7 @@ var traps = []struct {
 	{"workers", []string{`{name: WORKERS, value: "2"}`, `{name: WORKERS, value: "1"}`, "cpu: 2000m", "cpu: 500m"}, ""}, // The limit, rounded up.
 	{"workers", []string{`        - {name: WORKERS, value: "2"}` + "\n", ""}, ""},
 	{"memory-limit", []string{"        - {name: GOMEMLIMIT, value: 900MiB}\n", ""}, "warning: limits.memory is 1Gi and GOMEMLIMIT is not set, while serving scales on memory"},
-	{"memory-limit", []string{"        - {name: GOMEMLIMIT, value: 900MiB}\n", "", ", {type: Resource, resource: {name: memory}}", ""}, "note: limits.memory is 1Gi and GOMEMLIMIT is not set"},
+	{"memory-limit", []string{"        - {name: GOMEMLIMIT, value: 900MiB}\n", "", ", {type: Resource, resource: {name: memory}}", ""}, ""},
 	{"memory-limit", []string{"900MiB", "900Mi"}, `error: "900Mi" is no size that the Go runtime reads`},
 	{"memory-limit", []string{"900MiB", "1GiB"}, "warning: 1GiB is all of the limit of 1Gi"},
 	{"memory-limit", []string{"900MiB", "off"}, ""},
