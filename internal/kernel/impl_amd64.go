@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"math"
+	"unsafe"
 
 	"golang.org/x/sys/cpu"
 )
@@ -30,6 +31,14 @@ func gemmVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, step
 
 func dotVector(y []float32, ldy int, x []float32, ldx int, w, b []float32, k, n, rows int, relu bool) {
 	dotAVX2(y, 4*ldy, x, 4*ldx, w, b, k, n, rows, relu)
+}
+
+// hasChain tells that chainVector is there.
+const hasChain = true
+
+func chainVector(y, x, room []float32, ops []chainOp) {
+	// The generator knows no type of this package.
+	chainAVX2(&y[0], &x[0], &room[0], (*uint64)(unsafe.Pointer(&ops[0])), len(ops))
 }
 
 func gemmWide(y []float32, ldy int, x []float32, ldx int, w, b []float32, panel, k, n, height, tiles int, relu bool) {

@@ -97,6 +97,11 @@ func spreadVector(y []float32, plane int, tile []float32, ld, positions, outs in
 	spreadGeneric(y, plane, tile, ld, positions, outs)
 }
 
+// hasChain tells that chainVector is there.
+const hasChain = false
+
+func chainVector(y, x, room []float32, ops []chainOp) { panic(noWide) }
+
 // No Impl has wide set here.
 
 func gemmWide(y []float32, ldy int, x []float32, ldx int, w, b []float32, panel, k, n, height, tiles int, relu bool) {

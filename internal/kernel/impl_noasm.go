@@ -6,6 +6,7 @@ const (
 	vectorName = "go"
 	hasVector  = false
 	hasWide    = false
+	hasChain   = false
 
 	gatherFloats = 0
 	gemmStrides  = false
@@ -26,6 +27,7 @@ func convTileVector(y, x []float32, at *[tilePixels]int, table []int32, w, b []f
 func spreadVector(y []float32, plane int, tile []float32, ld, positions, outs int) {
 	panic(noVector)
 }
+func chainVector(y, x, room []float32, ops []chainOp) { panic(noVector) }
 func gemmWide(y []float32, ldy int, x []float32, ldx int, w, b []float32, panel, k, n, height, tiles int, relu bool) {
 	panic(noVector)
 }

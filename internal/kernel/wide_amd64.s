@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func gemmAVX512(y []float32, ldy int, x []float32, ldx int, w []float32, b []float32, panel int, k int, n int, height int, tiles int, relu bool)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·gemmAVX512(SB), NOSPLIT, $0-153
 	MOVQ  y_base+0(FP), AX
 	MOVQ  ldy+24(FP), CX
@@ -67,9 +67,9 @@ h1loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h1linear
-	VXORPS       X5, X5, X5
-	VMAXPS       Z0, Z5, Z0
-	VMAXPS       Z1, Z5, Z1
+	VXORPS       Z2, Z2, Z2
+	VMAXPS       Z0, Z2, Z0
+	VMAXPS       Z1, Z2, Z1
 
 h1linear:
 	VMOVUPS Z0, (AX)
@@ -108,11 +108,11 @@ h2loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h2linear
-	VXORPS       X7, X7, X7
-	VMAXPS       Z0, Z7, Z0
-	VMAXPS       Z1, Z7, Z1
-	VMAXPS       Z2, Z7, Z2
-	VMAXPS       Z3, Z7, Z3
+	VXORPS       Z4, Z4, Z4
+	VMAXPS       Z0, Z4, Z0
+	VMAXPS       Z1, Z4, Z1
+	VMAXPS       Z2, Z4, Z2
+	VMAXPS       Z3, Z4, Z3
 
 h2linear:
 	VMOVUPS Z0, (AX)
@@ -159,13 +159,13 @@ h3loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h3linear
-	VXORPS       X9, X9, X9
-	VMAXPS       Z0, Z9, Z0
-	VMAXPS       Z1, Z9, Z1
-	VMAXPS       Z2, Z9, Z2
-	VMAXPS       Z3, Z9, Z3
-	VMAXPS       Z4, Z9, Z4
-	VMAXPS       Z5, Z9, Z5
+	VXORPS       Z6, Z6, Z6
+	VMAXPS       Z0, Z6, Z0
+	VMAXPS       Z1, Z6, Z1
+	VMAXPS       Z2, Z6, Z2
+	VMAXPS       Z3, Z6, Z3
+	VMAXPS       Z4, Z6, Z4
+	VMAXPS       Z5, Z6, Z5
 
 h3linear:
 	VMOVUPS Z0, (AX)
@@ -223,15 +223,15 @@ h4loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h4linear
-	VXORPS       X11, X11, X11
-	VMAXPS       Z0, Z11, Z0
-	VMAXPS       Z1, Z11, Z1
-	VMAXPS       Z2, Z11, Z2
-	VMAXPS       Z3, Z11, Z3
-	VMAXPS       Z4, Z11, Z4
-	VMAXPS       Z5, Z11, Z5
-	VMAXPS       Z6, Z11, Z6
-	VMAXPS       Z7, Z11, Z7
+	VXORPS       Z8, Z8, Z8
+	VMAXPS       Z0, Z8, Z0
+	VMAXPS       Z1, Z8, Z1
+	VMAXPS       Z2, Z8, Z2
+	VMAXPS       Z3, Z8, Z3
+	VMAXPS       Z4, Z8, Z4
+	VMAXPS       Z5, Z8, Z5
+	VMAXPS       Z6, Z8, Z6
+	VMAXPS       Z7, Z8, Z7
 
 h4linear:
 	VMOVUPS Z0, (AX)
@@ -297,17 +297,17 @@ h5loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h5linear
-	VXORPS       X13, X13, X13
-	VMAXPS       Z0, Z13, Z0
-	VMAXPS       Z1, Z13, Z1
-	VMAXPS       Z2, Z13, Z2
-	VMAXPS       Z3, Z13, Z3
-	VMAXPS       Z4, Z13, Z4
-	VMAXPS       Z5, Z13, Z5
-	VMAXPS       Z6, Z13, Z6
-	VMAXPS       Z7, Z13, Z7
-	VMAXPS       Z8, Z13, Z8
-	VMAXPS       Z9, Z13, Z9
+	VXORPS       Z10, Z10, Z10
+	VMAXPS       Z0, Z10, Z0
+	VMAXPS       Z1, Z10, Z1
+	VMAXPS       Z2, Z10, Z2
+	VMAXPS       Z3, Z10, Z3
+	VMAXPS       Z4, Z10, Z4
+	VMAXPS       Z5, Z10, Z5
+	VMAXPS       Z6, Z10, Z6
+	VMAXPS       Z7, Z10, Z7
+	VMAXPS       Z8, Z10, Z8
+	VMAXPS       Z9, Z10, Z9
 
 h5linear:
 	VMOVUPS Z0, (AX)
@@ -381,19 +381,19 @@ h6loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h6linear
-	VXORPS       X15, X15, X15
-	VMAXPS       Z0, Z15, Z0
-	VMAXPS       Z1, Z15, Z1
-	VMAXPS       Z2, Z15, Z2
-	VMAXPS       Z3, Z15, Z3
-	VMAXPS       Z4, Z15, Z4
-	VMAXPS       Z5, Z15, Z5
-	VMAXPS       Z6, Z15, Z6
-	VMAXPS       Z7, Z15, Z7
-	VMAXPS       Z8, Z15, Z8
-	VMAXPS       Z9, Z15, Z9
-	VMAXPS       Z10, Z15, Z10
-	VMAXPS       Z11, Z15, Z11
+	VXORPS       Z12, Z12, Z12
+	VMAXPS       Z0, Z12, Z0
+	VMAXPS       Z1, Z12, Z1
+	VMAXPS       Z2, Z12, Z2
+	VMAXPS       Z3, Z12, Z3
+	VMAXPS       Z4, Z12, Z4
+	VMAXPS       Z5, Z12, Z5
+	VMAXPS       Z6, Z12, Z6
+	VMAXPS       Z7, Z12, Z7
+	VMAXPS       Z8, Z12, Z8
+	VMAXPS       Z9, Z12, Z9
+	VMAXPS       Z10, Z12, Z10
+	VMAXPS       Z11, Z12, Z11
 
 h6linear:
 	VMOVUPS Z0, (AX)
@@ -478,21 +478,21 @@ h7loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h7linear
-	VXORPS       X17, X17, X17
-	VMAXPS       Z0, Z17, Z0
-	VMAXPS       Z1, Z17, Z1
-	VMAXPS       Z2, Z17, Z2
-	VMAXPS       Z3, Z17, Z3
-	VMAXPS       Z4, Z17, Z4
-	VMAXPS       Z5, Z17, Z5
-	VMAXPS       Z6, Z17, Z6
-	VMAXPS       Z7, Z17, Z7
-	VMAXPS       Z8, Z17, Z8
-	VMAXPS       Z9, Z17, Z9
-	VMAXPS       Z10, Z17, Z10
-	VMAXPS       Z11, Z17, Z11
-	VMAXPS       Z12, Z17, Z12
-	VMAXPS       Z13, Z17, Z13
+	VXORPS       Z14, Z14, Z14
+	VMAXPS       Z0, Z14, Z0
+	VMAXPS       Z1, Z14, Z1
+	VMAXPS       Z2, Z14, Z2
+	VMAXPS       Z3, Z14, Z3
+	VMAXPS       Z4, Z14, Z4
+	VMAXPS       Z5, Z14, Z5
+	VMAXPS       Z6, Z14, Z6
+	VMAXPS       Z7, Z14, Z7
+	VMAXPS       Z8, Z14, Z8
+	VMAXPS       Z9, Z14, Z9
+	VMAXPS       Z10, Z14, Z10
+	VMAXPS       Z11, Z14, Z11
+	VMAXPS       Z12, Z14, Z12
+	VMAXPS       Z13, Z14, Z13
 
 h7linear:
 	VMOVUPS Z0, (AX)
@@ -585,23 +585,23 @@ h8loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h8linear
-	VXORPS       X19, X19, X19
-	VMAXPS       Z0, Z19, Z0
-	VMAXPS       Z1, Z19, Z1
-	VMAXPS       Z2, Z19, Z2
-	VMAXPS       Z3, Z19, Z3
-	VMAXPS       Z4, Z19, Z4
-	VMAXPS       Z5, Z19, Z5
-	VMAXPS       Z6, Z19, Z6
-	VMAXPS       Z7, Z19, Z7
-	VMAXPS       Z8, Z19, Z8
-	VMAXPS       Z9, Z19, Z9
-	VMAXPS       Z10, Z19, Z10
-	VMAXPS       Z11, Z19, Z11
-	VMAXPS       Z12, Z19, Z12
-	VMAXPS       Z13, Z19, Z13
-	VMAXPS       Z14, Z19, Z14
-	VMAXPS       Z15, Z19, Z15
+	VXORPS       Z16, Z16, Z16
+	VMAXPS       Z0, Z16, Z0
+	VMAXPS       Z1, Z16, Z1
+	VMAXPS       Z2, Z16, Z2
+	VMAXPS       Z3, Z16, Z3
+	VMAXPS       Z4, Z16, Z4
+	VMAXPS       Z5, Z16, Z5
+	VMAXPS       Z6, Z16, Z6
+	VMAXPS       Z7, Z16, Z7
+	VMAXPS       Z8, Z16, Z8
+	VMAXPS       Z9, Z16, Z9
+	VMAXPS       Z10, Z16, Z10
+	VMAXPS       Z11, Z16, Z11
+	VMAXPS       Z12, Z16, Z12
+	VMAXPS       Z13, Z16, Z13
+	VMAXPS       Z14, Z16, Z14
+	VMAXPS       Z15, Z16, Z15
 
 h8linear:
 	VMOVUPS Z0, (AX)
@@ -702,25 +702,25 @@ h9loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h9linear
-	VXORPS       X21, X21, X21
-	VMAXPS       Z0, Z21, Z0
-	VMAXPS       Z1, Z21, Z1
-	VMAXPS       Z2, Z21, Z2
-	VMAXPS       Z3, Z21, Z3
-	VMAXPS       Z4, Z21, Z4
-	VMAXPS       Z5, Z21, Z5
-	VMAXPS       Z6, Z21, Z6
-	VMAXPS       Z7, Z21, Z7
-	VMAXPS       Z8, Z21, Z8
-	VMAXPS       Z9, Z21, Z9
-	VMAXPS       Z10, Z21, Z10
-	VMAXPS       Z11, Z21, Z11
-	VMAXPS       Z12, Z21, Z12
-	VMAXPS       Z13, Z21, Z13
-	VMAXPS       Z14, Z21, Z14
-	VMAXPS       Z15, Z21, Z15
-	VMAXPS       Z16, Z21, Z16
-	VMAXPS       Z17, Z21, Z17
+	VXORPS       Z18, Z18, Z18
+	VMAXPS       Z0, Z18, Z0
+	VMAXPS       Z1, Z18, Z1
+	VMAXPS       Z2, Z18, Z2
+	VMAXPS       Z3, Z18, Z3
+	VMAXPS       Z4, Z18, Z4
+	VMAXPS       Z5, Z18, Z5
+	VMAXPS       Z6, Z18, Z6
+	VMAXPS       Z7, Z18, Z7
+	VMAXPS       Z8, Z18, Z8
+	VMAXPS       Z9, Z18, Z9
+	VMAXPS       Z10, Z18, Z10
+	VMAXPS       Z11, Z18, Z11
+	VMAXPS       Z12, Z18, Z12
+	VMAXPS       Z13, Z18, Z13
+	VMAXPS       Z14, Z18, Z14
+	VMAXPS       Z15, Z18, Z15
+	VMAXPS       Z16, Z18, Z16
+	VMAXPS       Z17, Z18, Z17
 
 h9linear:
 	VMOVUPS Z0, (AX)
@@ -832,27 +832,27 @@ h10loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h10linear
-	VXORPS       X23, X23, X23
-	VMAXPS       Z0, Z23, Z0
-	VMAXPS       Z1, Z23, Z1
-	VMAXPS       Z2, Z23, Z2
-	VMAXPS       Z3, Z23, Z3
-	VMAXPS       Z4, Z23, Z4
-	VMAXPS       Z5, Z23, Z5
-	VMAXPS       Z6, Z23, Z6
-	VMAXPS       Z7, Z23, Z7
-	VMAXPS       Z8, Z23, Z8
-	VMAXPS       Z9, Z23, Z9
-	VMAXPS       Z10, Z23, Z10
-	VMAXPS       Z11, Z23, Z11
-	VMAXPS       Z12, Z23, Z12
-	VMAXPS       Z13, Z23, Z13
-	VMAXPS       Z14, Z23, Z14
-	VMAXPS       Z15, Z23, Z15
-	VMAXPS       Z16, Z23, Z16
-	VMAXPS       Z17, Z23, Z17
-	VMAXPS       Z18, Z23, Z18
-	VMAXPS       Z19, Z23, Z19
+	VXORPS       Z20, Z20, Z20
+	VMAXPS       Z0, Z20, Z0
+	VMAXPS       Z1, Z20, Z1
+	VMAXPS       Z2, Z20, Z2
+	VMAXPS       Z3, Z20, Z3
+	VMAXPS       Z4, Z20, Z4
+	VMAXPS       Z5, Z20, Z5
+	VMAXPS       Z6, Z20, Z6
+	VMAXPS       Z7, Z20, Z7
+	VMAXPS       Z8, Z20, Z8
+	VMAXPS       Z9, Z20, Z9
+	VMAXPS       Z10, Z20, Z10
+	VMAXPS       Z11, Z20, Z11
+	VMAXPS       Z12, Z20, Z12
+	VMAXPS       Z13, Z20, Z13
+	VMAXPS       Z14, Z20, Z14
+	VMAXPS       Z15, Z20, Z15
+	VMAXPS       Z16, Z20, Z16
+	VMAXPS       Z17, Z20, Z17
+	VMAXPS       Z18, Z20, Z18
+	VMAXPS       Z19, Z20, Z19
 
 h10linear:
 	VMOVUPS Z0, (AX)
@@ -972,29 +972,29 @@ h11loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h11linear
-	VXORPS       X25, X25, X25
-	VMAXPS       Z0, Z25, Z0
-	VMAXPS       Z1, Z25, Z1
-	VMAXPS       Z2, Z25, Z2
-	VMAXPS       Z3, Z25, Z3
-	VMAXPS       Z4, Z25, Z4
-	VMAXPS       Z5, Z25, Z5
-	VMAXPS       Z6, Z25, Z6
-	VMAXPS       Z7, Z25, Z7
-	VMAXPS       Z8, Z25, Z8
-	VMAXPS       Z9, Z25, Z9
-	VMAXPS       Z10, Z25, Z10
-	VMAXPS       Z11, Z25, Z11
-	VMAXPS       Z12, Z25, Z12
-	VMAXPS       Z13, Z25, Z13
-	VMAXPS       Z14, Z25, Z14
-	VMAXPS       Z15, Z25, Z15
-	VMAXPS       Z16, Z25, Z16
-	VMAXPS       Z17, Z25, Z17
-	VMAXPS       Z18, Z25, Z18
-	VMAXPS       Z19, Z25, Z19
-	VMAXPS       Z20, Z25, Z20
-	VMAXPS       Z21, Z25, Z21
+	VXORPS       Z22, Z22, Z22
+	VMAXPS       Z0, Z22, Z0
+	VMAXPS       Z1, Z22, Z1
+	VMAXPS       Z2, Z22, Z2
+	VMAXPS       Z3, Z22, Z3
+	VMAXPS       Z4, Z22, Z4
+	VMAXPS       Z5, Z22, Z5
+	VMAXPS       Z6, Z22, Z6
+	VMAXPS       Z7, Z22, Z7
+	VMAXPS       Z8, Z22, Z8
+	VMAXPS       Z9, Z22, Z9
+	VMAXPS       Z10, Z22, Z10
+	VMAXPS       Z11, Z22, Z11
+	VMAXPS       Z12, Z22, Z12
+	VMAXPS       Z13, Z22, Z13
+	VMAXPS       Z14, Z22, Z14
+	VMAXPS       Z15, Z22, Z15
+	VMAXPS       Z16, Z22, Z16
+	VMAXPS       Z17, Z22, Z17
+	VMAXPS       Z18, Z22, Z18
+	VMAXPS       Z19, Z22, Z19
+	VMAXPS       Z20, Z22, Z20
+	VMAXPS       Z21, Z22, Z21
 
 h11linear:
 	VMOVUPS Z0, (AX)
@@ -1122,31 +1122,31 @@ h12loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h12linear
-	VXORPS       X27, X27, X27
-	VMAXPS       Z0, Z27, Z0
-	VMAXPS       Z1, Z27, Z1
-	VMAXPS       Z2, Z27, Z2
-	VMAXPS       Z3, Z27, Z3
-	VMAXPS       Z4, Z27, Z4
-	VMAXPS       Z5, Z27, Z5
-	VMAXPS       Z6, Z27, Z6
-	VMAXPS       Z7, Z27, Z7
-	VMAXPS       Z8, Z27, Z8
-	VMAXPS       Z9, Z27, Z9
-	VMAXPS       Z10, Z27, Z10
-	VMAXPS       Z11, Z27, Z11
-	VMAXPS       Z12, Z27, Z12
-	VMAXPS       Z13, Z27, Z13
-	VMAXPS       Z14, Z27, Z14
-	VMAXPS       Z15, Z27, Z15
-	VMAXPS       Z16, Z27, Z16
-	VMAXPS       Z17, Z27, Z17
-	VMAXPS       Z18, Z27, Z18
-	VMAXPS       Z19, Z27, Z19
-	VMAXPS       Z20, Z27, Z20
-	VMAXPS       Z21, Z27, Z21
-	VMAXPS       Z22, Z27, Z22
-	VMAXPS       Z23, Z27, Z23
+	VXORPS       Z24, Z24, Z24
+	VMAXPS       Z0, Z24, Z0
+	VMAXPS       Z1, Z24, Z1
+	VMAXPS       Z2, Z24, Z2
+	VMAXPS       Z3, Z24, Z3
+	VMAXPS       Z4, Z24, Z4
+	VMAXPS       Z5, Z24, Z5
+	VMAXPS       Z6, Z24, Z6
+	VMAXPS       Z7, Z24, Z7
+	VMAXPS       Z8, Z24, Z8
+	VMAXPS       Z9, Z24, Z9
+	VMAXPS       Z10, Z24, Z10
+	VMAXPS       Z11, Z24, Z11
+	VMAXPS       Z12, Z24, Z12
+	VMAXPS       Z13, Z24, Z13
+	VMAXPS       Z14, Z24, Z14
+	VMAXPS       Z15, Z24, Z15
+	VMAXPS       Z16, Z24, Z16
+	VMAXPS       Z17, Z24, Z17
+	VMAXPS       Z18, Z24, Z18
+	VMAXPS       Z19, Z24, Z19
+	VMAXPS       Z20, Z24, Z20
+	VMAXPS       Z21, Z24, Z21
+	VMAXPS       Z22, Z24, Z22
+	VMAXPS       Z23, Z24, Z23
 
 h12linear:
 	VMOVUPS Z0, (AX)
@@ -1285,33 +1285,33 @@ h13loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h13linear
-	VXORPS       X29, X29, X29
-	VMAXPS       Z0, Z29, Z0
-	VMAXPS       Z1, Z29, Z1
-	VMAXPS       Z2, Z29, Z2
-	VMAXPS       Z3, Z29, Z3
-	VMAXPS       Z4, Z29, Z4
-	VMAXPS       Z5, Z29, Z5
-	VMAXPS       Z6, Z29, Z6
-	VMAXPS       Z7, Z29, Z7
-	VMAXPS       Z8, Z29, Z8
-	VMAXPS       Z9, Z29, Z9
-	VMAXPS       Z10, Z29, Z10
-	VMAXPS       Z11, Z29, Z11
-	VMAXPS       Z12, Z29, Z12
-	VMAXPS       Z13, Z29, Z13
-	VMAXPS       Z14, Z29, Z14
-	VMAXPS       Z15, Z29, Z15
-	VMAXPS       Z16, Z29, Z16
-	VMAXPS       Z17, Z29, Z17
-	VMAXPS       Z18, Z29, Z18
-	VMAXPS       Z19, Z29, Z19
-	VMAXPS       Z20, Z29, Z20
-	VMAXPS       Z21, Z29, Z21
-	VMAXPS       Z22, Z29, Z22
-	VMAXPS       Z23, Z29, Z23
-	VMAXPS       Z24, Z29, Z24
-	VMAXPS       Z25, Z29, Z25
+	VXORPS       Z26, Z26, Z26
+	VMAXPS       Z0, Z26, Z0
+	VMAXPS       Z1, Z26, Z1
+	VMAXPS       Z2, Z26, Z2
+	VMAXPS       Z3, Z26, Z3
+	VMAXPS       Z4, Z26, Z4
+	VMAXPS       Z5, Z26, Z5
+	VMAXPS       Z6, Z26, Z6
+	VMAXPS       Z7, Z26, Z7
+	VMAXPS       Z8, Z26, Z8
+	VMAXPS       Z9, Z26, Z9
+	VMAXPS       Z10, Z26, Z10
+	VMAXPS       Z11, Z26, Z11
+	VMAXPS       Z12, Z26, Z12
+	VMAXPS       Z13, Z26, Z13
+	VMAXPS       Z14, Z26, Z14
+	VMAXPS       Z15, Z26, Z15
+	VMAXPS       Z16, Z26, Z16
+	VMAXPS       Z17, Z26, Z17
+	VMAXPS       Z18, Z26, Z18
+	VMAXPS       Z19, Z26, Z19
+	VMAXPS       Z20, Z26, Z20
+	VMAXPS       Z21, Z26, Z21
+	VMAXPS       Z22, Z26, Z22
+	VMAXPS       Z23, Z26, Z23
+	VMAXPS       Z24, Z26, Z24
+	VMAXPS       Z25, Z26, Z25
 
 h13linear:
 	VMOVUPS Z0, (AX)
@@ -1458,35 +1458,35 @@ h14loop:
 	MOVB         relu+152(FP), R8
 	TESTB        R8, R8
 	JZ           h14linear
-	VXORPS       X31, X31, X31
-	VMAXPS       Z0, Z31, Z0
-	VMAXPS       Z1, Z31, Z1
-	VMAXPS       Z2, Z31, Z2
-	VMAXPS       Z3, Z31, Z3
-	VMAXPS       Z4, Z31, Z4
-	VMAXPS       Z5, Z31, Z5
-	VMAXPS       Z6, Z31, Z6
-	VMAXPS       Z7, Z31, Z7
-	VMAXPS       Z8, Z31, Z8
-	VMAXPS       Z9, Z31, Z9
-	VMAXPS       Z10, Z31, Z10
-	VMAXPS       Z11, Z31, Z11
-	VMAXPS       Z12, Z31, Z12
-	VMAXPS       Z13, Z31, Z13
-	VMAXPS       Z14, Z31, Z14
-	VMAXPS       Z15, Z31, Z15
-	VMAXPS       Z16, Z31, Z16
-	VMAXPS       Z17, Z31, Z17
-	VMAXPS       Z18, Z31, Z18
-	VMAXPS       Z19, Z31, Z19
-	VMAXPS       Z20, Z31, Z20
-	VMAXPS       Z21, Z31, Z21
-	VMAXPS       Z22, Z31, Z22
-	VMAXPS       Z23, Z31, Z23
-	VMAXPS       Z24, Z31, Z24
-	VMAXPS       Z25, Z31, Z25
-	VMAXPS       Z26, Z31, Z26
-	VMAXPS       Z27, Z31, Z27
+	VXORPS       Z28, Z28, Z28
+	VMAXPS       Z0, Z28, Z0
+	VMAXPS       Z1, Z28, Z1
+	VMAXPS       Z2, Z28, Z2
+	VMAXPS       Z3, Z28, Z3
+	VMAXPS       Z4, Z28, Z4
+	VMAXPS       Z5, Z28, Z5
+	VMAXPS       Z6, Z28, Z6
+	VMAXPS       Z7, Z28, Z7
+	VMAXPS       Z8, Z28, Z8
+	VMAXPS       Z9, Z28, Z9
+	VMAXPS       Z10, Z28, Z10
+	VMAXPS       Z11, Z28, Z11
+	VMAXPS       Z12, Z28, Z12
+	VMAXPS       Z13, Z28, Z13
+	VMAXPS       Z14, Z28, Z14
+	VMAXPS       Z15, Z28, Z15
+	VMAXPS       Z16, Z28, Z16
+	VMAXPS       Z17, Z28, Z17
+	VMAXPS       Z18, Z28, Z18
+	VMAXPS       Z19, Z28, Z19
+	VMAXPS       Z20, Z28, Z20
+	VMAXPS       Z21, Z28, Z21
+	VMAXPS       Z22, Z28, Z22
+	VMAXPS       Z23, Z28, Z23
+	VMAXPS       Z24, Z28, Z24
+	VMAXPS       Z25, Z28, Z25
+	VMAXPS       Z26, Z28, Z26
+	VMAXPS       Z27, Z28, Z27
 
 h14linear:
 	VMOVUPS Z0, (AX)
@@ -1539,7 +1539,7 @@ h14linear:
 	RET
 
 // func convTileAVX512(y []float32, x []float32, at []int32, table []int32, w []float32, b []float32, panel int, relu bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·convTileAVX512(SB), NOSPLIT, $0-153
 	MOVQ    at_len+56(FP), AX
 	CMPQ    AX, $0x09
@@ -1589,9 +1589,9 @@ p1done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p1linear
-	VXORPS X5, X5, X5
-	VMAXPS Z0, Z5, Z0
-	VMAXPS Z1, Z5, Z1
+	VXORPS Z2, Z2, Z2
+	VMAXPS Z0, Z2, Z0
+	VMAXPS Z1, Z2, Z1
 
 p1linear:
 	MOVQ    y_base+0(FP), AX
@@ -1639,11 +1639,11 @@ p2done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p2linear
-	VXORPS X7, X7, X7
-	VMAXPS Z0, Z7, Z0
-	VMAXPS Z1, Z7, Z1
-	VMAXPS Z2, Z7, Z2
-	VMAXPS Z3, Z7, Z3
+	VXORPS Z4, Z4, Z4
+	VMAXPS Z0, Z4, Z0
+	VMAXPS Z1, Z4, Z1
+	VMAXPS Z2, Z4, Z2
+	VMAXPS Z3, Z4, Z3
 
 p2linear:
 	MOVQ    y_base+0(FP), AX
@@ -1700,13 +1700,13 @@ p3done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p3linear
-	VXORPS X9, X9, X9
-	VMAXPS Z0, Z9, Z0
-	VMAXPS Z1, Z9, Z1
-	VMAXPS Z2, Z9, Z2
-	VMAXPS Z3, Z9, Z3
-	VMAXPS Z4, Z9, Z4
-	VMAXPS Z5, Z9, Z5
+	VXORPS Z6, Z6, Z6
+	VMAXPS Z0, Z6, Z0
+	VMAXPS Z1, Z6, Z1
+	VMAXPS Z2, Z6, Z2
+	VMAXPS Z3, Z6, Z3
+	VMAXPS Z4, Z6, Z4
+	VMAXPS Z5, Z6, Z5
 
 p3linear:
 	MOVQ    y_base+0(FP), AX
@@ -1772,15 +1772,15 @@ p4done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p4linear
-	VXORPS X11, X11, X11
-	VMAXPS Z0, Z11, Z0
-	VMAXPS Z1, Z11, Z1
-	VMAXPS Z2, Z11, Z2
-	VMAXPS Z3, Z11, Z3
-	VMAXPS Z4, Z11, Z4
-	VMAXPS Z5, Z11, Z5
-	VMAXPS Z6, Z11, Z6
-	VMAXPS Z7, Z11, Z7
+	VXORPS Z8, Z8, Z8
+	VMAXPS Z0, Z8, Z0
+	VMAXPS Z1, Z8, Z1
+	VMAXPS Z2, Z8, Z2
+	VMAXPS Z3, Z8, Z3
+	VMAXPS Z4, Z8, Z4
+	VMAXPS Z5, Z8, Z5
+	VMAXPS Z6, Z8, Z6
+	VMAXPS Z7, Z8, Z7
 
 p4linear:
 	MOVQ    y_base+0(FP), AX
@@ -1855,17 +1855,17 @@ p5done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p5linear
-	VXORPS X13, X13, X13
-	VMAXPS Z0, Z13, Z0
-	VMAXPS Z1, Z13, Z1
-	VMAXPS Z2, Z13, Z2
-	VMAXPS Z3, Z13, Z3
-	VMAXPS Z4, Z13, Z4
-	VMAXPS Z5, Z13, Z5
-	VMAXPS Z6, Z13, Z6
-	VMAXPS Z7, Z13, Z7
-	VMAXPS Z8, Z13, Z8
-	VMAXPS Z9, Z13, Z9
+	VXORPS Z10, Z10, Z10
+	VMAXPS Z0, Z10, Z0
+	VMAXPS Z1, Z10, Z1
+	VMAXPS Z2, Z10, Z2
+	VMAXPS Z3, Z10, Z3
+	VMAXPS Z4, Z10, Z4
+	VMAXPS Z5, Z10, Z5
+	VMAXPS Z6, Z10, Z6
+	VMAXPS Z7, Z10, Z7
+	VMAXPS Z8, Z10, Z8
+	VMAXPS Z9, Z10, Z9
 
 p5linear:
 	MOVQ    y_base+0(FP), AX
@@ -1949,19 +1949,19 @@ p6done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p6linear
-	VXORPS X15, X15, X15
-	VMAXPS Z0, Z15, Z0
-	VMAXPS Z1, Z15, Z1
-	VMAXPS Z2, Z15, Z2
-	VMAXPS Z3, Z15, Z3
-	VMAXPS Z4, Z15, Z4
-	VMAXPS Z5, Z15, Z5
-	VMAXPS Z6, Z15, Z6
-	VMAXPS Z7, Z15, Z7
-	VMAXPS Z8, Z15, Z8
-	VMAXPS Z9, Z15, Z9
-	VMAXPS Z10, Z15, Z10
-	VMAXPS Z11, Z15, Z11
+	VXORPS Z12, Z12, Z12
+	VMAXPS Z0, Z12, Z0
+	VMAXPS Z1, Z12, Z1
+	VMAXPS Z2, Z12, Z2
+	VMAXPS Z3, Z12, Z3
+	VMAXPS Z4, Z12, Z4
+	VMAXPS Z5, Z12, Z5
+	VMAXPS Z6, Z12, Z6
+	VMAXPS Z7, Z12, Z7
+	VMAXPS Z8, Z12, Z8
+	VMAXPS Z9, Z12, Z9
+	VMAXPS Z10, Z12, Z10
+	VMAXPS Z11, Z12, Z11
 
 p6linear:
 	MOVQ    y_base+0(FP), AX
@@ -2054,21 +2054,21 @@ p7done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p7linear
-	VXORPS X17, X17, X17
-	VMAXPS Z0, Z17, Z0
-	VMAXPS Z1, Z17, Z1
-	VMAXPS Z2, Z17, Z2
-	VMAXPS Z3, Z17, Z3
-	VMAXPS Z4, Z17, Z4
-	VMAXPS Z5, Z17, Z5
-	VMAXPS Z6, Z17, Z6
-	VMAXPS Z7, Z17, Z7
-	VMAXPS Z8, Z17, Z8
-	VMAXPS Z9, Z17, Z9
-	VMAXPS Z10, Z17, Z10
-	VMAXPS Z11, Z17, Z11
-	VMAXPS Z12, Z17, Z12
-	VMAXPS Z13, Z17, Z13
+	VXORPS Z14, Z14, Z14
+	VMAXPS Z0, Z14, Z0
+	VMAXPS Z1, Z14, Z1
+	VMAXPS Z2, Z14, Z2
+	VMAXPS Z3, Z14, Z3
+	VMAXPS Z4, Z14, Z4
+	VMAXPS Z5, Z14, Z5
+	VMAXPS Z6, Z14, Z6
+	VMAXPS Z7, Z14, Z7
+	VMAXPS Z8, Z14, Z8
+	VMAXPS Z9, Z14, Z9
+	VMAXPS Z10, Z14, Z10
+	VMAXPS Z11, Z14, Z11
+	VMAXPS Z12, Z14, Z12
+	VMAXPS Z13, Z14, Z13
 
 p7linear:
 	MOVQ    y_base+0(FP), AX
@@ -2170,23 +2170,23 @@ p8done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p8linear
-	VXORPS X19, X19, X19
-	VMAXPS Z0, Z19, Z0
-	VMAXPS Z1, Z19, Z1
-	VMAXPS Z2, Z19, Z2
-	VMAXPS Z3, Z19, Z3
-	VMAXPS Z4, Z19, Z4
-	VMAXPS Z5, Z19, Z5
-	VMAXPS Z6, Z19, Z6
-	VMAXPS Z7, Z19, Z7
-	VMAXPS Z8, Z19, Z8
-	VMAXPS Z9, Z19, Z9
-	VMAXPS Z10, Z19, Z10
-	VMAXPS Z11, Z19, Z11
-	VMAXPS Z12, Z19, Z12
-	VMAXPS Z13, Z19, Z13
-	VMAXPS Z14, Z19, Z14
-	VMAXPS Z15, Z19, Z15
+	VXORPS Z16, Z16, Z16
+	VMAXPS Z0, Z16, Z0
+	VMAXPS Z1, Z16, Z1
+	VMAXPS Z2, Z16, Z2
+	VMAXPS Z3, Z16, Z3
+	VMAXPS Z4, Z16, Z4
+	VMAXPS Z5, Z16, Z5
+	VMAXPS Z6, Z16, Z6
+	VMAXPS Z7, Z16, Z7
+	VMAXPS Z8, Z16, Z8
+	VMAXPS Z9, Z16, Z9
+	VMAXPS Z10, Z16, Z10
+	VMAXPS Z11, Z16, Z11
+	VMAXPS Z12, Z16, Z12
+	VMAXPS Z13, Z16, Z13
+	VMAXPS Z14, Z16, Z14
+	VMAXPS Z15, Z16, Z15
 
 p8linear:
 	MOVQ    y_base+0(FP), AX
@@ -2297,25 +2297,25 @@ p9done:
 	MOVB   relu+152(FP), AL
 	TESTB  AL, AL
 	JZ     p9linear
-	VXORPS X21, X21, X21
-	VMAXPS Z0, Z21, Z0
-	VMAXPS Z1, Z21, Z1
-	VMAXPS Z2, Z21, Z2
-	VMAXPS Z3, Z21, Z3
-	VMAXPS Z4, Z21, Z4
-	VMAXPS Z5, Z21, Z5
-	VMAXPS Z6, Z21, Z6
-	VMAXPS Z7, Z21, Z7
-	VMAXPS Z8, Z21, Z8
-	VMAXPS Z9, Z21, Z9
-	VMAXPS Z10, Z21, Z10
-	VMAXPS Z11, Z21, Z11
-	VMAXPS Z12, Z21, Z12
-	VMAXPS Z13, Z21, Z13
-	VMAXPS Z14, Z21, Z14
-	VMAXPS Z15, Z21, Z15
-	VMAXPS Z16, Z21, Z16
-	VMAXPS Z17, Z21, Z17
+	VXORPS Z18, Z18, Z18
+	VMAXPS Z0, Z18, Z0
+	VMAXPS Z1, Z18, Z1
+	VMAXPS Z2, Z18, Z2
+	VMAXPS Z3, Z18, Z3
+	VMAXPS Z4, Z18, Z4
+	VMAXPS Z5, Z18, Z5
+	VMAXPS Z6, Z18, Z6
+	VMAXPS Z7, Z18, Z7
+	VMAXPS Z8, Z18, Z8
+	VMAXPS Z9, Z18, Z9
+	VMAXPS Z10, Z18, Z10
+	VMAXPS Z11, Z18, Z11
+	VMAXPS Z12, Z18, Z12
+	VMAXPS Z13, Z18, Z13
+	VMAXPS Z14, Z18, Z14
+	VMAXPS Z15, Z18, Z15
+	VMAXPS Z16, Z18, Z16
+	VMAXPS Z17, Z18, Z17
 
 p9linear:
 	MOVQ    y_base+0(FP), AX

@@ -61,7 +61,11 @@ func (s *step) title() string {
 func (s *step) detail() string {
 	switch s.op {
 	case stepLinear:
-		return fmt.Sprintf("  %dx%d %s, %d bytes", s.matrix.Out(), s.matrix.In(), s.matrix.Form(), s.matrix.Bytes())
+		text := fmt.Sprintf("  %dx%d %s, %d bytes", s.matrix.Out(), s.matrix.In(), s.matrix.Form(), s.matrix.Bytes())
+		if s.chain != nil && s.chain.chain.Len() > 1 {
+			text += fmt.Sprintf(", to step %d in one call for one row", s.chain.last)
+		}
+		return text
 	case stepConvolve:
 		return fmt.Sprintf("  %s, %d bytes", s.packed.Form(), s.packed.Bytes())
 	case stepTile:

@@ -197,11 +197,11 @@ func TestSteps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `plan: go, 5 steps, 23336 bytes of constants, arena 0 bytes + 576 a row, up to 96 rows at a time
+	want := `plan: go, 5 steps, 41000 bytes of constants, arena 0 bytes + 576 a row, up to 96 rows at a time
   0  sub                      in0[B,5], c2[5] -> t3[B,5]  repeated
   1  div                      t3[B,5], c5[5] -> t6[B,5]  repeated
-  2  linear+tanh              t6[B,5] -> t7[B,64]  64x5 panel16, 1536 bytes
-  3  linear+tanh              t7[B,64] -> t8[B,64]  64x64 panel16, 16640 bytes
+  2  linear+tanh              t6[B,5] -> t7[B,64]  64x5 panel16+wide64, 2816 bytes
+  3  linear+tanh              t7[B,64] -> t8[B,64]  64x64 panel16+wide64, 33024 bytes
   4  linear+clamp(-1,1)       t8[B,64] -> out0[B,3]  3x64 dot4, 1040 bytes
 `
 	if got := p.Steps(); got != want {

@@ -100,6 +100,7 @@ func compile(g *graph.Graph, o Options) (*Plan, error) {
 		return nil, err
 	}
 	c.plan.assign()
+	c.plan.chains()
 	return c.plan, nil
 }
 

@@ -147,11 +147,16 @@ func (r *Runner) layOut(rows int) {
 // run is the loop over the steps.
 func (r *Runner) run(rows int, st running) error {
 	k := r.plan.impl
-	for i := range r.plan.steps {
+	for i := 0; i < len(r.plan.steps); i++ {
 		s := &r.plan.steps[i]
 		out := r.slots[s.out]
 		switch s.op {
 		case stepLinear:
+			if rows == 1 && s.chain != nil {
+				k.Chain(r.slots[s.chain.out], r.slots[s.a], s.chain.chain, r.scratch)
+				i = s.chain.last
+				continue
+			}
 			k.Linear(out, s.matrix.Out(), r.slots[s.a], s.matrix.In(), s.count.at(rows), s.matrix, s.unary)
 		case stepUnary:
 			k.Apply(s.unary, out, r.slots[s.a])

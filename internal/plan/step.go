@@ -61,6 +61,7 @@ type step struct {
 	packed       *kernel.PackedConv
 	stream       uint32
 	control      *control
+	chain        *rowChain // of this product and those behind it
 
 	note string // what the graph calls it, for the dump
 }

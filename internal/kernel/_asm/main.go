@@ -13,11 +13,12 @@ import (
 //go:generate go run . -kernel linear -out ../linear_amd64.s -stubs ../linear_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel conv -out ../conv_amd64.s -stubs ../conv_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel wide -out ../wide_amd64.s -stubs ../wide_stub_amd64.go -pkg kernel
+//go:generate go run . -kernel chain -out ../chain_amd64.s -stubs ../chain_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel more -out ../more_amd64.s -stubs ../more_stub_amd64.go -pkg kernel
 
 func main() {
-	which := flag.String("kernel", "", "the family to generate: linear, conv, wide, vector or more")
+	which := flag.String("kernel", "", "the family to generate: linear, conv, wide, chain, vector or more")
 	flag.Parse()
 	ConstraintExpr("!noasm")
 	switch *which {
@@ -28,6 +29,8 @@ func main() {
 	case "conv":
 		conv()
 		spread()
+	case "chain":
+		chain()
 	case "wide":
 		wide()
 	case "vector":

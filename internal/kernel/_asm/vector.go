@@ -36,63 +36,12 @@ func vector() {
 			VMAXPS(v, zero, v)
 		}
 	})
-	unary("clamp", mask, []string{"lo", "hi"}, func(v vecList, c vecList) {
-		for _, v := range v {
-			VMAXPS(v, c[0], v)
-			VMINPS(v, c[1], v)
-		}
-	})
+	unary("clamp", mask, []string{"lo", "hi"}, func(v vecList, c vecList) { clamp(v, c) })
 	unary("tanh", mask, nil, func(v vecList, _ vecList) { tanh(v) })
 	unary("exp", mask, nil, func(v vecList, _ vecList) { exp(v) })
-	unary("sigmoid", mask, nil, func(v vecList, _ vecList) {
-		for i := range v {
-			VXORPS(cSign, v[i], v[i])
-		}
-		exp(v)
-		t := make(vecList, len(v))
-		for i := range v {
-			t[i] = YMM()
-			VADDPS(cOne, v[i], v[i])
-			VMOVUPS(cOne, t[i])
-		}
-		for i := range v {
-			VDIVPS(v[i], t[i], v[i])
-		}
-	})
-	unary("silu", mask, nil, func(v vecList, _ vecList) {
-		t := make(vecList, len(v))
-		for i := range v {
-			t[i] = YMM()
-			VXORPS(cSign, v[i], t[i])
-		}
-		exp(t)
-		for i := range v {
-			VADDPS(cOne, t[i], t[i])
-		}
-		for i := range v {
-			VDIVPS(t[i], v[i], v[i])
-		}
-	})
-	// elu: x > 0 ? scale·x : neg·expm1(x·inner)
-	unary("elu", mask, []string{"scale", "neg", "inner"}, func(v vecList, c vecList) {
-		e, m := make(vecList, len(v)), make(vecList, len(v))
-		zero := YMM()
-		VXORPS(zero, zero, zero)
-		for i := range v {
-			e[i] = YMM()
-			VMULPS(c[2], v[i], e[i])
-			VMINPS(e[i], zero, e[i])
-		}
-		lowerBound(e, cExpm1Min)
-		expm1(e)
-		for i := range v {
-			m[i] = YMM()
-			VMULPS(c[1], e[i], e[i])
-			VCMPPS(Imm(0x1e), zero, v[i], m[i]) // v > 0, false for NaN, quiet
-			VMULPS(c[0], v[i], v[i])
-			VBLENDVPS(m[i], v[i], e[i], v[i])
-		}
-	})
+	unary("sigmoid", mask, nil, func(v vecList, _ vecList) { sigmoid(v) })
+	unary("silu", mask, nil, func(v vecList, _ vecList) { silu(v) })
+	unary("elu", mask, []string{"scale", "neg", "inner"}, func(v vecList, c vecList) { elu(v, c) })
 	binary("add", mask, func(a, b, d reg.VecVirtual) { VADDPS(b, a, d) })
 	binary("sub", mask, func(a, b, d reg.VecVirtual) { VSUBPS(b, a, d) })
 	binary("mul", mask, func(a, b, d reg.VecVirtual) { VMULPS(b, a, d) })
@@ -110,6 +59,68 @@ func vectorConstants() {
 	cOne, cTwo, cMinusTwo = splat("cone", 1), splat("ctwo", 2), splat("cminustwo", -2)
 	cSign, cAbs = splatBits("csign", 0x80000000), splatBits("cabs", 0x7fffffff)
 	cTanhMin, cExpMin, cExpMax, cExpm1Min = splat("ctanhmin", -40), splat("cexpmin", -104), splat("cexpmax", 89), splat("cexpm1min", -40)
+}
+
+// clamp brings v between c[0] and c[1] and keeps NaN.
+func clamp(v, c vecList) {
+	for _, v := range v {
+		VMAXPS(v, c[0], v)
+		VMINPS(v, c[1], v)
+	}
+}
+
+// sigmoid replaces v by 1/(1+exp(-v)).
+func sigmoid(v vecList) {
+	for i := range v {
+		VXORPS(cSign, v[i], v[i])
+	}
+	exp(v)
+	t := make(vecList, len(v))
+	for i := range v {
+		t[i] = YMM()
+		VADDPS(cOne, v[i], v[i])
+		VMOVUPS(cOne, t[i])
+	}
+	for i := range v {
+		VDIVPS(v[i], t[i], v[i])
+	}
+}
+
+// silu replaces v by v/(1+exp(-v)).
+func silu(v vecList) {
+	t := make(vecList, len(v))
+	for i := range v {
+		t[i] = YMM()
+		VXORPS(cSign, v[i], t[i])
+	}
+	exp(t)
+	for i := range v {
+		VADDPS(cOne, t[i], t[i])
+	}
+	for i := range v {
+		VDIVPS(t[i], v[i], v[i])
+	}
+}
+
+// elu replaces v by c[0]·v above zero and by c[1]·expm1(c[2]·v) elsewhere.
+func elu(v, c vecList) {
+	e, m := make(vecList, len(v)), make(vecList, len(v))
+	zero := YMM()
+	VXORPS(zero, zero, zero)
+	for i := range v {
+		e[i] = YMM()
+		VMULPS(c[2], v[i], e[i])
+		VMINPS(e[i], zero, e[i])
+	}
+	lowerBound(e, cExpm1Min)
+	expm1(e)
+	for i := range v {
+		m[i] = YMM()
+		VMULPS(c[1], e[i], e[i])
+		VCMPPS(Imm(0x1e), zero, v[i], m[i]) // v > 0, false for NaN, quiet
+		VMULPS(c[0], v[i], v[i])
+		VBLENDVPS(m[i], v[i], e[i], v[i])
+	}
 }
 
 // tanh replaces v by its hyperbolic tangent.

@@ -43,7 +43,7 @@ func reluWide(name string, acc []reg.VecVirtual) {
 	TESTB(on, on)
 	JZ(LabelRef(name + "linear"))
 	zero := ZMM()
-	VXORPS(zero.AsX(), zero.AsX(), zero.AsX())
+	VXORPS(zero, zero, zero)
 	for i := range acc {
 		VMAXPS(acc[i], zero, acc[i])
 	}
