@@ -14,45 +14,57 @@ import (
 // choose decides which version of each model answers and which are loaded, and
 // makes the first snapshot. It sorts the sources, newest first.
 func (f *found) choose(o Options) (*snapshot, error) {
-	want := strings.TrimSpace(o.ModelVersion)
-	def, err := f.defaultModel(o.DefaultModel)
+	sets, def, err := f.sets(o)
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshot{models: map[string]*modelSet{}}
-	var lacking []string
-	for _, model := range f.models {
-		sources := f.sources[model]
-		slices.SortStableFunc(sources, func(a, b *source) int { return compareSources(b, a) })
-		current, err := pick(sources, want)
-		switch {
-		case err == nil:
-		case model == def || !errors.Is(err, artifact.ErrNoVersion):
-			return nil, fmt.Errorf("artifact root %s: model %s: MODEL_VERSION %q: %w", o.Root, model, want, err)
-		default:
-			// What was asked for is of the default model; another one that
-			// does not carry it goes its own way, and says so.
-			lacking = append(lacking, fmt.Sprintf("%s (there are: %s)", model, listSources(sources)))
-			if current, err = pick(sources, ""); err != nil {
-				return nil, fmt.Errorf("artifact root %s: model %s: %w", o.Root, model, err)
-			}
-			which := "newest"
-			if sources[current].stable() {
-				which = "newest stable one"
-			}
-			f.note("MODEL_VERSION %s is for the default model %s; the model %s has no such version and serves %s, its %s.",
-				want, def, model, sources[current].name, which)
-		}
-		s.add(newModelSet(model, sources, current, o.MaxVersions))
-	}
-	if def == "" && len(lacking) > 0 {
-		return nil, fmt.Errorf("artifact root %s: MODEL_VERSION %q: %w of %s: without a default model every model must carry it; name the default model with model.default, or leave MODEL_VERSION empty",
-			o.Root, want, artifact.ErrNoVersion, strings.Join(lacking, ", "))
+	s := &snapshot{models: map[string]*slot{}}
+	for _, m := range sets {
+		s.add(newSlot(m))
 	}
 	if def != "" {
 		s.def = s.models[def]
 	}
 	return s, nil
+}
+
+// sets makes the models, with every version still to be loaded, and tells which
+// is the default one; "" where there is none.
+func (f *found) sets(o Options) (sets []*modelSet, def string, err error) {
+	want := strings.TrimSpace(o.ModelVersion)
+	if def, err = f.defaultModel(o.DefaultModel); err != nil {
+		return nil, "", err
+	}
+	var lacking []string
+	for _, model := range f.models {
+		sources := f.sources[model]
+		slices.SortStableFunc(sources, func(a, b *source) int { return compareSources(b, a) })
+		order, err := pick(sources, want)
+		switch {
+		case err == nil:
+		case model == def || !errors.Is(err, artifact.ErrNoVersion):
+			return nil, "", fmt.Errorf("artifact root %s: model %s: MODEL_VERSION %q: %w", o.Root, model, want, err)
+		default:
+			// What was asked for is of the default model; another one that
+			// does not carry it goes its own way, and says so.
+			lacking = append(lacking, fmt.Sprintf("%s (there are: %s)", model, listSources(sources)))
+			if order, err = pick(sources, ""); err != nil {
+				return nil, "", fmt.Errorf("artifact root %s: model %s: %w", o.Root, model, err)
+			}
+			which := "newest"
+			if sources[order[0]].stable() {
+				which = "newest stable one"
+			}
+			f.note("MODEL_VERSION %s is for the default model %s; the model %s has no such version and serves %s, its %s.",
+				want, def, model, sources[order[0]].name, which)
+		}
+		sets = append(sets, newModelSet(model, sources, order, o.MaxVersions))
+	}
+	if def == "" && len(lacking) > 0 {
+		return nil, "", fmt.Errorf("artifact root %s: MODEL_VERSION %q: %w of %s: without a default model every model must carry it; name the default model with model.default, or leave MODEL_VERSION empty",
+			o.Root, want, artifact.ErrNoVersion, strings.Join(lacking, ", "))
+	}
+	return sets, def, nil
 }
 
 // defaultModel returns the name of the default model, or "" where there are
@@ -73,21 +85,22 @@ func (f *found) defaultModel(name string) (string, error) {
 	return "", nil
 }
 
-// pick returns the index of the version that answers.
-func pick(sources []*source, want string) (int, error) {
+// pick returns the indexes of the versions that may answer, the one that is
+// wanted first: where it is refused, the next one does.
+func pick(sources []*source, want string) ([]int, error) {
 	switch strings.ToLower(want) {
 	case "":
-		if i := slices.IndexFunc(sources, (*source).stable); i >= 0 {
-			return i, nil
+		if order := indexes(sources, (*source).stable); len(order) > 0 {
+			return order, nil
 		}
-		return 0, nil
+		return indexes(sources, func(*source) bool { return true }), nil
 	case "latest":
-		return 0, nil
+		return indexes(sources, func(*source) bool { return true }), nil
 	case "stable", "latest_stable":
-		if i := slices.IndexFunc(sources, (*source).stable); i >= 0 {
-			return i, nil
+		if order := indexes(sources, (*source).stable); len(order) > 0 {
+			return order, nil
 		}
-		return 0, fmt.Errorf("%w: stable; there are: %s", artifact.ErrNoVersion, listSources(sources))
+		return nil, fmt.Errorf("%w: stable; there are: %s", artifact.ErrNoVersion, listSources(sources))
 	}
 	if artifact.HasOperator(want) {
 		return pickConstrained(sources, want)
@@ -95,19 +108,29 @@ func pick(sources []*source, want string) (int, error) {
 	v, err := artifact.ParseVersion(want)
 	if err == nil {
 		if i := slices.IndexFunc(sources, func(s *source) bool { return s.semver != nil && s.semver.Equal(v) }); i >= 0 {
-			return i, nil
+			return []int{i}, nil
 		}
 	}
 	if i := slices.IndexFunc(sources, func(s *source) bool { return s.name == want }); i >= 0 {
-		return i, nil
+		return []int{i}, nil
 	}
-	return 0, fmt.Errorf("%w; there are: %s", artifact.ErrNoVersion, listSources(sources))
+	return nil, fmt.Errorf("%w; there are: %s", artifact.ErrNoVersion, listSources(sources))
 }
 
-func pickConstrained(sources []*source, want string) (int, error) {
+func indexes(sources []*source, ok func(*source) bool) []int {
+	var list []int
+	for i, s := range sources {
+		if ok(s) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+func pickConstrained(sources []*source, want string) (order []int, err error) {
 	constraints, err := artifact.ParseConstraints(want)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var candidates []artifact.Candidate
 	var index []int
@@ -117,11 +140,18 @@ func pickConstrained(sources []*source, want string) (int, error) {
 			index = append(index, i)
 		}
 	}
-	choice, err := artifact.Choose(candidates, artifact.Selection{Strategy: artifact.StrategyLatest, Constraints: constraints})
-	if err != nil {
-		return 0, err
+	for {
+		choice, err := artifact.Choose(candidates, artifact.Selection{Strategy: artifact.StrategyLatest, Constraints: constraints})
+		if err != nil && len(order) > 0 {
+			return order, nil // The rest does not fit.
+		}
+		if err != nil {
+			return nil, err
+		}
+		order = append(order, index[choice.Index])
+		candidates = slices.Delete(candidates, choice.Index, choice.Index+1)
+		index = slices.Delete(index, choice.Index, choice.Index+1)
 	}
-	return index[choice.Index], nil
 }
 
 // isExact reports whether MODEL_VERSION names one version.

@@ -41,6 +41,9 @@ type source struct {
 	// must then agree.
 	fromFolder bool
 	open       func(artifact.Limits) (*artifact.Artifact, error)
+	// signature tells from names, sizes and times whether the files may have
+	// changed. It opens no file.
+	signature func() signature
 }
 
 // found is what a scan of the root brought.
@@ -52,6 +55,14 @@ type found struct {
 	notes   []string
 	fsys    fs.FS // nil where the root is a file
 	root    io.Closer
+}
+
+// close gives the handle of the root back, if there is one.
+func (f *found) close() error {
+	if f.root == nil {
+		return nil
+	}
+	return f.root.Close()
 }
 
 // where names the folder of a source, for messages.
@@ -117,6 +128,8 @@ func (f *found) scanFile(o Options, unzipped bool) error {
 		model: artifact.PeekFile(absolute(o.Root)),
 		name:  unversioned,
 		open:  func(l artifact.Limits) (*artifact.Artifact, error) { return artifact.OpenPath(o.Root, l) },
+
+		signature: func() signature { return signFile(o.Root) },
 	})
 	return nil
 }
@@ -248,6 +261,7 @@ func (f *found) scanVersions(fsys fs.FS, dir string, versions []string, model st
 				l.RequireCard = true
 				return artifact.Open(fsys, at, l)
 			},
+			signature: func() signature { return sign(fsys, at) },
 		})
 	}
 }
@@ -270,6 +284,8 @@ func (f *found) scanFlat(fsys fs.FS, dir, model string, o Options) {
 	f.add(&source{
 		model: model, name: version, dir: below,
 		open: func(l artifact.Limits) (*artifact.Artifact, error) { return artifact.Open(fsys, dir, l) },
+
+		signature: func() signature { return sign(fsys, dir) },
 	})
 }
 

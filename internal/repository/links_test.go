@@ -44,7 +44,7 @@ func TestRootIsNeverWrittenTo(t *testing.T) {
 		return b.String()
 	}
 	before := list()
-	if got, want := describe(open(t, repository.Options{Root: dir})), "versioned: carla-ppo* v0.2.0!(failed) v0.1.0"; got != want {
+	if got, want := describe(open(t, repository.Options{Root: dir})), "versioned: carla-ppo* v0.2.0(failed) v0.1.0!"; got != want {
 		t.Errorf("got %s", got)
 	}
 	if after := list(); after != before {
@@ -76,10 +76,10 @@ func TestLinksBetweenVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, repository.Options{Root: dir})
-	if got, want := describe(r), "versioned: carla-ppo* v0.2.0!(failed) v0.1.0"; got != want {
+	if got, want := describe(r), "versioned: carla-ppo* v0.2.0(failed) v0.1.0!"; got != want {
 		t.Errorf("got %s", got)
 	}
-	if err := r.Readiness(); err == nil || !strings.Contains(err.Error(), "leaves the artifact folder") || strings.Contains(err.Error(), outside) {
+	if _, err := r.Lookup("", "v0.2.0"); err == nil || !strings.Contains(err.Error(), "leaves the artifact folder") || strings.Contains(err.Error(), outside) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -2,10 +2,13 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
@@ -14,19 +17,25 @@ import (
 // job is one version to load.
 type job struct {
 	source  *source
-	version *Version
+	at      *slot
+	version *Version // the one that stands for it until it was tried
+	// known are versions of that name which are ready. The one whose files these
+	// are stays.
+	known []*Version
+	// nice loads on a thread that gives way to others, and is given up when the
+	// repository is closed.
+	nice bool
 }
 
 // load tries every version once: the current ones first, the default model's
-// before all. It owns the loaders and closes done when the last has ended.
+// before all. It owns the loaders.
 func (r *Repository) load(ctx context.Context, f *found) {
-	defer close(r.done)
 	jobs := make(chan job)
 	var loaders sync.WaitGroup
 	for range r.o.Loaders {
 		loaders.Go(func() {
 			for j := range jobs {
-				r.finish(j.version, r.try(j))
+				r.finish(j, r.try(ctx, j), "the first load")
 			}
 		})
 	}
@@ -47,18 +56,17 @@ func (r *Repository) load(ctx context.Context, f *found) {
 // told of at once.
 func (r *Repository) jobs(f *found) []job {
 	s := r.snapshot.Load()
-	var current, rest []job
-	for _, m := range s.list {
+	var first, current, rest []job
+	for _, at := range s.list {
+		m := at.set.Load()
 		for i, v := range m.versions {
-			j := job{f.sources[m.name][i], v}
+			j := job{source: f.sources[m.name][i], at: at, version: v}
 			switch {
 			case v.State == StateFailed:
-				if r.o.Loaded != nil {
-					r.o.Loaded(v)
-				}
+				r.o.Loaded(v)
 			case v.State != StateLoading:
-			case v == m.current && m == s.def:
-				current = slices.Insert(current, 0, j)
+			case v == m.current && at == s.def:
+				first = append(first, j)
 			case v == m.current:
 				current = append(current, j)
 			default:
@@ -66,47 +74,117 @@ func (r *Repository) jobs(f *found) []job {
 			}
 		}
 	}
-	return append(current, rest...)
+	return append(append(first, current...), rest...)
 }
 
-// try loads one version. It returns one that is ready or failed.
-func (r *Repository) try(j job) *Version {
+// errChanged says that what was read may be of two versions.
+var errChanged = errors.New("the files changed while they were read: they are looked at again")
+
+// try loads one version. It returns one that is ready or failed; or one that was
+// known, whose files they are.
+func (r *Repository) try(ctx context.Context, j job) *Version {
 	start := time.Now()
-	v := *j.version
-	err := r.open(&v, j.source)
-	v.Took = time.Since(start)
-	if err != nil {
-		v.State, v.Reason, v.Policy = StateFailed, err.Error(), nil
-		return &v
+	next := *j.version
+	next.tally = &tally{sig: j.source.signature()}
+	same, err := r.within(ctx, &next, j)
+	if same != nil {
+		same.tally.sig = next.tally.sig
+		return same
 	}
-	v.State, v.Reason = StateReady, ""
-	return &v
+	if !(err == nil && next.Hashed) && j.source.signature() != next.tally.sig {
+		// Whatever came of it, it came of no state that the files were in. Where
+		// the card has all their digests, they were those that belong together.
+		err, next.tally.sig = errChanged, ""
+	}
+	next.Took = time.Since(start)
+	next.Since = time.Now()
+	if err != nil {
+		next.State, next.Reason, next.Policy = StateFailed, err.Error(), nil
+		return &next
+	}
+	next.State, next.Reason = StateReady, ""
+	return &next
+}
+
+// within loads one version, or gives up on it when its time has passed. What
+// cannot be interrupted goes on by itself then, and what becomes of it is
+// nobody's; as long as it does, it takes the place of a loader.
+func (r *Repository) within(ctx context.Context, v *Version, j job) (same *Version, err error) {
+	if n := int(r.abandoned.Load()); n >= r.o.Loaders {
+		return nil, fmt.Errorf("%d loads that took longer than %v (model.load_timeout) go on still", n, r.o.LoadTimeout)
+	}
+	type result struct {
+		v    Version
+		same *Version
+		err  error
+	}
+	ended := make(chan result) // nobody waits for one that was given up
+	given := make(chan struct{})
+	work := func(v Version) {
+		var res result
+		res.same, res.err = r.open(&v, j)
+		res.v = v
+		select {
+		case ended <- res:
+		case <-given:
+			r.abandoned.Add(-1)
+		}
+	}
+	start, stop := func(f func()) { go f() }, (<-chan struct{})(nil)
+	if j.nice {
+		start, stop = nicely, ctx.Done()
+	}
+	copied := *v
+	start(func() { work(copied) })
+	limit := time.NewTimer(r.o.LoadTimeout)
+	defer limit.Stop()
+	select {
+	case res := <-ended:
+		*v = res.v
+		return res.same, res.err
+	case <-limit.C:
+		err = fmt.Errorf("the load took longer than %v (model.load_timeout)", r.o.LoadTimeout)
+	case <-stop:
+		err = ErrClosed
+	}
+	r.abandoned.Add(1)
+	close(given)
+	return nil, err
 }
 
 // open fills in v. A panic of a decoder is a fault of ours, but no reason to
 // take the versions that serve down with it.
-func (r *Repository) open(v *Version, s *source) (err error) {
+func (r *Repository) open(v *Version, j job) (same *Version, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			v.Stack = debug.Stack()
 			err = fmt.Errorf("internal error while loading: %v", p)
 		}
 	}()
-	a, err := s.open(r.o.Limits)
+	a, err := j.source.open(r.o.Limits)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer a.Release()
 	v.describe(a)
-	if err := agree(v, s, a.Card); err != nil {
-		return err
+	v.opened, v.content = len(a.Members), v.Digest
+	for _, k := range j.known {
+		if k.content == v.content && k.opened == len(k.Members) {
+			return k, nil
+		}
+	}
+	if err := agree(v, j.source, a.Card); err != nil {
+		return nil, err
+	}
+	if err := r.affordable(a.Members); err != nil {
+		return nil, err
 	}
 	notes := v.Notes
 	v.Policy, err = r.o.Open(a)
 	v.describe(a) // The model may have asked for more files.
 	v.Notes = notes
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, note := range v.Policy.Notes() { // It may repeat those of the artifact.
 		if !slices.Contains(v.Notes, note) {
@@ -116,7 +194,9 @@ func (r *Repository) open(v *Version, s *source) (err error) {
 	if r.o.Lanes > 1 { // The first was prepared by policy.Open.
 		v.Policy.Prepare(r.o.Lanes)
 	}
-	return nil
+	r.alive.Add(1)
+	runtime.AddCleanup(v.Policy, func(n *atomic.Int64) { n.Add(-1) }, &r.alive)
+	return nil, nil
 }
 
 // describe takes what the artifact says of itself.
@@ -150,12 +230,23 @@ func agree(v *Version, s *source, c *artifact.Card) error {
 	return fmt.Errorf("model_card.yaml: version: expected %s, got %s: the card changed while it was loaded", s.name, c.Version)
 }
 
-// finish puts a version that was tried in the place of the one that was not.
-func (r *Repository) finish(old, v *Version) {
+// finish puts a version that was tried in the place of the one that was not,
+// and lets it answer where it is its turn.
+func (r *Repository) finish(j job, v *Version, why string) {
 	r.mu.Lock()
-	r.snapshot.Store(r.snapshot.Load().replace(old, v))
+	m := j.at.set.Load().clone()
+	m.replace(j.version, v)
+	if i := slices.Index(m.versions, v); i >= 0 && v.State == StateReady {
+		m.stand[i] = nil
+	}
+	took := m.elect(why)
+	m.index()
+	j.at.set.Store(m)
 	r.mu.Unlock()
-	if r.o.Loaded != nil {
+	if !slices.Contains(j.known, v) {
 		r.o.Loaded(v)
+	}
+	if took.To != nil {
+		r.o.Happened(took)
 	}
 }

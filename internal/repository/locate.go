@@ -40,10 +40,11 @@ func Locate(o Options) (l Location, err error) {
 	if s.def == nil {
 		return Location{}, fmt.Errorf("%s is %w (%s): name one of them", o.Root, ErrSeveral, s.names())
 	}
-	v := s.def.current
-	l = Location{Path: o.Root, Model: v.Model, Version: v.Name, Versions: len(s.def.versions)}
+	m := s.def.set.Load()
+	v := m.current
+	l = Location{Path: o.Root, Model: v.Model, Version: v.Name, Versions: len(m.versions)}
 	for i, src := range f.sources[v.Model] {
-		if s.def.versions[i] != v || src.dir == "" {
+		if m.versions[i] != v || src.dir == "" {
 			continue
 		}
 		l.Path = filepath.Join(o.Root, filepath.FromSlash(src.dir))

@@ -6,9 +6,13 @@
 // holds a policy that was verified, warmed and proven against its golden
 // vectors. The package knows no protocols and never writes to the root.
 //
-// Everything that a request needs is read through one atomic pointer to a
-// snapshot that never changes, so that a request sees exactly one version
-// whatever is loaded beside it.
+// Everything that a request needs of a model is read through one atomic pointer
+// to a set that never changes, so that a request sees exactly one version
+// whatever is loaded beside it. One goroutine, the watcher, owns what is done
+// about a root that changes (watch.go): it scans (layout.go), tells by the
+// signatures of files which versions are to be loaded (signature.go), loads
+// them (load.go), and lets them answer (elect.go). A rollback and a quarantine
+// do not wait for it.
 package repository
 
 import (
@@ -16,10 +20,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
@@ -51,11 +55,27 @@ type Options struct {
 	Loaders     int // versions that load at the same time; default 2
 	Lanes       int // runners to prepare in each policy; default 1
 
+	// Poll is how often the root is looked at for changes; 0 does not look. A
+	// change is taken once two looks in a row have seen the same, so that
+	// nothing is loaded while it is being copied.
+	Poll time.Duration
+	// LoadTimeout is how long the load of one version may take; default 60 s.
+	LoadTimeout time.Duration
+	// MaxLoadMemory is the memory that one load may take, judged as four times
+	// the size of its files. 0 is what the memory limit of the process leaves.
+	MaxLoadMemory int64
+	// QuarantineAfter is the number of unusable answers, one after another,
+	// after which a version is taken out of service; 0 never does.
+	QuarantineAfter int
+
 	// Open makes a policy of an artifact; nil means policy.Open with its plan.
 	Open func(*artifact.Artifact) (*policy.Policy, error)
 	// Loaded is called once for each version after its load has ended, well
 	// or badly, from the goroutine of a loader. Nil calls nothing.
 	Loaded func(*Version)
+	// Happened is called of everything else that an operator should know, from
+	// any goroutine, and must not block. Nil calls nothing.
+	Happened func(Event)
 }
 
 const (
@@ -63,6 +83,7 @@ const (
 	defaultMaxVersions = 16
 	defaultLoaders     = 2
 	maxFolderEntries   = 4096
+	defaultLoadTimeout = time.Minute
 )
 
 func (o Options) withDefaults() Options {
@@ -70,6 +91,13 @@ func (o Options) withDefaults() Options {
 	o.MaxVersions = cmp.Or(max(0, o.MaxVersions), defaultMaxVersions)
 	o.Loaders = cmp.Or(max(0, o.Loaders), defaultLoaders)
 	o.Lanes = max(1, o.Lanes)
+	o.LoadTimeout = cmp.Or(max(0, o.LoadTimeout), defaultLoadTimeout)
+	if o.Loaded == nil {
+		o.Loaded = func(*Version) {}
+	}
+	if o.Happened == nil {
+		o.Happened = func(Event) {}
+	}
 	if o.Open == nil {
 		o.Open = func(a *artifact.Artifact) (*policy.Policy, error) { return policy.Open(a, policy.Options{}) }
 	}
@@ -92,10 +120,15 @@ type Repository struct {
 	notes    []string
 	snapshot atomic.Pointer[snapshot]
 
-	mu     sync.Mutex // guards the making of snapshots, not their reading
-	root   io.Closer  // nil where there is nothing to close
+	mu     sync.Mutex // guards the making of snapshots and models, not their reading
 	cancel context.CancelFunc
 	done   chan struct{} // closed when every version was tried
+	ended  chan struct{} // closed when the watcher has ended
+	asked  chan *asked   // reloads
+	look   atomic.Pointer[Look]
+	alive  atomic.Int64 // policies that were made and not yet collected
+
+	abandoned atomic.Int32 // loads that took too long and go on
 }
 
 // Open looks at what is under the root, decides which versions answer, and
@@ -104,7 +137,8 @@ type Repository struct {
 //
 // Open fails where the server must not start: the root cannot be read, holds
 // nothing, or carries nothing of the version or model that was asked for. A
-// version that is there but refused is no failure of Open; it has StateFailed.
+// version that is there but refused is no failure of Open; it has StateFailed,
+// and the next one that fits what was asked for answers in its place.
 func Open(ctx context.Context, o Options) (*Repository, error) {
 	o = o.withDefaults()
 	found, err := scan(o)
@@ -113,26 +147,36 @@ func Open(ctx context.Context, o Options) (*Repository, error) {
 	}
 	s, err := found.choose(o)
 	if err != nil {
-		if found.root != nil {
-			err = errors.Join(err, found.root.Close())
-		}
-		return nil, err
+		return nil, errors.Join(err, found.close())
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	r := &Repository{o: o, layout: found.layout, notes: found.notes, root: found.root, cancel: cancel, done: make(chan struct{})}
+	r := &Repository{
+		o: o, layout: found.layout, notes: found.notes, cancel: cancel,
+		done: make(chan struct{}), ended: make(chan struct{}), asked: make(chan *asked),
+	}
 	r.snapshot.Store(s)
-	go r.load(ctx, found)
+	r.look.Store(&Look{At: time.Now()})
+	go r.run(ctx, found)
 	return r, nil
 }
 
-// Layout returns the layout that the root was found to have.
+// Layout returns the layout that the root was found to have when it was opened.
 func (r *Repository) Layout() Layout { return r.layout }
 
-// Notes are full sentences for the operator about what is under the root.
+// Notes are full sentences for the operator about what was under the root when
+// it was opened.
 func (r *Repository) Notes() []string { return r.notes }
 
 // Requested returns Options.ModelVersion.
 func (r *Repository) Requested() string { return r.o.ModelVersion }
+
+// Poll returns Options.Poll.
+func (r *Repository) Poll() time.Duration { return r.o.Poll }
+
+// InMemory returns the number of policies that are held by anything: versions
+// that are ready, those kept for a rollback, and those of before that a request
+// or a session still uses.
+func (r *Repository) InMemory() int { return int(r.alive.Load()) }
 
 // Started reports whether every version was tried once.
 func (r *Repository) Started() bool {
@@ -154,13 +198,10 @@ func (r *Repository) Wait(ctx context.Context) error {
 	}
 }
 
-// Close stops loading and waits for the loaders. Versions that are ready stay
-// usable by whoever holds them.
+// Close stops loading and looking, and waits for the loaders. Versions that are
+// ready stay usable by whoever holds them.
 func (r *Repository) Close() error {
 	r.cancel()
-	<-r.done
-	if r.root == nil {
-		return nil
-	}
-	return r.root.Close()
+	<-r.ended
+	return nil
 }

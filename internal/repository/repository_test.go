@@ -195,8 +195,10 @@ func TestVersionsThatAreThereButRefused(t *testing.T) {
 	f(map[string]string{"v0.1.0+a/": "x", "v0.1.0+b/": "y"}, "", "", "", "hold the same version")
 	f(map[string]string{"v0.1.0/": "x", "0.1.0/": "y"}, "", "", "v0.1.0", "hold the same version")
 	f(map[string]string{"v0.1.0/": "x", "model_card.yaml": card("carla-ppo", "v0.1.0"), "model.pt": "y"}, "", "", "v0.1.0", "v0.1.0 and the root hold the same version")
-	// The newest fails; an older one is not served in its place.
-	f(map[string]string{"v0.1.0/": "x", "v0.2.0/": "bad"}, "", "", "", errBad.Error())
+	// What was asked for by its name fails; no other is served in its place.
+	f(map[string]string{"v0.1.0/": "x", "v0.2.0/": "bad"}, "v0.2.0", "", "", errBad.Error())
+	f(map[string]string{"v0.1.0/": "x", "v0.2.0/": "bad"}, "", "", "v0.2.0", errBad.Error())
+	f(map[string]string{"v0.1.0/": "bad", "v0.2.0/": "bad"}, "", "", "", errBad.Error())
 }
 
 func TestRefusedVersionDoesNotHurtOthers(t *testing.T) {

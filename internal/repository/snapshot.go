@@ -6,37 +6,63 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
-// snapshot is everything that a request reads. It never changes.
+// snapshot is everything that a request reads. It never changes, but for what
+// its slots hold.
 type snapshot struct {
-	models map[string]*modelSet
-	list   []*modelSet // in the order of the root
-	def    *modelSet   // nil where there are several models and none is the default
+	models map[string]*slot
+	list   []*slot // in the order of the root
+	def    *slot   // nil where there are several models and none is the default
 }
 
-// modelSet is one model of a snapshot.
+// slot is the place of one model. A request reads it once.
+type slot struct {
+	set atomic.Pointer[modelSet]
+}
+
+func newSlot(m *modelSet) *slot {
+	s := &slot{}
+	s.set.Store(m)
+	return s
+}
+
+// modelSet is one model. It never changes: another takes its place.
 type modelSet struct {
 	name     string
 	current  *Version
-	versions []*Version          // newest first
+	previous *Version            // what answered before, kept loaded; nil
+	versions []*Version          // under the root, newest first
+	stand    []*Version          // by version: the one that answers for its name while it is not ready, or nil
+	order    []int               // indexes of the versions that may answer, the wanted one first
 	byName   map[string]*Version // also without, or with, the leading v
+
+	changed time.Time // when current took over
+	why     string
+	// pinned are the digests that were there when a rollback was asked for,
+	// none of which takes over by itself; nil where there was none.
+	pinned map[string]bool
+	// barred are the digests that were rolled back from or quarantined.
+	barred map[string]bool
 }
 
-func (s *snapshot) add(m *modelSet) {
-	s.models[m.name] = m
+func (s *snapshot) add(m *slot) {
+	s.models[m.set.Load().name] = m
 	s.list = append(s.list, m)
 }
 
 // newModelSet makes a model whose versions are all still to be loaded. Beyond
 // limit versions the oldest are only listed; the current one is always loaded.
-func newModelSet(model string, sources []*source, current, limit int) *modelSet {
-	m := &modelSet{name: model}
+func newModelSet(model string, sources []*source, order []int, limit int) *modelSet {
+	now := time.Now()
+	m := &modelSet{name: model, order: order, stand: make([]*Version, len(sources)), changed: now}
 	left := limit - 1
 	for i, s := range sources {
-		v := &Version{Model: model, Name: s.name, Stable: s.stable(), State: StateLoading}
+		v := &Version{Model: model, Name: s.name, Stable: s.stable(), State: StateLoading, Since: now}
 		switch {
-		case i == current:
+		case i == order[0]:
 			m.current = v
 		case left > 0:
 			left--
@@ -60,9 +86,31 @@ func newModelSet(model string, sources []*source, current, limit int) *modelSet 
 	return m
 }
 
+// index fills in byName. A name that two versions have, because the files of
+// the one were replaced by those of the other, is that of the one that answers,
+// or else of the one that is ready.
 func (m *modelSet) index() {
 	m.byName = make(map[string]*Version, 2*len(m.versions))
-	for _, v := range m.versions {
+	put := func(v *Version) {
+		if _, taken := m.byName[v.Name]; !taken {
+			m.byName[v.Name] = v
+		}
+	}
+	if m.current != nil && m.current.State == StateReady {
+		put(m.current)
+	}
+	for i, v := range m.versions {
+		if s := m.stand[i]; s != nil && v.State != StateReady {
+			v = s
+		}
+		put(v)
+	}
+	if m.previous != nil {
+		put(m.previous)
+	}
+	// Names as they are written win over names with the v added or dropped.
+	written := slices.Collect(maps.Values(m.byName))
+	for _, v := range written {
 		other, ok := strings.CutPrefix(v.Name, "v")
 		if !ok {
 			other = "v" + v.Name
@@ -71,33 +119,48 @@ func (m *modelSet) index() {
 			m.byName[other] = v
 		}
 	}
-	// Names as they are written win over names with the v added or dropped.
-	for _, v := range m.versions {
-		m.byName[v.Name] = v
-	}
 }
 
-// replace returns the snapshot with v in the place of the version that has its
-// name.
-func (s *snapshot) replace(old, v *Version) *snapshot {
-	next := &snapshot{models: maps.Clone(s.models), list: slices.Clone(s.list), def: s.def}
-	m := s.models[v.Model]
-	set := &modelSet{name: m.name, current: m.current, versions: slices.Clone(m.versions)}
-	for i := range set.versions {
-		if set.versions[i] == old {
-			set.versions[i] = v
+// clone returns a copy to be changed, which must then be indexed.
+func (m *modelSet) clone() *modelSet {
+	c := *m
+	c.versions, c.stand = slices.Clone(m.versions), slices.Clone(m.stand)
+	c.pinned, c.barred = maps.Clone(m.pinned), maps.Clone(m.barred)
+	return &c
+}
+
+// replace puts v in the place of old wherever old is.
+func (m *modelSet) replace(old, v *Version) {
+	for i := range m.versions {
+		if m.versions[i] == old {
+			m.versions[i] = v
+		}
+		if m.stand[i] == old {
+			m.stand[i] = v
 		}
 	}
 	if m.current == old {
-		set.current = v
+		m.current = v
 	}
-	set.index()
-	next.models[m.name] = set
-	next.list[slices.Index(s.list, m)] = set
-	if s.def == m {
-		next.def = set
+	if m.previous == old {
+		m.previous = v
 	}
-	return next
+}
+
+// kept lists the versions that are in memory and not under the root.
+func (m *modelSet) kept() []*Version {
+	var list []*Version
+	add := func(v *Version) {
+		if v != nil && !slices.Contains(m.versions, v) && !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	add(m.current)
+	add(m.previous)
+	for _, v := range m.stand {
+		add(v)
+	}
+	return list
 }
 
 // Lookup finds the version that answers for a model and a version; an empty
@@ -107,16 +170,17 @@ func (s *snapshot) replace(old, v *Version) *snapshot {
 // version is ready.
 func (r *Repository) Lookup(model, version string) (*Version, error) {
 	s := r.snapshot.Load()
-	m := s.def
+	at := s.def
 	if model != "" {
-		m = s.models[model]
+		at = s.models[model]
 	}
-	if m == nil {
+	if at == nil {
 		if model == "" {
 			return nil, fmt.Errorf("%w: there are several models and no default one: name one of %s", ErrModelNotFound, s.names())
 		}
 		return nil, fmt.Errorf("%w: %q; there are: %s", ErrModelNotFound, shorten(model), s.names())
 	}
+	m := at.set.Load()
 	v := m.current
 	if version != "" {
 		if v = m.byName[version]; v == nil {
@@ -130,7 +194,7 @@ func (r *Repository) Lookup(model, version string) (*Version, error) {
 }
 
 func (s *snapshot) names() string {
-	return list(s.list, func(m *modelSet) string { return m.name })
+	return list(s.list, func(m *slot) string { return m.set.Load().name })
 }
 
 func (m *modelSet) names() string {
@@ -141,8 +205,12 @@ func (m *modelSet) names() string {
 func (r *Repository) Models() []Model {
 	s := r.snapshot.Load()
 	out := make([]Model, 0, len(s.list))
-	for _, m := range s.list {
-		model := Model{Name: m.name, Default: m == s.def, Current: m.current.Name, Version: m.current, All: slices.Clone(m.versions)}
+	for _, at := range s.list {
+		m := at.set.Load()
+		model := Model{
+			Name: m.name, Default: at == s.def, Current: m.current.Name, Version: m.current, All: slices.Clone(m.versions),
+			Kept: m.kept(), Previous: m.previous, Changed: m.changed, Why: m.why, Pinned: m.pinned != nil,
+		}
 		if model.Default {
 			out = slices.Insert(out, 0, model)
 		} else {
@@ -156,13 +224,16 @@ func (r *Repository) Models() []Model {
 // version of the default model is ready, or, without a default model, that of
 // every model. Otherwise it says what is not and why.
 func (r *Repository) Readiness() error {
-	s := r.snapshot.Load()
+	return r.snapshot.Load().readiness()
+}
+
+func (s *snapshot) readiness() error {
 	if s.def != nil {
-		return s.def.readiness()
+		return s.def.set.Load().readiness()
 	}
 	var errs []error
 	for _, m := range s.list {
-		errs = append(errs, m.readiness())
+		errs = append(errs, m.set.Load().readiness())
 	}
 	return errors.Join(errs...)
 }
