@@ -16,9 +16,10 @@ import (
 //go:generate go run . -kernel chain -out ../chain_amd64.s -stubs ../chain_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel more -out ../more_amd64.s -stubs ../more_stub_amd64.go -pkg kernel
+//go:generate go run . -kernel narrow -out ../narrow_amd64.s -stubs ../narrow_stub_amd64.go -pkg kernel
 
 func main() {
-	which := flag.String("kernel", "", "the family to generate: linear, conv, wide, chain, vector or more")
+	which := flag.String("kernel", "", "the family to generate: linear, conv, wide, chain, vector, more or narrow")
 	flag.Parse()
 	ConstraintExpr("!noasm")
 	switch *which {
@@ -37,6 +38,8 @@ func main() {
 		vector()
 	case "more":
 		more()
+	case "narrow":
+		narrow()
 	default:
 		log.Fatalf("unknown kernel family %q", *which)
 	}
