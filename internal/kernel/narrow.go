@@ -152,10 +152,10 @@ func (m *Narrow) Form() string {
 }
 
 // Scratch returns the number of floats that LinearNarrow needs beside its
-// operands: a panel in float32, into which many rows have the weights widened.
+// operands: two panels in float32, into which many rows have the weights widened.
 func (m *Narrow) Scratch() int {
 	if m.wide != nil {
 		return 0
 	}
-	return panelWidth * m.in
+	return 2 * panelWidth * m.in
 }

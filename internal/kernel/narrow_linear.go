@@ -2,10 +2,13 @@ package kernel
 
 import "math"
 
-// narrowRows is the least number of rows for which weights are widened into
+// narrowLeast is the least number of rows for which weights are widened into
 // scratch once and multiplied by the kernels of float32, instead of in
 // registers for each row.
-const narrowRows = 4
+const narrowLeast = 4
+
+// noBias is the bias of a pair of panels that gets its own later.
+var noBias [2 * panelWidth]float32
 
 // LinearNarrow computes what Linear does, with narrow weights: y[r] =
 // act(W·x[r] + b), of int8 weights y[r] = act(scale·(Q·x[r]) + b). scratch has
@@ -31,12 +34,12 @@ func (k Impl) LinearNarrow(y []float32, ldy int, x []float32, ldx, rows int, m *
 		for r := range rows {
 			narrowGeneric(y[r*ldy:r*ldy+m.out], x[r*ldx:r*ldx+m.in], m, relu)
 		}
-	case rows < narrowRows || m.in == 0:
+	case rows < narrowLeast || m.in == 0:
 		for r := range rows {
 			m.row(y[r*ldy:r*ldy+m.out], x[r*ldx:r*ldx+m.in], relu)
 		}
 	default:
-		m.rows(y, ldy, x, ldx, rows, relu, scratch[:panelWidth*m.in])
+		k.narrowRows(y, ldy, x, ldx, rows, m, relu, scratch)
 	}
 	if relu || act.Op == Identity {
 		return
@@ -64,32 +67,35 @@ func (m *Narrow) row(y, x []float32, relu bool) {
 	}
 }
 
-// rows widens one panel after the other, and multiplies all rows by each.
-func (m *Narrow) rows(y []float32, ldy int, x []float32, ldx, rows int, relu bool, panel []float32) {
-	block := blockRows(m.in)
-	for j := 0; j < m.out; j += panelWidth {
-		at, step := m.group(j / panelWidth)
-		bias, up := m.bias[j:], relu
+// rows widens one pair of panels after the other, and multiplies all rows by
+// each with the kernels of float32.
+func (k Impl) narrowRows(y []float32, ldy int, x []float32, ldx, rows int, m *Narrow, relu bool, scratch []float32) {
+	block := rows
+	if !k.wide {
+		block = blockRows(m.in)
+	}
+	for j := 0; j < m.out; j += 2 * panelWidth {
+		n := min(2*panelWidth, m.out-j)
+		pair := Matrix{out: n, in: m.in, weights: scratch, bias: m.bias[j:]}
+		up := relu
 		if m.bytes != nil {
-			widenInt8Vector(panel, m.bytes[at:], step)
-			bias, up = zeros[:], false
-		} else {
-			widenBF16Vector(panel, m.halves[at:], step)
+			pair.bias, up = noBias[:], false
 		}
-		n := min(panelWidth, m.out-j)
-		for r := 0; r < rows; r += block {
-			count := min(block, rows-r)
-			yb, xb := y[r*ldy+j:], x[r*ldx:]
-			t := tile(count)
-			if t.rows > 0 {
-				gemmVector(yb, ldy, xb, ldx, panel, bias, panelWidth, m.in, n, t, up)
-			}
-			for q := t.rows; q < count; q++ {
-				gemvVector(yb[q*ldy:q*ldy+n], xb[q*ldx:q*ldx+m.in], panel, bias, 0, panelWidth, up)
-			}
+		for p := 0; p < n; p += panelWidth {
+			at, step := m.group((j + p) / panelWidth)
 			if m.bytes != nil {
-				scaleRowsVector(yb, ldy, n, count, m.scale[j:], m.bias[j:], relu)
+				widenInt8Vector(scratch[p*m.in:(p+panelWidth)*m.in], m.bytes[at:], step)
+			} else {
+				widenBF16Vector(scratch[p*m.in:(p+panelWidth)*m.in], m.halves[at:], step)
 			}
+		}
+		one := [1]gemvCall{{pair.weights, pair.bias, 0, n, panelWidth * m.in, panelWidth}}
+		pair.calls = one[:]
+		for r := 0; r < rows; r += block {
+			k.panels(y[r*ldy+j:], ldy, x[r*ldx:], ldx, min(block, rows-r), &pair, up)
+		}
+		for p := 0; p < n && m.bytes != nil; p += panelWidth {
+			scaleRowsVector(y[j+p:], ldy, min(panelWidth, n-p), rows, m.scale[j+p:], m.bias[j+p:], relu)
 		}
 	}
 }

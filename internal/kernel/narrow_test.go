@@ -172,6 +172,19 @@ func TestNarrowIsLinearOfTheSameWeights(t *testing.T) {
 	}
 }
 
+func TestNarrowAllocatesNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	k := Best()
+	for _, l := range []narrowLayer{newBF16(r, 70, 33), newInt8(r, 70, 33)} {
+		for _, rows := range []int{1, 10} {
+			x, y, scratch := make([]float32, rows*l.in), make([]float32, rows*l.out), make([]float32, l.n.Scratch())
+			if n := testing.AllocsPerRun(10, func() { k.LinearNarrow(y, l.out, x, l.in, rows, l.n, Unary{Op: Tanh}, scratch) }); n != 0 {
+				t.Errorf("%s, %d rows: %v allocations", l.n.Form(), rows, n)
+			}
+		}
+	}
+}
+
 // A NaN or an infinity of an input reaches every output, through relu too.
 func TestNarrowPassesNaN(t *testing.T) {
 	forEachNarrow(t, func(t *testing.T, k Impl, layerOf func(*rand.Rand, int, int) narrowLayer) {
