@@ -45,6 +45,7 @@ func transposed(t *Tensor) *Tensor {
 			out.copyFrom(j*rows+i, t, i*cols+j)
 		}
 	}
+	out.Narrow = t.Narrow.transposed(rows, cols)
 	return out
 }
 

@@ -76,6 +76,10 @@ type Tensor struct {
 	F32   []float32
 	F64   []float64
 	I64   []int64
+
+	// Narrow tells that a matrix is held in fewer bits in the file that it is
+	// of, and is nil elsewhere. See AsNarrow.
+	Narrow *Narrow
 }
 
 // Float32s returns a float32 tensor over data, which is not copied.

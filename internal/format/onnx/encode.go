@@ -52,7 +52,7 @@ func Encode(g *graph.Graph, o EncodeOptions) ([]byte, error) {
 		return nil, err
 	}
 	e := &encoder{g: g, o: o, shared: &encoded{
-		taken: map[string]bool{}, constants: map[*graph.Tensor]string{}, turned: map[*graph.Tensor]string{}, small: map[string]string{},
+		taken: map[string]bool{}, constants: map[*graph.Tensor]string{}, turned: map[*graph.Tensor]string{}, narrow: map[*graph.Tensor]*graph.Tensor{}, small: map[string]string{},
 		names: map[*graph.Value]string{},
 	}}
 	outputs := OutputNames(g)
@@ -119,6 +119,8 @@ type encoder struct {
 	outs   []encodedPort
 	rows   string // the number of rows, where some node needed it
 	shared *encoded
+
+	widened map[*graph.Tensor]string // narrow constants, as a node of this graph widens them
 }
 
 // encoded is what the graphs of a model share: names are unique in all.
@@ -127,7 +129,8 @@ type encoded struct {
 	last      int
 	tensors   []NamedTensor
 	constants map[*graph.Tensor]string
-	turned    map[*graph.Tensor]string // weights the other way round
+	turned    map[*graph.Tensor]string        // weights the other way round
+	narrow    map[*graph.Tensor]*graph.Tensor // narrow weights the other way round
 	small     map[string]string
 	names     map[*graph.Value]string
 	noise     []encodedPort
@@ -225,6 +228,9 @@ func (e *encoder) fresh(prefix string) string {
 func (e *encoder) name(v *graph.Value) string {
 	if v.Const == nil {
 		return e.shared.names[v]
+	}
+	if v.Const.AsNarrow() != nil {
+		return e.narrowConstant(v.Name, v.Const)
 	}
 	if name, ok := e.shared.constants[v.Const]; ok {
 		return name

@@ -215,6 +215,14 @@ func encodeLinear(e *encoder, n *graph.Node) string {
 
 // transposed is a constant weight the other way round, kept once.
 func (e *encoder) transposed(w *graph.Value) string {
+	if w.Const.AsNarrow() != nil {
+		t, ok := e.shared.narrow[w.Const]
+		if !ok {
+			t = transpose(w.Const)
+			e.shared.narrow[w.Const] = t
+		}
+		return e.narrowConstant(w.Name+".T", t)
+	}
 	if name, ok := e.shared.turned[w.Const]; ok {
 		return name
 	}

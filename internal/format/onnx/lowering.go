@@ -65,12 +65,7 @@ type derivation struct {
 
 // derive returns the constant that f makes of an initializer.
 func (l *lowering) derive(from *graph.Tensor, what string, f func() *graph.Tensor) torchscript.Value {
-	t, ok := l.derived[derivation{from, what}]
-	if !ok {
-		t = f()
-		l.derived[derivation{from, what}] = t
-	}
-	return l.c.Parameter("", t)
+	return l.c.Parameter("", l.once(from, what, f))
 }
 
 func (l *lowering) run(shapes map[string][]int) {
@@ -203,6 +198,9 @@ func (l *lowering) node(n *node, place string) {
 		l.scope.values[n.out[0]] = value{s: s}
 		return
 	} else if c := l.foldCast(); c != nil {
+		l.scope.values[n.out[0]] = value{c: c}
+		return
+	} else if c := l.foldNarrow(); c != nil {
 		l.scope.values[n.out[0]] = value{c: c}
 		return
 	} else {

@@ -87,6 +87,9 @@ func (l *lowering) transposed(t *graph.Tensor) torchscript.Value {
 
 // transpose is a matrix of constants the other way round.
 func transpose(t *graph.Tensor) *graph.Tensor {
+	if t.Narrow != nil {
+		return graph.Transposed(t)
+	}
 	rows, cols := t.Shape[0], t.Shape[1]
 	out := &graph.Tensor{DType: t.DType, Shape: graph.Shape{cols, rows}}
 	switch {
