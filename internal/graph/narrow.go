@@ -179,6 +179,28 @@ func (t *Tensor) AsNarrow() *Narrow {
 	return n
 }
 
+// RowScales returns the scale of each row of a matrix held in int8; false where
+// the columns have scales of their own.
+func (t *Tensor) RowScales() ([]float32, bool) {
+	n := t.AsNarrow()
+	switch {
+	case n == nil || n.DType != Int8:
+		return nil, false
+	case n.Axis == 0:
+		return n.Scale, true
+	}
+	rows := make([]float32, t.Shape[0])
+	for _, s := range n.Scale {
+		if s != n.Scale[0] {
+			return nil, false
+		}
+	}
+	for i := range rows {
+		rows[i] = n.Scale[0]
+	}
+	return rows, len(n.Scale) > 0
+}
+
 // HeldBytes is the size of the tensor's elements as a file holds them.
 func (t *Tensor) HeldBytes() int {
 	if n := t.AsNarrow(); n != nil {

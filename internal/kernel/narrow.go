@@ -151,6 +151,10 @@ func (m *Narrow) Form() string {
 	return name
 }
 
+// InPanels reports whether the sums of a layer of so many outputs are those of
+// panels, the only form that narrow weights have.
+func InPanels(out int) bool { return out > maxDotOutputs }
+
 // Scratch returns the number of floats that LinearNarrow needs beside its
 // operands: two panels in float32, into which many rows have the weights widened.
 func (m *Narrow) Scratch() int {

@@ -116,10 +116,10 @@ func checkNarrowLayer(t *testing.T, k Impl, l narrowLayer, rows, padY, padX, off
 	}
 }
 
-func forEachNarrow(t *testing.T, f func(t *testing.T, k Impl, make func(*rand.Rand, int, int) narrowLayer)) {
+func forEachNarrow(t *testing.T, f func(t *testing.T, k Impl, layerOf func(*rand.Rand, int, int) narrowLayer)) {
 	forEachImpl(t, func(t *testing.T, k Impl) {
-		for _, make := range []func(*rand.Rand, int, int) narrowLayer{newBF16, newInt8} {
-			f(t, k, make)
+		for _, layerOf := range []func(*rand.Rand, int, int) narrowLayer{newBF16, newInt8} {
+			f(t, k, layerOf)
 		}
 	})
 }
@@ -128,10 +128,10 @@ func forEachNarrow(t *testing.T, f func(t *testing.T, k Impl, make func(*rand.Ra
 // every partial store, with few inputs, below and above the rows from which
 // weights are widened first.
 func TestNarrowOutputs(t *testing.T) {
-	forEachNarrow(t, func(t *testing.T, k Impl, make func(*rand.Rand, int, int) narrowLayer) {
+	forEachNarrow(t, func(t *testing.T, k Impl, layerOf func(*rand.Rand, int, int) narrowLayer) {
 		r := rand.New(rand.NewPCG(1, 2))
 		for out := 1; out <= 150; out++ {
-			l := make(r, out, 1+out%7)
+			l := layerOf(r, out, 1+out%7)
 			for _, rows := range []int{1, 3, 4, 5, 13} {
 				checkNarrowLayer(t, k, l, rows, out%3, out%2, out%16, out%2 == 0)
 			}
@@ -141,15 +141,15 @@ func TestNarrowOutputs(t *testing.T) {
 
 // Inputs of every kind of length, and sums that several calls make.
 func TestNarrowInputs(t *testing.T) {
-	forEachNarrow(t, func(t *testing.T, k Impl, make func(*rand.Rand, int, int) narrowLayer) {
+	forEachNarrow(t, func(t *testing.T, k Impl, layerOf func(*rand.Rand, int, int) narrowLayer) {
 		r := rand.New(rand.NewPCG(3, 4))
 		for _, in := range []int{0, 1, 2, 15, 16, 17, 64, 333, 5000} {
-			l := make(r, 70, in)
+			l := layerOf(r, 70, in)
 			for _, rows := range []int{1, 7} {
 				checkNarrowLayer(t, k, l, rows, 1, 2, 3, false)
 			}
 		}
-		checkNarrowLayer(t, k, make(r, 512, 1000), 2, 0, 0, 0, true) // beyond maxGemvWeights
+		checkNarrowLayer(t, k, layerOf(r, 512, 1000), 2, 0, 0, 0, true) // beyond maxGemvWeights
 	})
 }
 

@@ -38,6 +38,8 @@ func (p *Plan) rowWork() float64 {
 		s := &p.steps[i]
 		out := float64(p.slots[s.out].size.n)
 		switch s.op {
+		case stepNarrow:
+			work += float64(s.count.n) * float64(s.narrow.In()) * float64(s.narrow.Out())
 		case stepLinear:
 			work += float64(s.count.n) * float64(s.matrix.In()) * float64(s.matrix.Out())
 		case stepMatMul:

@@ -24,6 +24,7 @@ type compiler struct {
 	live      map[*graph.Node]bool
 	done      map[*graph.Node]bool // computed by the step of another node
 	matrices  map[matrixKey]*kernel.Matrix
+	narrows   map[matrixKey]*kernel.Narrow
 }
 
 // matrixKey is what a packed matrix is made of: an unrolled layer multiplies
@@ -71,6 +72,7 @@ func newCompiler(g *graph.Graph, o Options) *compiler {
 		live:      map[*graph.Node]bool{},
 		done:      map[*graph.Node]bool{},
 		matrices:  map[matrixKey]*kernel.Matrix{},
+		narrows:   map[matrixKey]*kernel.Narrow{},
 	}
 	for _, o := range g.Outputs {
 		c.isOutput[o.Value] = true
@@ -165,7 +167,7 @@ func (c *compiler) temp(shape graph.Shape) int {
 // step adds a step; b and c are none where they are not given.
 func (c *compiler) step(s step) {
 	switch s.op {
-	case stepLinear, stepUnary, stepWrap, stepMove, stepSum, stepAmax, stepAmin, stepArgmax, stepSoftmax, stepCopy, stepProd, stepCumulate, stepArgsort, stepConvolve, stepIf, stepLoop:
+	case stepLinear, stepNarrow, stepUnary, stepWrap, stepMove, stepSum, stepAmax, stepAmin, stepArgmax, stepSoftmax, stepCopy, stepProd, stepCumulate, stepArgsort, stepConvolve, stepIf, stepLoop:
 		s.b, s.c = none, none
 	case stepBinary, stepTile, stepMatMul, stepTake, stepGather, stepColumns, stepBeta:
 		s.c = none

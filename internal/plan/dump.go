@@ -49,7 +49,7 @@ func (s *step) title() string {
 	switch {
 	case s.op == stepUnary:
 		return s.unary.String()
-	case (s.op == stepLinear || s.op == stepConvolve) && s.unary.Op != kernel.Identity:
+	case (s.op == stepLinear || s.op == stepNarrow || s.op == stepConvolve) && s.unary.Op != kernel.Identity:
 		return s.note + "+" + s.unary.String()
 	case s.note != "":
 		return s.note
@@ -66,6 +66,8 @@ func (s *step) detail() string {
 			text += fmt.Sprintf(", to step %d in one call for one row", s.chain.last)
 		}
 		return text
+	case stepNarrow:
+		return fmt.Sprintf("  %dx%d %s, %d bytes", s.narrow.Out(), s.narrow.In(), s.narrow.Form(), s.narrow.Bytes())
 	case stepConvolve:
 		return fmt.Sprintf("  %s, %d bytes", s.packed.Form(), s.packed.Bytes())
 	case stepTile:

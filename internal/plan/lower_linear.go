@@ -19,11 +19,20 @@ func (c *compiler) linear(n *graph.Node) error {
 	if len(n.In) == 3 && !later {
 		bias = n.In[2]
 	}
-	m, err := c.matrix(w, bias, false, w.Shape[0], w.Shape[1])
+	var out int
+	narrow, err := c.narrow(w, bias)
 	if err != nil {
 		return err
 	}
-	out, err := c.packed(n.In[0], n.Out[0], m, !later, "linear")
+	if narrow != nil {
+		out, err = c.narrowed(n, narrow, !later)
+	} else {
+		var m *kernel.Matrix
+		if m, err = c.matrix(w, bias, false, w.Shape[0], w.Shape[1]); err != nil {
+			return err
+		}
+		out, err = c.packed(n.In[0], n.Out[0], m, !later, "linear")
+	}
 	if err != nil || !later {
 		return err
 	}

@@ -119,10 +119,14 @@ func (p *Plan) ConstantBytes() int {
 	for i := range p.slots {
 		n += 4 * len(p.slots[i].data)
 	}
-	seen := map[*kernel.Matrix]bool{}
+	seen, narrow := map[*kernel.Matrix]bool{}, map[*kernel.Narrow]bool{}
 	for i := range p.steps {
 		if m := p.steps[i].matrix; m != nil && !seen[m] {
 			seen[m] = true
+			n += m.Bytes()
+		}
+		if m := p.steps[i].narrow; m != nil && !narrow[m] {
+			narrow[m] = true
 			n += m.Bytes()
 		}
 		if m := p.steps[i].packed; m != nil {

@@ -158,6 +158,8 @@ func (r *Runner) run(rows int, st running) error {
 				continue
 			}
 			k.Linear(out, s.matrix.Out(), r.slots[s.a], s.matrix.In(), s.count.at(rows), s.matrix, s.unary)
+		case stepNarrow:
+			k.LinearNarrow(out, s.narrow.Out(), r.slots[s.a], s.narrow.In(), s.count.at(rows), s.narrow, s.unary, r.scratch)
 		case stepUnary:
 			k.Apply(s.unary, out, r.slots[s.a])
 		case stepBinary:

@@ -32,10 +32,11 @@ const (
 	stepColumns                     // out = binary(a, b) with one b for n of a; swapped: binary(b, a)
 	stepIf                          // outs = then or other, by a
 	stepLoop                        // outs = body again and again, by a
+	stepNarrow                      // out = unary(narrow·a + bias) for count rows
 	stepBeta                        // out = draws of the stream with the concentrations a and b, as stepNormal
 )
 
-var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy", "prod", "cumulate", "argsort", "take", "gather", "conv_transpose", "conv", "binary", "if", "loop", "beta"}
+var stepNames = [...]string{"linear", "unary", "binary", "binary", "where", "wrap", "move", "sum", "amax", "amin", "argmax", "softmax", "matmul", "conv", "normal", "copy", "prod", "cumulate", "argsort", "take", "gather", "conv_transpose", "conv", "binary", "if", "loop", "linear", "beta"}
 
 // none is the slot of an operand that is absent.
 const none = -1
@@ -50,6 +51,7 @@ type step struct {
 	a, b, c, out int
 	unary        kernel.Unary
 	matrix       *kernel.Matrix
+	narrow       *kernel.Narrow
 	count        dim
 	n            int
 	div          float64
