@@ -1,6 +1,9 @@
 package server
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // gate follows the framing of the messages on one connection, ahead of the
 // HTTP parser, and stops at the first that two parsers could read differently.
@@ -44,42 +47,55 @@ func (g *gate) scan(p []byte) (safe int, f *fault) {
 			start = i
 			continue
 		}
-		n := bytes.IndexByte(p[i:], '\n')
-		if n < 0 {
-			g.bytes += len(p) - i
-			if g.bytes > g.maxBytes {
-				return start, faultHeaders
-			}
-			g.partial = append(g.partial, p[i:]...)
-			return len(p), nil
-		}
-		line := p[i : i+n+1]
-		i += n + 1
-		g.bytes += len(line)
-		if g.bytes > g.maxBytes {
-			return start, faultHeaders
-		}
-		if len(g.partial) > 0 {
-			line = append(g.partial, line...)
-			g.partial = line[:0]
-		}
-		end, f := g.line(line)
+		n, ended, f := g.header(p[i:], nil)
 		if f != nil {
 			return start, f
 		}
-		if end {
+		i += n
+		if ended && g.body == 0 {
 			start = i
 		}
 	}
 	return len(p), nil
 }
 
+// header follows p, which is of a header, to the end of the header or of p. It
+// notes in h what it sees of one that begins with p; h may be nil.
+func (g *gate) header(p []byte, h *head) (n int, ended bool, f *fault) {
+	for i := 0; i < len(p); {
+		n := bytes.IndexByte(p[i:], '\n')
+		if n < 0 {
+			g.bytes += len(p) - i
+			if g.bytes > g.maxBytes {
+				return i, false, faultHeaders
+			}
+			g.partial = append(g.partial, p[i:]...)
+			break
+		}
+		line := p[i : i+n+1]
+		i += n + 1
+		g.bytes += len(line)
+		if g.bytes > g.maxBytes {
+			return i, false, faultHeaders
+		}
+		if len(g.partial) > 0 {
+			line = append(g.partial, line...)
+			g.partial = line[:0]
+		}
+		ended, f := g.line(line, h)
+		if f != nil || ended {
+			return i, ended, f
+		}
+	}
+	return len(p), false, nil
+}
+
 // begun reports whether a message is under way.
 func (g *gate) begun() bool { return g.bytes > 0 || g.body > 0 }
 
-// line takes one line with its end. It reports whether the line ends a header
-// that no body follows.
-func (g *gate) line(line []byte) (end bool, f *fault) {
+// line takes one line with its end. It reports whether the line ends the
+// header.
+func (g *gate) line(line []byte, h *head) (ended bool, f *fault) {
 	n := len(line) - 2
 	if n < 0 || line[n] != '\r' {
 		return false, faultFraming // a bare LF
@@ -88,18 +104,19 @@ func (g *gate) line(line []byte) (end bool, f *fault) {
 	switch {
 	case !g.inHeader:
 		g.inHeader, g.length = true, -1
-		return false, g.requestLine(line)
+		return false, g.requestLine(line, h)
 	case n == 0:
-		return g.endHeader()
+		f = g.endHeader()
+		return f == nil, f
 	}
 	if g.fields++; g.fields > g.maxFields {
 		return false, faultHeaderTooMany
 	}
-	return false, g.field(line)
+	return false, g.field(line, h)
 }
 
 // requestLine checks "METHOD target HTTP/1.x".
-func (g *gate) requestLine(line []byte) *fault {
+func (g *gate) requestLine(line []byte, h *head) *fault {
 	method := 0
 	for method < len(line) && tokenByte[line[method]] {
 		method++
@@ -127,6 +144,9 @@ func (g *gate) requestLine(line []byte) *fault {
 		return faultHTTPVersion
 	default:
 		return faultFraming
+	}
+	if h != nil {
+		h.begin(line[:method], rest[:end], g.http10)
 	}
 	return nil
 }
@@ -162,7 +182,7 @@ func absoluteAuthority(target []byte) ([]byte, bool) {
 }
 
 // field checks one header field and keeps what frames the message.
-func (g *gate) field(line []byte) *fault {
+func (g *gate) field(line []byte, h *head) *fault {
 	colon := 0
 	for colon < len(line) && tokenByte[line[colon]] {
 		colon++
@@ -171,8 +191,16 @@ func (g *gate) field(line []byte) *fault {
 	if colon == 0 || colon == len(line) || line[colon] != ':' {
 		return faultFraming
 	}
-	if value := line[colon+1:]; bytes.IndexByte(value, '\r') >= 0 || bytes.IndexByte(value, 0) >= 0 {
-		return faultFraming
+	if value := line[colon+1:]; unusual(value) {
+		if bytes.IndexByte(value, '\r') >= 0 || bytes.IndexByte(value, 0) >= 0 {
+			return faultFraming
+		}
+		if h != nil {
+			h.plain = false
+		}
+	}
+	if h != nil {
+		h.field(line[:colon], line[colon+1:])
 	}
 	switch name := line[:colon]; colon {
 	case len("Expect"):
@@ -203,22 +231,22 @@ func (g *gate) field(line []byte) *fault {
 
 // endHeader decides about the message once its header is complete, and makes
 // the gate ready for the body or the next message.
-func (g *gate) endHeader() (end bool, f *fault) {
+func (g *gate) endHeader() *fault {
 	switch {
 	case g.encoding && (g.length >= 0 || g.http10):
-		return false, faultFraming
+		return faultFraming
 	case g.encoding:
-		return false, faultLength
+		return faultLength
 	case g.expect && g.length > g.maxBody:
-		return false, faultTooLarge // without being asked to send it
+		return faultTooLarge // without being asked to send it
 	case g.claim != nil && g.length > smallBody && g.length <= g.maxBody && !g.claim(g.length):
-		return false, faultMemory
+		return faultMemory
 	}
 	g.messages++
 	g.body = max(0, g.length)
 	g.bytes, g.fields, g.inHeader = 0, 0, false
 	g.length, g.encoding, g.expect = -1, false, false
-	return g.body == 0, nil
+	return nil
 }
 
 // smallBody is the size of bodies that are not counted: what a connection has
@@ -242,7 +270,36 @@ func parseLength(v []byte) (int64, bool) {
 	return n, true
 }
 
-func trimBlanks(b []byte) []byte { return bytes.Trim(b, " \t") }
+// trimBlanks is bytes.Trim(b, " \t"), which costs more than what it is used
+// on.
+func trimBlanks(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// unusual reports whether b holds a byte that is no printable ASCII.
+func unusual(b []byte) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.LittleEndian.Uint64(b)
+		low := (w - ' '*ones) & ^w & highs
+		del := w ^ 0x7f*ones
+		if low|(del-ones)&^del&highs|w&highs != 0 {
+			return true
+		}
+	}
+	for _, c := range b {
+		if c < ' ' || c >= 0x7f {
+			return true
+		}
+	}
+	return false
+}
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 

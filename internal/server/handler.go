@@ -18,7 +18,8 @@ import (
 // until the handler returns, as is everything that fasthttp hands out.
 type exchange struct {
 	act
-	ctx *fasthttp.RequestCtx
+	ctx *fasthttp.RequestCtx // nil for a hot request
+	hot hotRequest
 
 	start    time.Time
 	method   int
@@ -71,6 +72,32 @@ func (x *exchange) begin(ctx *fasthttp.RequestCtx) {
 	x.id = requestID(x.idSpace[:0], ctx.Request.Header.PeekCanonical(peekRequestID))
 }
 
+// content is what a handler reads of a request: its body, and what the header
+// says of it.
+type content struct {
+	body, media, encoding, inferLength []byte
+}
+
+func (x *exchange) content() content {
+	if x.ctx == nil {
+		h := x.hot.head
+		return content{body: x.hot.body, media: h.contentType, inferLength: h.inferLength}
+	}
+	h := &x.ctx.Request.Header
+	return content{
+		body: x.ctx.PostBody(), media: h.ContentType(),
+		encoding: h.PeekCanonical(peekEncoding), inferLength: h.PeekCanonical(headerInferLength),
+	}
+}
+
+// query returns the parameters of the target.
+func (x *exchange) query() *fasthttp.Args {
+	if x.ctx == nil {
+		return x.hot.query()
+	}
+	return x.ctx.QueryArgs()
+}
+
 // serve routes the request, decides whether it may be answered and answers it.
 func (x *exchange) serve() error {
 	s, header := x.s, &x.ctx.Request.Header
@@ -110,9 +137,10 @@ func (x *exchange) serve() error {
 		x.ctx.Response.Header.Set(fasthttp.HeaderAllow, e.allow)
 		return explain(faultMethod, "the route takes %s, not this method", e.allow)
 	}
-	if s.o.Keys != nil && !e.open && !e.page && !s.o.Keys.admit(header) {
-		x.ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		return faultUnauthorized
+	if s.o.Keys != nil && !e.open && !e.page {
+		if err := x.authorize(header); err != nil {
+			return err
+		}
 	}
 	if s.o.Tracer != nil && !e.open { // probes would drown the rest
 		x.startSpan()
@@ -120,9 +148,21 @@ func (x *exchange) serve() error {
 	return h(x)
 }
 
+// authorize holds the request to the keys.
+func (x *exchange) authorize(h *fasthttp.RequestHeader) error {
+	if x.s.o.Keys.admit(h) {
+		return nil
+	}
+	x.set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	return faultUnauthorized
+}
+
 // local reports whether the request came over a Unix socket, which no page can
 // reach under a name.
 func (x *exchange) local() bool {
+	if x.ctx == nil {
+		return x.hot.local
+	}
 	_, ok := x.ctx.LocalAddr().(*net.UnixAddr)
 	return ok
 }
@@ -162,22 +202,20 @@ func (x *exchange) fail(err error) {
 	if f == faultInternal {
 		x.s.log.Error("request failed", "event_type", "error", "error", err, "endpoint", x.endpoint.template, "request_id", string(x.id))
 	}
-	x.ctx.Response.ResetBody()
 	x.s.reject.count(f)
 	x.s.metrics.Error(f.code, x.endpoint.template)
 	x.code = f.code
 	if f.retryAfter > 0 {
-		x.ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, fmt.Sprint(f.retryAfter))
+		x.set(fasthttp.HeaderRetryAfter, fmt.Sprint(f.retryAfter))
 	}
+	status := f.status
 	if x.endpoint.v2 {
 		x.out = appendError2(x.out[:0], message)
-		x.ctx.SetStatusCode(f.status2())
+		status = f.status2()
 	} else {
 		x.out = appendError(x.out[:0], f, message, details, x.id, time.Now())
-		x.ctx.SetStatusCode(f.status)
 	}
-	x.ctx.Response.Header.SetContentTypeBytes(typeJSON)
-	x.ctx.Response.SetBody(x.out)
+	x.json(status, x.out)
 	x.recordError(err, f.code)
 }
 
@@ -186,38 +224,48 @@ func (x *exchange) fail(err error) {
 // process.
 func (x *exchange) end() {
 	if r := recover(); r != nil {
-		x.s.metrics.Panicked()
-		x.s.log.Error("a handler panicked", "event_type", "error", "panic", fmt.Sprint(r), "endpoint", x.endpoint.template,
-			"request_id", string(x.id), "stack", string(debug.Stack()))
 		x.ctx.Response.Reset()
 		x.ctx.SetConnectionClose()
-		x.fail(faultInternal)
-		// What the panic left half done is not used again.
-		x.act, x.tensors = act{s: x.s, target: x.target}, inferDecoder{}
+		x.panicked(r)
 	}
-	s, ctx := x.s, x.ctx
+	ctx := x.ctx
 	took := time.Since(x.start)
 	h := &ctx.Response.Header
 	h.SetCanonical(headerRequestID, x.id)
 	x.out = appendSeconds(x.out[:0], took)
 	h.SetCanonical(headerProcessTime, x.out)
-	status := ctx.Response.StatusCode()
-	var traceID string
-	if x.span != nil {
-		traceID = x.endSpan(status)
-	}
-	x.endpoint.observe(s.metrics, x.method, status, took, traceID)
-	s.metrics.Active(-1)
+	x.count(ctx.Response.StatusCode(), took)
 	if n := ctx.Request.Header.ContentLength(); n > smallBody {
 		ctx.Request.ReleaseBody(smallBody) // or the connection would keep it
 		if c, ok := ctx.Conn().(*gatedConn); ok {
 			c.unclaim(int64(n))
 		}
 	}
+	x.release()
+}
+
+// panicked answers a request whose handler panicked.
+func (x *exchange) panicked(r any) {
+	x.s.metrics.Panicked()
+	x.s.log.Error("a handler panicked", "event_type", "error", "panic", fmt.Sprint(r), "endpoint", x.endpoint.template,
+		"request_id", string(x.id), "stack", string(debug.Stack()))
+	x.fail(faultInternal)
+	// What the panic left half done is not used again.
+	x.act, x.tensors = act{s: x.s, target: x.target}, inferDecoder{}
+}
+
+// count counts a request that was answered.
+func (x *exchange) count(status int, took time.Duration) {
+	s := x.s
+	var traceID string
+	if x.span != nil {
+		traceID = x.endSpan(status)
+	}
+	x.endpoint.observe(s.metrics, x.method, status, took, traceID)
+	s.metrics.Active(-1)
 	if s.o.AccessLog {
 		x.logAccess(status, took)
 	}
-	x.release()
 }
 
 // maxKeptBytes is the largest buffer that an exchange keeps for the next
@@ -232,6 +280,7 @@ func (x *exchange) release() {
 			*b = nil
 		}
 	}
+	x.hot.release()
 	x.act.release()
 	x.tensors.release()
 	x.s.pool.Put(x)
@@ -291,11 +340,27 @@ func (s *Server) bodyDeadline(h *fasthttp.RequestHeader) fasthttp.RequestConfig 
 	return fasthttp.RequestConfig{ReadTimeout: s.limits.BodyTimeout}
 }
 
-// json answers with a body.
-func (x *exchange) json(status int, body []byte) {
+// json answers with a body of JSON.
+func (x *exchange) json(status int, body []byte) { x.respond(status, typeJSON, body) }
+
+// respond answers with a body, which is not copied before the request ends.
+func (x *exchange) respond(status int, media, body []byte) {
+	if x.ctx == nil {
+		x.hot.status, x.hot.media, x.hot.answer = status, media, body
+		return
+	}
 	x.ctx.SetStatusCode(status)
-	x.ctx.Response.Header.SetContentTypeBytes(typeJSON)
+	x.ctx.Response.Header.SetContentTypeBytes(media)
 	x.ctx.Response.SetBody(body)
+}
+
+// set sets a header field of the answer.
+func (x *exchange) set(name, value string) {
+	if x.ctx == nil {
+		x.hot.set(name, value)
+		return
+	}
+	x.ctx.Response.Header.Set(name, value)
 }
 
 // appendRefusal appends a whole answer to a connection that is closed unread.

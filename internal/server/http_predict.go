@@ -82,16 +82,16 @@ const (
 // charset UTF-8 where it names one, MessagePack, or raw bytes for /predict, and
 // no content coding.
 func (x *exchange) media(form *actForm) (media, error) {
-	h := &x.ctx.Request.Header
-	value := h.ContentType()
-	switch coded := len(h.PeekCanonical(peekEncoding)) > 0; {
-	case coded:
+	c := x.content()
+	value := c.media
+	switch {
+	case len(c.encoding) > 0:
 	case form == formPredict && foldEqual(value, string(typeOctets)):
 		return mediaOctets, nil
 	case foldEqual(value, string(typePack)), foldEqual(value, "application/vnd.msgpack"), foldEqual(value, "application/x-msgpack"):
 		return mediaPack, nil
 	}
-	if x.mediaType() != nil {
+	if !c.json() {
 		return mediaJSON, explain(faultMediaType, "the body must be sent as Content-Type: %s, and uncompressed", form.media)
 	}
 	return mediaJSON, nil
@@ -105,32 +105,33 @@ func (x *exchange) reply(m media, body []byte) {
 		return
 	}
 	x.pack.text = msgpack.AppendFromJSON(x.pack.text[:0], body)
-	x.ctx.SetStatusCode(fasthttp.StatusOK)
-	x.ctx.Response.Header.SetContentTypeBytes(typePack)
-	x.ctx.Response.SetBody(x.pack.text)
+	x.respond(fasthttp.StatusOK, typePack, x.pack.text)
 }
 
 var typePack = []byte("application/msgpack")
 
 // read reads the act of a body.
 func (x *exchange) read(m media, form *actForm) error {
+	body := x.content().body
 	switch m {
 	case mediaOctets:
-		return x.decodeOctets(x.ctx.PostBody(), x.ctx.QueryArgs())
+		return x.decodeOctets(body, x.query())
 	case mediaPack:
-		return x.decodePack(x.ctx.PostBody(), form)
+		return x.decodePack(body, form)
 	}
-	return x.decodeJSON(x.ctx.PostBody(), form)
+	return x.decodeJSON(body, form)
 }
 
 // mediaType holds the body to plain JSON.
 func (x *exchange) mediaType() error {
-	h := &x.ctx.Request.Header
-	if !jsonType(h.ContentType()) || len(h.PeekCanonical(peekEncoding)) > 0 {
+	if c := x.content(); !c.json() {
 		return faultMediaType
 	}
 	return nil
 }
+
+// json reports whether the content is plain JSON.
+func (c *content) json() bool { return jsonType(c.media) && len(c.encoding) == 0 }
 
 func jsonType(value []byte) bool {
 	if string(value) == "application/json" {

@@ -144,9 +144,24 @@ type gatedConn struct {
 	read, write deadline
 
 	linger atomic.Bool // the client may still be sending
-	closed atomic.Bool
+	state  atomic.Int32
 	stream *stream // from the upgrade on
+
+	hot      bool      // hot requests are answered here
+	local    bool      // the connection is a Unix socket's
+	answered uint64    // hot requests
+	began    time.Time // the last of them
+	head     head      // of the hot request that is being read
+	out      []byte    // answers to hot requests that are to be sent
 }
+
+// States of a connection.
+const (
+	connOpen    int32 = iota
+	connBusy          // with hot requests: whoever closes it waits
+	connClosing       // and is closed behind their answers
+	connClosed
+)
 
 // deadline is what was asked for and what the connection was told.
 type deadline struct{ want, have time.Time }
@@ -173,6 +188,9 @@ func newGatedConn(c net.Conn, addr netip.Addr, s *Server) *gatedConn {
 		slack: min(time.Second, l.HeaderTimeout/8, l.WriteTimeout/8, l.IdleTimeout/8),
 	}
 	g.gate.claim = g.claim
+	_, g.local = c.LocalAddr().(*net.UnixAddr)
+	// Spans are made from what only fasthttp keeps of a request.
+	g.hot = s.o.Tracer == nil && !s.o.coldOnly
 	return g
 }
 
@@ -208,8 +226,8 @@ func (c *gatedConn) secure() bool {
 	return ok
 }
 
-// Read reads what the gate lets pass. After a fault it returns the fault as an
-// error, which reaches handleBroken.
+// Read reads what the gate lets pass, and no hot request. After a fault it
+// returns the fault as an error, which reaches handleBroken.
 func (c *gatedConn) Read(p []byte) (int, error) {
 	if c.fault != nil {
 		return 0, c.fault
@@ -217,20 +235,41 @@ func (c *gatedConn) Read(p []byte) (int, error) {
 	begun := c.gate.begun()
 	if !begun {
 		c.unclaim(math.MaxInt64) // every message so far has been answered
+		if c.hot && c.gate.messages > 0 {
+			return c.readHot(p)
+		}
 	}
+	n, err := c.receive(p)
+	if n == 0 {
+		return n, err
+	}
+	return c.pass(p, 0, 0, n, begun, err)
+}
+
+// receive reads what there is.
+func (c *gatedConn) receive(p []byte) (int, error) {
 	if c.read.move(c.slack) {
 		if err := c.Conn.SetReadDeadline(c.read.want); err != nil {
 			return 0, err
 		}
 	}
-	n, err := c.Conn.Read(p)
-	if n == 0 {
-		return n, err
-	}
-	safe, f := c.gate.scan(p[:n])
+	return c.Conn.Read(p)
+}
+
+// pass gives fasthttp the bytes of p between two positions, of which the gate
+// has seen those before another. begun tells that fasthttp has read a part of
+// the message that they begin with.
+func (c *gatedConn) pass(p []byte, from, seen, to int, begun bool, err error) (int, error) {
+	safe, f := c.gate.scan(p[seen:to])
+	n := copy(p, p[from:to])
 	if f == nil {
 		return n, err
 	}
+	return c.refuse(p, seen+safe-from, begun, f)
+}
+
+// refuse gives fasthttp the bytes of p before a message that is refused.
+func (c *gatedConn) refuse(p []byte, safe int, begun bool, f *fault) (int, error) {
 	c.fault = f
 	c.linger.Store(true)
 	if begun && safe == 0 {
@@ -243,9 +282,9 @@ func (c *gatedConn) Read(p []byte) (int, error) {
 }
 
 // early reports whether the client has sent anything behind its request number n
-// on this connection, all before it being answered.
+// that was not hot, all before it being answered.
 func (c *gatedConn) early(n uint64) bool {
-	return c.fault != nil || c.gate.begun() || c.gate.messages != n
+	return c.fault != nil || c.gate.begun() || c.gate.messages != n+c.answered
 }
 
 // Write writes p.
@@ -267,12 +306,15 @@ func (c *gatedConn) SetWriteDeadline(t time.Time) error { c.write.want = t; retu
 // SetDeadline takes effect with the next Read and Write.
 func (c *gatedConn) SetDeadline(t time.Time) error { c.read.want, c.write.want = t, t; return nil }
 
-// Close closes the connection. Where the client may still be sending, what it
-// sends is read for a moment, since a connection that is closed with bytes
-// unread is reset and the client would not see its answer.
+// Close closes the connection, at once or behind the answers to hot requests
+// that are under way. Where the client may still be sending, what it sends is
+// read for a moment, since a connection that is closed with bytes unread is
+// reset and the client would not see its answer.
 func (c *gatedConn) Close() error {
-	if c.closed.Swap(true) {
-		return nil
+	for !c.state.CompareAndSwap(connOpen, connClosed) {
+		if c.state.Load() >= connClosing || c.state.CompareAndSwap(connBusy, connClosing) {
+			return nil
+		}
 	}
 	defer c.s.limit.release(c.addr)
 	defer c.unclaim(math.MaxInt64)

@@ -30,7 +30,10 @@ type endpoint struct {
 	// the headers that a browser wants.
 	page bool
 	// v2 endpoints answer errors in the form of the Open Inference Protocol.
-	v2        bool
+	v2 bool
+	// hot endpoints are answered where their requests are read (hot.go). Their
+	// POST uses of the request what content and query give.
+	hot       bool
 	observers [methodCount]atomic.Pointer[observer]
 }
 
@@ -64,16 +67,16 @@ func newRoutes(s *Server) *routes {
 		}
 		return e
 	}
-	r.predict = add(&endpoint{template: "/predict", post: (*exchange).predict})
-	r.model = add(&endpoint{template: "/v1/models/{model}/predict", post: (*exchange).predict})
-	r.version = add(&endpoint{template: "/v1/models/{model}/versions/{version}/predict", post: (*exchange).predict})
+	r.predict = add(&endpoint{template: "/predict", post: (*exchange).predict, hot: true})
+	r.model = add(&endpoint{template: "/v1/models/{model}/predict", post: (*exchange).predict, hot: true})
+	r.version = add(&endpoint{template: "/v1/models/{model}/versions/{version}/predict", post: (*exchange).predict, hot: true})
 	add(&endpoint{template: "/v1/models", get: (*exchange).models})
 	r.modelInfo = add(&endpoint{template: "/v1/models/{model}", get: (*exchange).metadata})
 	r.versionInfo = add(&endpoint{template: "/v1/models/{model}/versions/{version}", get: (*exchange).metadata})
 	add(&endpoint{template: "/v1/sessions", post: (*exchange).openSession})
 	r.sessions = sessionRoutes{
 		session: add(&endpoint{template: "/v1/sessions/{id}", get: (*exchange).sessionInfo, del: (*exchange).closeSession}),
-		act:     add(&endpoint{template: "/v1/sessions/{id}/act", post: (*exchange).sessionAct}),
+		act:     add(&endpoint{template: "/v1/sessions/{id}/act", post: (*exchange).sessionAct, hot: true}),
 		reset:   add(&endpoint{template: "/v1/sessions/{id}/reset", post: (*exchange).resetSession}),
 	}
 	add(&endpoint{template: "/v1/stream", get: (*exchange).stream})
@@ -92,10 +95,10 @@ func newRoutes(s *Server) *routes {
 	r.v2 = v2Routes{
 		model:        add(&endpoint{template: "/v2/models/{model}", get: (*exchange).v2Model, v2: true}),
 		ready:        add(&endpoint{template: "/v2/models/{model}/ready", get: (*exchange).v2ModelReady, v2: true}),
-		infer:        add(&endpoint{template: "/v2/models/{model}/infer", post: (*exchange).v2Infer, v2: true}),
+		infer:        add(&endpoint{template: "/v2/models/{model}/infer", post: (*exchange).v2Infer, v2: true, hot: true}),
 		version:      add(&endpoint{template: "/v2/models/{model}/versions/{version}", get: (*exchange).v2Model, v2: true}),
 		versionReady: add(&endpoint{template: "/v2/models/{model}/versions/{version}/ready", get: (*exchange).v2ModelReady, v2: true}),
-		versionInfer: add(&endpoint{template: "/v2/models/{model}/versions/{version}/infer", post: (*exchange).v2Infer, v2: true}),
+		versionInfer: add(&endpoint{template: "/v2/models/{model}/versions/{version}/infer", post: (*exchange).v2Infer, v2: true, hot: true}),
 	}
 	add(&endpoint{template: "/v2", get: (*exchange).v2Server, v2: true})
 	add(&endpoint{template: "/v2/health/live", get: (*exchange).v2Live, v2: true, open: true})

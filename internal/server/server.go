@@ -13,7 +13,8 @@
 // differ in what they decode and in what they add to the answer.
 //
 // The stack is fasthttp, with what it leaves open closed here: gate.go checks
-// the framing of each message before fasthttp sees it, listener.go holds the
+// the framing of each message before fasthttp sees it, hot.go answers the
+// requests for actions that need no more of HTTP than that, listener.go holds the
 // limits of connections, handler.go recovers panics, ws_registry.go holds the
 // streams, which fasthttp does not know, and drain.go stops without losing a
 // request.
@@ -75,6 +76,8 @@ type Options struct {
 	// AccessLog writes one line for each request; those of open routes only at
 	// level debug.
 	AccessLog bool
+
+	coldOnly bool // hot requests go the way of all others, for tests
 }
 
 // Limits bound what one client can ask of the server.

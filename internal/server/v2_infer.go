@@ -18,8 +18,9 @@ var (
 
 // v2Infer answers the inference route of the Open Inference Protocol.
 func (x *exchange) v2Infer() error {
-	body := x.ctx.PostBody()
-	jsonLen, err := x.jsonLength(len(body))
+	c := x.content()
+	body := c.body
+	jsonLen, err := c.jsonLength()
 	if err != nil {
 		return err
 	}
@@ -58,11 +59,12 @@ func (x *exchange) v2Infer() error {
 		return err
 	}
 	answered = true
-	x.json(fasthttp.StatusOK, x.out)
-	if head < len(x.out) {
-		x.ctx.Response.Header.SetContentTypeBytes(typeOctets)
-		x.ctx.Response.Header.SetCanonical(headerInferLength, strconv.AppendInt(nil, int64(head), 10))
+	if head == len(x.out) {
+		x.json(fasthttp.StatusOK, x.out)
+		return nil
 	}
+	x.respond(fasthttp.StatusOK, typeOctets, x.out)
+	x.setInferLength(head)
 	return nil
 }
 
@@ -70,27 +72,34 @@ func (x *exchange) v2Infer() error {
 // JSON text that it begins with. Clients of the protocol send JSON without a
 // Content-Type, and binary data with or without one: what tells them apart is
 // the header that gives the length of the text.
-func (x *exchange) jsonLength(size int) (int, error) {
-	h := &x.ctx.Request.Header
-	if len(h.PeekCanonical(peekEncoding)) > 0 {
+func (c *content) jsonLength() (int, error) {
+	size, media, value := len(c.body), c.media, c.inferLength
+	if len(c.encoding) > 0 {
 		return 0, faultMediaType
 	}
-	media := h.ContentType()
-	value := h.PeekCanonical(headerInferLength)
 	if len(media) > 0 && !jsonType(media) && (len(value) == 0 || !foldEqual(media, string(typeOctets))) {
 		return 0, faultMediaType
 	}
 	if len(value) == 0 {
 		return size, nil
 	}
-	n, err := strconv.ParseUint(string(value), 10, 31)
+	n, ok := parseLength(value)
 	switch {
-	case err != nil || int(n) > size:
+	case !ok || n > int64(size):
 		return 0, explain(faultContract, "Inference-Header-Content-Length must be the length of the JSON text at the start of the body")
 	case n == 0:
 		return 0, explain(faultContract, "a raw binary request without JSON text is not taken: send the tensor's name, shape and datatype")
 	}
 	return int(n), nil
+}
+
+// setInferLength says in the header how much of the body is JSON.
+func (x *exchange) setInferLength(n int) {
+	if x.ctx == nil {
+		x.hot.inferLength = n
+		return
+	}
+	x.ctx.Response.Header.SetCanonical(headerInferLength, strconv.AppendInt(x.member[:0], int64(n), 10))
 }
 
 func outputDatatype(a *policy.Action) string {
