@@ -67,10 +67,13 @@ func (p *Plan) rowWork() float64 {
 	return work
 }
 
-// chunk is the number of rows that go through all steps together.
+// chunk is the most rows that go through all steps together: as many as leave
+// what is between the steps in the second cache level, but not so few that
+// wide layers read their weights for each of them.
 func (p *Plan) chunk() int {
 	if p.rowFloats == 0 {
 		return chunkRows
 	}
-	return max(1, min(chunkRows, maxArenaFloats/p.rowFloats))
+	n := max(minChunkRows, min(chunkRows, chunkFloats/p.rowFloats))
+	return max(1, min(n, maxArenaFloats/p.rowFloats))
 }

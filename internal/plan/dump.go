@@ -14,7 +14,7 @@ func (p *Plan) Steps() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plan: %v, %d steps, %d bytes of constants, arena %d bytes + %d a row", p.impl, len(p.steps), p.ConstantBytes(), 4*p.allFixed(), 4*p.rowFloats)
 	if p.chunked {
-		fmt.Fprintf(&b, ", up to %d rows at a time", chunkRows)
+		fmt.Fprintf(&b, ", up to %d rows at a time", p.chunk())
 	}
 	b.WriteByte('\n')
 	p.dump(&b, "")

@@ -73,13 +73,15 @@ func (r *Runner) Run(rows int, in, out [][]float32, noise Noise) error {
 		return r.run(rows, st)
 	}
 	chunk := r.plan.chunk()
-	for base := 0; base < rows; base += chunk {
-		n := min(chunk, rows-base)
+	chunks := (rows + chunk - 1) / chunk
+	for base := 0; chunks > 0; chunks-- {
+		n := (rows - base + chunks - 1) / chunks // even parts, so that none is small
 		r.bind(base, n, in, out)
 		if err := r.run(n, st); err != nil {
 			return err
 		}
 		st.row += uint64(n)
+		base += n
 	}
 	return nil
 }
