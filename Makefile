@@ -245,6 +245,16 @@ bench-engine: ## The engine alone against ONNX Runtime and the core's own ceilin
 	@tools/need gcc onnxruntime
 	@CGO_ENABLED=1 go run -tags ort ./bench/engine $(ENGINE_ARGS)
 
+.PHONY: counts
+counts: ## Count the instructions of the hot paths under callgrind and compare them with those recorded (linux/amd64).
+	@tools/need valgrind
+	@go run ./tools/callcount
+
+.PHONY: counts-record
+counts-record: ## Record the instructions of the hot paths; a rise needs its path named in the changelog.
+	@tools/need valgrind
+	@go run ./tools/callcount -record
+
 .PHONY: bench-ort
 bench-ort: ## The plan against ONNX Runtime, by operator family, at batch 1 on one thread.
 	@tools/need gcc onnxruntime

@@ -20,6 +20,12 @@ var predictMessage = []byte("POST /predict HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nC
 // connection in memory and reads the answer.
 func roundTrips(tb testing.TB, s stack) (trip func(), answer []byte) {
 	tb.Helper()
+	return exchanges(tb, s, predictMessage)
+}
+
+// exchanges does that with any request.
+func exchanges(tb testing.TB, s stack, message []byte) (trip func(), answer []byte) {
+	tb.Helper()
 	ln := fasthttputil.NewInmemoryListener()
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ln) }()
@@ -37,7 +43,7 @@ func roundTrips(tb testing.TB, s stack) (trip func(), answer []byte) {
 		}
 	})
 	// The first answer tells how long each is.
-	if _, err := c.Write(predictMessage); err != nil {
+	if _, err := c.Write(message); err != nil {
 		tb.Fatal(err)
 	}
 	r := bufio.NewReaderSize(c, 4096)
@@ -48,7 +54,7 @@ func roundTrips(tb testing.TB, s stack) (trip func(), answer []byte) {
 	answer = append(resp.Header.Header(), resp.Body()...)
 	buf := make([]byte, 4096)
 	return func() {
-		if _, err := c.Write(predictMessage); err != nil {
+		if _, err := c.Write(message); err != nil {
 			tb.Fatal(err)
 		}
 		for n := 0; ; {
