@@ -72,6 +72,7 @@ var law = map[string][]string{
 	"tools/bench-ort":     {"bench/onnxmodel", "internal/format", "internal/graph", "internal/ort", "internal/plan"},
 	"tools/chart-readme":  {},
 	"tools/schemas":       {},
+	"tools/size":          {},
 	"tools/gen-deploy":    {},
 	"tools/testsum":       {},
 	"tools/image/rootfs":  {},
