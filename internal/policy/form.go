@@ -18,6 +18,7 @@ type form struct {
 	compose   func() (*graph.Graph, error) // nil once it was called
 	graph     *graph.Graph
 	composed  error
+	draws     bool // of the graph, where it has been composed
 
 	compiling sync.Once // guards what follows
 	program   Program
@@ -29,6 +30,7 @@ func (f *form) build() (*graph.Graph, error) {
 	f.composing.Do(func() {
 		f.graph, f.composed = f.compose()
 		f.compose = nil
+		f.draws = f.composed != nil || f.graph.Draws()
 	})
 	return f.graph, f.composed
 }

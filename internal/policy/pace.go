@@ -54,6 +54,21 @@ func (p *Pace) Expect(rows int) time.Duration {
 	return 0
 }
 
+// Estimate returns Expect, but where the class has no average it is that of the
+// largest below, for as many times its rows: rows that run together take no
+// longer than one after another. 0 where nothing is known.
+func (p *Pace) Estimate(rows int) time.Duration {
+	for i := p.class(rows); i >= 0; i-- {
+		if mean := p.classes[i].mean.Load(); mean > 0 {
+			if i < p.class(rows) {
+				mean = mean * int64(rows) >> i
+			}
+			return time.Duration(mean)
+		}
+	}
+	return 0
+}
+
 // Note takes what a call of so many rows took that began at a time. A trial
 // (Try) that was faster than what is expected stands for itself: what was learnt
 // is of another time.

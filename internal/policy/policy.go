@@ -30,6 +30,7 @@ type Policy struct {
 
 	engine    Engine
 	batchable bool
+	serial    uint64
 	forms     forms
 
 	envelope *envelope.Envelope // nil where the card has none
@@ -60,6 +61,7 @@ func Open(a *artifact.Artifact, o Options) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.serial = serials.Add(1)
 	first, err := p.newRunner()
 	if err != nil {
 		return nil, err

@@ -13,8 +13,8 @@ import (
 func TestQueueHandsLanesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(1, 8)
-		var first waiter
-		lane, err := q.acquire(t.Context(), &first, time.Now(), time.Time{})
+		var first Request
+		lane, err := q.acquire(t.Context(), nil, &first, time.Now(), time.Time{})
 		if err != nil || lane != 0 {
 			t.Fatalf("acquire on an empty queue = %d, %v; want lane 0", lane, err)
 		}
@@ -22,8 +22,8 @@ func TestQueueHandsLanesInOrder(t *testing.T) {
 		var mu sync.Mutex
 		for i := range 5 {
 			go func() {
-				var w waiter
-				lane, err := q.acquire(t.Context(), &w, time.Now(), time.Time{})
+				var w Request
+				lane, err := q.acquire(t.Context(), nil, &w, time.Now(), time.Time{})
 				if err != nil {
 					t.Errorf("waiter %d: %v", i, err)
 					return
@@ -54,17 +54,17 @@ func TestQueueHandsLanesInOrder(t *testing.T) {
 func TestQueueRefusesWhenFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(1, 1)
-		var holder, waiting, refused waiter
-		if _, err := q.acquire(t.Context(), &holder, time.Now(), time.Time{}); err != nil {
+		var holder, waiting, refused Request
+		if _, err := q.acquire(t.Context(), nil, &holder, time.Now(), time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan error)
 		go func() {
-			_, err := q.acquire(t.Context(), &waiting, time.Now(), time.Time{})
+			_, err := q.acquire(t.Context(), nil, &waiting, time.Now(), time.Time{})
 			done <- err
 		}()
 		synctest.Wait()
-		if _, err := q.acquire(t.Context(), &refused, time.Now(), time.Time{}); !errors.Is(err, ErrQueueFull) {
+		if _, err := q.acquire(t.Context(), nil, &refused, time.Now(), time.Time{}); !errors.Is(err, ErrQueueFull) {
 			t.Fatalf("acquire on a full queue = %v, want ErrQueueFull", err)
 		}
 		q.release(0)
@@ -79,14 +79,14 @@ func TestQueueGivesUp(t *testing.T) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			q := newQueue(1, 1)
-			var holder, w waiter
-			if _, err := q.acquire(t.Context(), &holder, time.Now(), time.Time{}); err != nil {
+			var holder, w Request
+			if _, err := q.acquire(t.Context(), nil, &holder, time.Now(), time.Time{}); err != nil {
 				t.Fatal(err)
 			}
 			c, cancel := ctx(t.Context())
 			defer cancel()
 			start := time.Now()
-			if _, err := q.acquire(c, &w, start, until(c)); !errors.Is(err, want) {
+			if _, err := q.acquire(c, nil, &w, start, until(c)); !errors.Is(err, want) {
 				t.Errorf("%s: acquire = %v, want %v", name, err, want)
 			}
 			if waited := time.Since(start); waited != time.Second {
@@ -96,7 +96,7 @@ func TestQueueGivesUp(t *testing.T) {
 				t.Errorf("%s: still %d in the queue", name, q.waiting())
 			}
 			q.release(0)
-			if lane, err := q.acquire(t.Context(), &w, time.Now(), time.Time{}); err != nil || lane != 0 {
+			if lane, err := q.acquire(t.Context(), nil, &w, time.Now(), time.Time{}); err != nil || lane != 0 {
 				t.Errorf("%s: the lane was lost: %d, %v", name, lane, err)
 			}
 		})
@@ -136,10 +136,10 @@ func TestQueueHammer(t *testing.T) {
 	var wg sync.WaitGroup
 	for range clients {
 		wg.Go(func() {
-			var w waiter // reused, as requests are
+			var w Request // reused, as requests are
 			for range rounds {
 				now := time.Now()
-				lane, err := q.acquire(t.Context(), &w, now, now.Add(50*time.Microsecond))
+				lane, err := q.acquire(t.Context(), nil, &w, now, now.Add(50*time.Microsecond))
 				if err != nil {
 					gaveUp.Add(1)
 					continue

@@ -23,6 +23,8 @@ type Request struct {
 	// answered by then is not started. Zero is no deadline; that of the
 	// context bounds only how long the request waits for a lane.
 	Deadline time.Time
+	// Priority is the request's class in the queue.
+	Priority Priority
 
 	// Masks has Rows × the contract's Masks values, 0 for each action that may
 	// not be taken; nil allows all. NewMasks gives the memory.
@@ -52,6 +54,7 @@ type Request struct {
 	Queue, Infer, Enveloping time.Duration
 
 	wait      waiter
+	kept      kept
 	call      policy.Call
 	masks     []float32 // memory of Masks, kept from request to request
 	state     [][]float32
@@ -59,10 +62,10 @@ type Request struct {
 	extras    [][]float32
 }
 
-// Plain makes the request one without draws of its own, deadline, masks, state,
+// Plain makes the request one of control without draws of its own, deadline, masks, state,
 // history and extras. Their memory is kept.
 func (r *Request) Plain() {
-	r.Seed, r.Step, r.Row, r.Deadline = 0, 0, 0, time.Time{}
+	r.Seed, r.Step, r.Row, r.Deadline, r.Priority = 0, 0, 0, time.Time{}, PriorityControl
 	r.Masks, r.State, r.Histories, r.WantExtras = nil, nil, nil, false
 }
 
@@ -158,6 +161,7 @@ func (r *Request) Trim(limit int) {
 	r.Actions, r.masks = trimmed(r.Actions, limit), trimmed(r.masks, limit)
 	r.Extras = nil
 	r.call = policy.Call{} // which has all of it as well
+	r.wait.policy = nil    // which may be a version that is to be forgotten
 	if cap(r.Interventions) > maxKeptInterventions {
 		r.Interventions = nil
 	}

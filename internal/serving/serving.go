@@ -32,6 +32,18 @@ type Options struct {
 	Lanes int
 	// MaxQueue is the number of requests that may wait for a lane.
 	MaxQueue int
+	// MaxBatch is the number of rows that requests which run together may have:
+	// those that wait for a lane and could be rows of the same call. 1 or less
+	// joins none.
+	MaxBatch int
+	// MaxDelay is how long a request that may be joined waits for others, unless
+	// MaxBatch is reached. 0 is not at all: a request that finds a lane free
+	// runs at once, and those run together that had to wait anyway.
+	MaxDelay time.Duration
+	// CacheEntries and CacheBytes bound the answers that are kept of policies
+	// whose answers depend on the observation alone. 0 entries keeps none.
+	CacheEntries int
+	CacheBytes   int64
 	// Recorder is told of each step that was answered; nil records nothing.
 	Recorder Recorder
 	// Refused is told of each request that was not started because of its
@@ -39,6 +51,12 @@ type Options struct {
 	// lane came free in time, "slow" where its policy takes longer than what
 	// was left. Nil tells nobody.
 	Refused func(reason string)
+	// Waited is told of each request that waited for its lane and got it. It is
+	// called under a lock and must not block. Nil tells nobody.
+	Waited func(class Priority, waited time.Duration)
+	// Shed is told of each request that was refused because the queue was full,
+	// or gave up its place in it to one of control. Nil tells nobody.
+	Shed func(class Priority)
 }
 
 // Recorder keeps what a policy saw and did. Record must not block and must
@@ -51,8 +69,12 @@ type Recorder interface {
 // goroutines.
 type Service struct {
 	queue    *queue
+	cache    *cache  // nil where no answers are kept
+	joints   []joint // by lane, of the one who holds it
 	recorder Recorder
 	refuse   func(reason string)
+	shed     func(class Priority)
+	counts   counts
 }
 
 // New returns a service with o's limits. Lanes below 1 is one lane.
@@ -61,9 +83,19 @@ func New(o Options) *Service {
 		queue:    newQueue(max(1, o.Lanes), max(0, o.MaxQueue)),
 		recorder: o.Recorder,
 		refuse:   o.Refused,
+		shed:     o.Shed,
+		cache:    newCache(o.CacheEntries, o.CacheBytes),
 	}
+	s.joints = make([]joint, s.queue.lanes)
+	if s.queue.maxRows = max(1, o.MaxBatch); s.queue.maxRows > 1 {
+		s.queue.window = max(0, o.MaxDelay)
+	}
+	s.queue.told = o.Waited
 	if s.refuse == nil {
 		s.refuse = func(string) {}
+	}
+	if s.shed == nil {
+		s.shed = func(Priority) {}
 	}
 	return s
 }
@@ -83,6 +115,10 @@ func (s *Service) Active() int { return s.queue.active() }
 // is not started, and neither is one that is expected to end after its own. The
 // errors are ErrQueueFull, ErrDeadline, the context's and those of
 // policy.Runner.Act.
+//
+// A request that finds a lane free runs on the caller's goroutine and meets no
+// other. One that has to wait may be run together with others, by one of them;
+// one of many rows may be run in slices, on every lane that nobody else needs.
 func (s *Service) Act(ctx context.Context, p *policy.Policy, req *Request) error {
 	start := time.Now()
 	req.Queue, req.Infer, req.Enveloping = 0, 0, 0
@@ -90,53 +126,111 @@ func (s *Service) Act(ctx context.Context, p *policy.Policy, req *Request) error
 	if err != nil {
 		return err
 	}
-	lane, err := s.queue.acquire(ctx, &req.wait, start, until)
-	running := time.Now()
-	req.Queue = running.Sub(start)
-	if errors.Is(err, ErrDeadline) {
-		err = s.refused(refusedQueue, p, req, running)
+	if s.cache != nil {
+		if s.cache.answer(p, req, start) {
+			s.record(p, req)
+			return nil
+		}
+		start = req.kept.asked
+	}
+	lane, err := s.queue.acquire(ctx, p, req, start, until)
+	running := start
+	if req.wait.waited || err != nil {
+		running = time.Now()
+		req.Queue = running.Sub(start)
+	}
+	if err != nil {
+		return s.turnedAway(err, p, req, running)
+	}
+	if lane != laneNone {
+		err = s.act(ctx, lane, p, req, running)
+	} else if err = req.wait.err; req.wait.panicked != nil {
+		panic(req.wait.panicked)
 	}
 	if err != nil {
 		return err
 	}
+	if s.cache != nil {
+		s.cache.keep(p, req)
+	}
+	s.record(p, req)
+	return nil
+}
+
+func (s *Service) record(p *policy.Policy, req *Request) {
+	if s.recorder != nil {
+		s.recorder.Record(p, req)
+	}
+}
+
+// turnedAway counts a request that came to no lane.
+func (s *Service) turnedAway(err error, p *policy.Policy, req *Request, now time.Time) error {
+	switch {
+	case errors.Is(err, ErrDeadline):
+		return s.refused(refusedQueue, p, req, now)
+	case errors.Is(err, ErrQueueFull):
+		s.shed(min(req.Priority, PriorityBatch))
+	}
+	return err
+}
+
+// act runs a request that has a lane, in the way that suits it, and gives the
+// lane back.
+func (s *Service) act(ctx context.Context, lane int, p *policy.Policy, req *Request, running time.Time) error {
 	trial := false
 	if !req.Deadline.IsZero() {
+		var err error
 		if trial, err = s.start(p, req, running); err != nil {
 			s.queue.release(lane)
 			return err
 		}
 	}
-	err = s.run(lane, p, req)
-	req.Infer = time.Since(running)
-	if err != nil {
-		return err
+	if w := &req.wait; w.waited && w.joins {
+		j := &s.joints[lane]
+		if j.members = s.queue.join(w, running, j.members[:0]); len(j.members) > 0 {
+			return s.runJoined(lane, p, req, j, running)
+		}
 	}
-	if !req.call.First { // What it took to compile is of no other call.
+	if req.Rows > 1 {
+		if rows := s.slice(p, req.Rows); rows < req.Rows && req.fits(p.Contract()) {
+			return s.runDivided(ctx, lane, p, req, rows, running)
+		}
+	}
+	err := s.run(lane, p, req)
+	req.Infer = time.Since(running)
+	if err == nil && !req.call.First { // What it took to compile is of no other call.
 		p.Pace().Note(req.Rows, running, req.Infer, trial)
 	}
-	if s.recorder != nil {
-		s.recorder.Record(p, req)
-	}
-	return nil
+	return err
 }
 
 // run holds the lane for as long as the policy runs, also when it panics.
 func (s *Service) run(lane int, p *policy.Policy, req *Request) error {
 	defer s.queue.release(lane)
-	req.Actions = sized(req.Actions, req.Rows*p.Contract().ActionWidth())
-	req.Extras = req.Extras[:0]
-	if req.WantExtras {
-		req.wantExtras(p.Contract())
-	}
-	req.call = policy.Call{
-		Rows: req.Rows, In: req.Inputs, Actions: req.Actions, Deterministic: req.Deterministic,
-		Seed: req.Seed, Step: req.Step, Row: req.Row,
-		State: req.State, Masks: req.Masks, Histories: req.Histories, Interventions: req.Interventions[:0],
-	}
-	if req.WantExtras {
-		req.call.Extras = req.Extras
-	}
+	return s.compute(lane, p, req)
+}
+
+// compute runs the policy for the whole request.
+func (s *Service) compute(lane int, p *policy.Policy, req *Request) error {
+	req.prepare(p.Contract())
 	err := p.Runner(lane).Act(&req.call)
 	req.Interventions, req.Enveloping = req.call.Interventions, req.call.Enveloping
 	return err
+}
+
+// prepare makes the call of a request, with room for the answer.
+func (r *Request) prepare(c *policy.Contract) {
+	r.Actions = sized(r.Actions, r.Rows*c.ActionWidth())
+	r.Extras = r.Extras[:0]
+	if r.WantExtras {
+		r.wantExtras(c)
+	}
+	r.call = policy.Call{
+		Rows: r.Rows, In: r.Inputs, Actions: r.Actions, Deterministic: r.Deterministic,
+		Seed: r.Seed, Step: r.Step, Row: r.Row,
+		State: r.State, Masks: r.Masks, Histories: r.Histories, Interventions: r.Interventions[:0],
+	}
+	if r.WantExtras {
+		r.call.Extras = r.Extras
+	}
 }
