@@ -89,6 +89,7 @@ func exposed() []doctor.Metric {
 	m.StreamSkipped()()
 	m.StreamClosed(0)
 	m.Queue(1, 1, zero, zero)
+	m.QueueStats(func() telemetry.QueueStats { return telemetry.QueueStats{} })
 	m.Sessions(zero, func() int64 { return 0 }, zero)
 	m.Ready(func() bool { return true })
 	m.Current(func() []telemetry.CurrentVersion {

@@ -22,7 +22,6 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
 	"github.com/carla-rl/carla-rl-serving/internal/server"
-	"github.com/carla-rl/carla-rl-serving/internal/serving"
 	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
 )
 
@@ -118,8 +117,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	for _, note := range repo.Notes() {
 		log.Warn("artifact root", "event_type", "startup", "note", note)
 	}
-	service := serving.New(serving.Options{Lanes: cfg.Server.Workers, MaxQueue: cfg.Server.MaxQueue, Refused: metrics.DeadlineRefused})
-	metrics.Queue(service.Lanes(), cfg.Server.MaxQueue, service.Waiting, service.Active)
+	service := newService(cfg, metrics)
 	metrics.Current(func() []telemetry.CurrentVersion { return current(repo) })
 
 	o, err := serverOptions(cfg, info, metrics, tracer, log)

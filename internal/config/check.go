@@ -54,6 +54,18 @@ func lasting(v *time.Duration) func() error {
 	}
 }
 
+// longestDelay is the most that a request may be held up for the sake of others.
+const longestDelay = 100 * time.Millisecond
+
+func delaying(v *time.Duration) func() error {
+	return func() error {
+		if *v < 0 || *v > longestDelay {
+			return fmt.Errorf("want 0s to %v, got %v", longestDelay, *v)
+		}
+		return nil
+	}
+}
+
 // mostDays is the longest time that sessions and what clients carry are kept.
 const mostDays = 30 * 24 * time.Hour
 

@@ -111,12 +111,14 @@ type Sessions struct {
 	MaxTokenSize Size
 }
 
-// Optimization holds settings that are read and checked, and have no effect
-// yet.
+// Optimization is how much runs together, and what is kept. Some of its
+// settings are read and checked, and have no effect.
 type Optimization struct {
 	EnableMemoryPinning bool
-	CacheSize           int
-	BatchSize           int
+	CacheSize           int  // answers
+	CacheMaxBytes       Size // of all of them
+	BatchSize           int  // rows that requests which run together may have
+	MaxDelay            time.Duration
 	EnableJIT           bool
 	EnableAVX           bool
 	EnableMKL           bool
@@ -183,7 +185,7 @@ func Default() *Config {
 			TokenTTL:     time.Hour,
 			MaxTokenSize: 1 << 20,
 		},
-		Optimization: Optimization{BatchSize: 1, EnableAVX: true},
+		Optimization: Optimization{BatchSize: 32, CacheMaxBytes: 32 << 20, EnableAVX: true},
 	}
 }
 

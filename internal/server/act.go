@@ -140,6 +140,9 @@ func drawSeed() uint64 { return rand.Uint64() >> 11 }
 // and may be nil.
 func (a *act) run(parent context.Context) error {
 	a.begun = time.Now()
+	if a.req.Rows > 1 && !a.options.Given.has(memberPriority) {
+		a.req.Priority = serving.PriorityBatch
+	}
 	end := a.begun.Add(a.s.limits.RequestTimeout)
 	late := !a.due.IsZero()
 	if late && a.due.Before(end) {

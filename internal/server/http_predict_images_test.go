@@ -138,8 +138,8 @@ func TestPredictOctets(t *testing.T) {
 	f(s, "seed=-1", row, "query.seed: expected a whole number from 0 to 9007199254740991, got -1")
 	f(s, "seed=1&seed=1", row, "query.seed: expected one member of this name, got another")
 	f(s, "dtype=float32&dtype=float32", row, "query.dtype: expected one parameter of this name, got another")
-	f(s, "observations=1", row, `query.observations: expected one of deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, dtype, shape, got "observations"`)
-	f(s, "sed=1", row, `query.sed: expected one of deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, dtype, shape, got "sed"; did you mean "seed"?`)
+	f(s, "observations=1", row, `query.observations: expected one of deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, priority, dtype, shape, got "observations"`)
+	f(s, "sed=1", row, `query.sed: expected one of deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, priority, dtype, shape, got "sed"; did you mean "seed"?`)
 	f(s, "return=value", row, `query.return.0: expected nothing, as the policy has nothing beside its actions, got "value"`)
 	f(s, "state=abc", row, "query.state: expected null or nothing, because the policy keeps no state, got a string")
 	f(s, "dtype=uint9", row, `query.dtype: expected one of uint8, float32, float64, float16, bool, int8, int16, int32, int64, uint16, uint32, uint64, got "uint9"`)
@@ -198,5 +198,5 @@ func TestPredictPacked(t *testing.T) {
 	}
 	refusedPost(t, s, "\xc1", 400, "the body is not well-formed MessagePack: the byte 0xc1 begins no value that is taken here, at byte 0", "Content-Type", "application/msgpack")
 	refusedPost(t, s, string(msgpack.AppendFromJSON(nil, []byte(`{"observations":[[1,2,3]],"state":null,"sead":5}`))), 422,
-		`sead: expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, got "sead"; did you mean "seed"?`, "Content-Type", "application/msgpack")
+		`sead: expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, priority, got "sead"; did you mean "seed"?`, "Content-Type", "application/msgpack")
 }

@@ -31,7 +31,7 @@ func question(c *policy.Contract, answer func(req *serving.Request) error) *ques
 	q.act = func(ctx context.Context, req *serving.Request) error {
 		q.end, _ = ctx.Deadline()
 		q.last = serving.Request{
-			Rows: req.Rows, Deterministic: req.Deterministic, Seed: req.Seed, Step: req.Step, Row: req.Row, WantExtras: req.WantExtras, Masks: slices.Clone(req.Masks),
+			Rows: req.Rows, Deterministic: req.Deterministic, Seed: req.Seed, Step: req.Step, Row: req.Row, WantExtras: req.WantExtras, Priority: req.Priority, Masks: slices.Clone(req.Masks),
 		}
 		for _, in := range req.Inputs {
 			q.last.Inputs = append(q.last.Inputs, slices.Clone(in))

@@ -213,8 +213,8 @@ func TestDecodeViolations(t *testing.T) {
 		`body.observations.0 | value_error | expected 7 values in all, got 3`)
 	f(c, `{"observations":[{"speed":1,`+full+`}],"deterministic":1}`, `body.deterministic | bool_type | expected true, false or null, got a number`)
 	f(c, `{"observations":[{"speed":1,`+full+`}],"deterministic":"true"}`, `body.deterministic | bool_type | expected true, false or null, got a string`)
-	f(c, `{"observations":[{"speed":1,`+full+`}],"Deterministic":true}`, `body.Deterministic | extra_forbidden | expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, got "Deterministic"; did you mean "deterministic"?`)
-	f(c, `{"observations":[{"speed":1,`+full+`}],"obs":[]}`, `body.obs | extra_forbidden | expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, got "obs"`)
+	f(c, `{"observations":[{"speed":1,`+full+`}],"Deterministic":true}`, `body.Deterministic | extra_forbidden | expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, priority, got "Deterministic"; did you mean "deterministic"?`)
+	f(c, `{"observations":[{"speed":1,`+full+`}],"obs":[]}`, `body.obs | extra_forbidden | expected one of observations, deterministic, seed, step, row, action_masks, state, episode_start, return, deadline_ms, observed_at, priority, got "obs"`)
 	f(c, `{"observations":[{"speed":1,`+full+`}],"observations":[{"speed":1,`+full+`}]}`, `body.observations | duplicate_key | expected one member of this name, got another`)
 	f(unnamedContract(3), `{"observations":[[1,2]]}`, `body.observations.0 | too_short | expected 3 numbers, got 2`)
 	f(unnamedContract(3), `{"observations":[[1,2,3],{"a":1}]}`, `body.observations.1 | list_type | expected an array of 3 numbers, got an object`)
@@ -312,7 +312,7 @@ func TestDecodeMembersAllocateNothing(t *testing.T) {
 		c    *policy.Contract
 		body string
 	}{
-		{formPredict, keepingContract(), `{"observations":[[1,2],[3,4]],"state":null,"seed":5,"step":1,"row":2,"action_masks":[[1,0,true],[false,1,1]],"episode_start":[true,false],"return":["value","distribution"],"deadline_ms":20,"observed_at":1795000000.5}`},
+		{formPredict, keepingContract(), `{"observations":[[1,2],[3,4]],"state":null,"seed":5,"step":1,"row":2,"action_masks":[[1,0,true],[false,1,1]],"episode_start":[true,false],"return":["value","distribution"],"deadline_ms":20,"observed_at":1795000000.5,"priority":"batch"}`},
 		{formStream, keepingContract(), `{"observation":[1,2],"seq":5,"action_masks":[1,0,true],"episode_start":false}`},
 		{formPredict, imageContract(), `{"observations":[` + image + `,{"base64":` + image + `,"shape":[2,3,4],"dtype":"uint8"}]}`},
 		{formPredict, imageContract(), `{"obs":[[[1,2,3,4],[1,2,3,4],[1,2,3,4]],[[5,6,7,8],[5,6,7,8],[5,6,7,8]]]}`},

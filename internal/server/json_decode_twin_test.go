@@ -80,6 +80,8 @@ func compareMembers(req *serving.Request, o *actOptions, want *twin) error {
 		return fmt.Errorf("got seed %d, step %d, row %d, seq %d; the twin %v", req.Seed, req.Step, req.Row, o.Seq, want.numbers)
 	case o.DeadlineMS != want.times["deadline_ms"] || o.ObservedAt != want.times["observed_at"]:
 		return fmt.Errorf("got deadline %v, observed %v; the twin %v", o.DeadlineMS, o.ObservedAt, want.times)
+	case int(req.Priority) != want.priority:
+		return fmt.Errorf("got priority %v, the twin %v", req.Priority, want.priority)
 	case (req.Masks != nil) != (want.masks != nil) || !slices.Equal(req.Masks, want.masks):
 		return fmt.Errorf("got masks %v, the twin %v", req.Masks, want.masks)
 	case string(o.State) != state || (o.State != nil) != (want.state != nil):

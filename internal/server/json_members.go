@@ -3,6 +3,8 @@ package server
 import (
 	"math"
 	"strconv"
+
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
 
 // body reads the outermost object: the members of an act.
@@ -101,6 +103,8 @@ func (d *decoder) option(m member) bool {
 		return d.episodeStart()
 	case memberReturn:
 		return d.returns()
+	case memberPriority:
+		return d.priority()
 	case memberDeadline:
 		return d.positive(m, "a number of milliseconds above 0", &d.options.DeadlineMS)
 	}
@@ -194,6 +198,33 @@ func (d *decoder) state() bool {
 		return true
 	}
 	return d.wrongKind(memberFields[memberState], kindText, "null or the state of an answer", 1)
+}
+
+// priorityWords are the classes of requests, for messages.
+const priorityWords = `"control" or "batch"`
+
+// priority reads the class of the request in the queue.
+func (d *decoder) priority() bool {
+	field := memberFields[memberPriority]
+	if d.next() != '"' {
+		return d.wrongKind(field, kindText, priorityWords, 1)
+	}
+	text, ok := d.text()
+	if ok {
+		d.ranked(field, text)
+	}
+	return ok
+}
+
+func (d *decoder) ranked(field string, text []byte) {
+	switch string(text) {
+	case serving.PriorityControl.String():
+		d.req.Priority = serving.PriorityControl
+	case serving.PriorityBatch.String():
+		d.req.Priority = serving.PriorityBatch
+	default:
+		d.violate(field, kindValue, "expected "+priorityWords+", got "+strconv.QuoteToASCII(clip(text)))
+	}
 }
 
 // escaped reports whether a string that was just read lies in the scratch

@@ -28,13 +28,14 @@ const (
 	memberDeadline
 	memberObserved
 	memberSeq
+	memberPriority
 	memberCount
 )
 
 // Names of the members, and of them as fields of a body.
 var (
 	memberNames = [memberCount]string{
-		"observations", "deterministic", "seed", "step", "row", "action_masks", "state", "episode_start", "return", "deadline_ms", "observed_at", "seq",
+		"observations", "deterministic", "seed", "step", "row", "action_masks", "state", "episode_start", "return", "deadline_ms", "observed_at", "seq", "priority",
 	}
 	memberFields = func() (fields [memberCount]string) {
 		for m, name := range memberNames {
@@ -66,7 +67,7 @@ type actForm struct {
 
 // The three forms of an act.
 var (
-	formPredict = newForm(false, memberSeed, memberRow, memberState)
+	formPredict = newForm(false, memberSeed, memberRow, memberState, memberPriority)
 	formSession = newForm(true)
 	formStream  = newForm(true, memberSeq)
 )

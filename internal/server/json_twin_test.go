@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
 
 // twin is the slow twin of the decoder: a body becomes a tree by jsontext,
@@ -31,6 +32,7 @@ type twin struct {
 	deterministic bool
 	numbers       map[string]uint64
 	times         map[string]float64
+	priority      int
 	masks         []float32
 	maskRows      int
 	state         any
@@ -149,6 +151,12 @@ func (t *twin) member(name string, v any) {
 			t.wrong(field)
 		}
 		t.times[name] = n.v
+	case "priority":
+		word, _ := v.(string)
+		if t.priority = slices.Index(serving.Priorities[:], word); t.priority < 0 {
+			t.wrong(field)
+			t.priority = 0
+		}
 	case "state":
 		if _, ok := v.(string); !ok && v != nil {
 			t.wrong(field)

@@ -19,8 +19,8 @@ import (
 //
 //	POST /predict?deterministic=true&deadline_ms=20
 //
-// in which a value is what it is in JSON, but that a token and the names of
-// "return" stand without quotes: state=TOKEN, return=value,log_prob. The query
+// in which a value is what it is in JSON, but that a token, the names of
+// "return" and a priority stand without quotes: state=TOKEN, return=value,log_prob. The query
 // says dtype and shape as well, as the object of a feature in base64 does.
 
 // octetNames are the parameters of the query.
@@ -85,6 +85,9 @@ func (d *decoder) parameter(name, value []byte, p *packedObject) {
 		if value == nil { // null is another word
 			d.options.State = []byte{}
 		}
+		return
+	case m == int(memberPriority) && !bytes.HasPrefix(value, []byte(`"`)):
+		d.ranked(memberFields[memberPriority], value)
 		return
 	case m == int(memberReturn) && !bytes.HasPrefix(value, []byte("[")):
 		at := 0

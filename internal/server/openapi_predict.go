@@ -34,6 +34,7 @@ func (s *Server) requestSchema(c *policy.Contract) object {
 		"episode_start": object{"type": []any{"boolean", "array"}, "items": object{"type": "boolean"}, "description": "Whether an episode begins with the observation: one for all rows, or one for each."},
 		"return":        object{"type": "array", "items": object{"type": "string"}, "description": "What the answer is to have beside its actions."},
 		"deadline_ms":   object{"type": "number", "exclusiveMinimum": 0, "description": "Milliseconds from observed_at, or from the arrival of the request, after which an answer is of no use."},
+		"priority":      object{"enum": []any{"control", "batch"}, "description": "Class in the queue. Absent: control for one observation, batch for several. One of batch waits until none of control does."},
 		"observed_at":   object{"type": "number", "exclusiveMinimum": 0, "description": "When the observation was made, in seconds since 1970."},
 	}
 	request := object{"type": "object", "additionalProperties": false, "properties": properties, "required": []any{"observations"}}

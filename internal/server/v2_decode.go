@@ -25,6 +25,7 @@ type inferDecoder struct {
 	id       []byte // of the request
 	hasID    bool
 	seeded   bool // req.Seed is the client's
+	ranks    bool // req.Priority is the client's
 	sequence sequence
 	binary   bool // outputs that do not say otherwise are asked for in binary
 	outputs  []requestedOutput
@@ -74,7 +75,7 @@ func (d *inferDecoder) decodeInfer(body []byte, jsonLen int, t *Target, maxRows 
 	d.contract, d.req, d.maxRows = c, req, maxRows
 	d.root, d.rows, d.count, d.violations = "body.inputs", 0, 0, d.violations[:0]
 	d.body, d.blob = body, jsonLen
-	d.id, d.hasID, d.seeded, d.binary, d.outputs = d.id[:0], false, false, false, d.outputs[:0]
+	d.id, d.hasID, d.seeded, d.ranks, d.binary, d.outputs = d.id[:0], false, false, false, false, d.outputs[:0]
 	d.sequence.reset()
 	for len(d.seen) < len(c.Features) {
 		d.seen = append(d.seen, 0)

@@ -115,7 +115,9 @@ func TestDecodeInferRefused(t *testing.T) {
 		`"sequence_id":true`: "parameters.sequence_id: expected a whole number or a string, got a boolean", `"sequence_id":"` + strings.Repeat("a", 129) + `"`: "parameters.sequence_id: expected at most 128 bytes, got 129",
 		`"sequence_start":true`: "parameters.sequence_id: expected the id of the sequence that sequence_start begins, got none", `"sequence_end":true,"sequence_id":0`: "parameters.sequence_id: expected the id of the sequence that sequence_end ends, got none",
 		`"sequence_start":1`: "parameters.sequence_start: expected true or false, got a number", `"sequence_id":7,"seed":1`: "parameters.seed: expected a seed on the first request of a sequence only",
-		`"priority":1`:      "parameters.priority: expected one of deterministic, seed, binary_data_output, sequence_id, sequence_start, sequence_end, got \"priority\"",
+		`"timeout":1`:       "parameters.timeout: expected one of deterministic, seed, binary_data_output, sequence_id, sequence_start, sequence_end, priority, got \"timeout\"",
+		`"priority":-1`:     "parameters.priority: expected a whole number: 0 for the default, 1 for control, 2 or more for batch, got -1",
+		`"priority":"1"`:    "parameters.priority: expected a whole number, got a string",
 		`"deterministic":1`: "parameters.deterministic: expected true or false, got a number",
 	} {
 		f(u, strings.Replace(tensorBody(`[1,4]`, "FP32", `[1,2,3,4]`), `{`, `{"parameters":{`+parameters+`},`, 1), want)

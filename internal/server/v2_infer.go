@@ -45,6 +45,9 @@ func (x *exchange) v2Infer() error {
 	if err != nil {
 		return err
 	}
+	if d.ranks {
+		x.act.options.Given |= 1 << memberPriority
+	}
 	span = x.child("infer")
 	err = x.run(x.spanCtx)
 	endChild(span)

@@ -43,6 +43,7 @@ func schemas2() object {
 				"sequence_id":        object{"type": []any{"integer", "string"}, "description": "The sequence that the one row belongs to; 0 or an empty string for none."},
 				"sequence_start":     object{"type": "boolean", "description": "The first request of the sequence."},
 				"sequence_end":       object{"type": "boolean", "description": "The last request of the sequence."},
+				"priority":           object{"type": "integer", "minimum": 0, "description": "Class in the queue: 1 for control, 2 or more for batch. 0 or absent: control for one row, batch for several."},
 				"binary_data_output": object{"type": "boolean", "description": "Outputs that do not say otherwise are answered in binary."},
 			}),
 			"outputs": list(with(form(object{"name": text}), object{"parameters": with(form(object{}), object{"binary_data": boolean})})),

@@ -4,10 +4,12 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
 
 // Parameters of a request.
-var parameterNames = []string{"deterministic", "seed", "binary_data_output", "sequence_id", "sequence_start", "sequence_end"}
+var parameterNames = []string{"deterministic", "seed", "binary_data_output", "sequence_id", "sequence_start", "sequence_end", "priority"}
 
 // parameters reads the parameters of the request.
 func (d *inferDecoder) parameters() bool {
@@ -28,6 +30,8 @@ func (d *inferDecoder) parameters() bool {
 			return d.boolAt("body.parameters.sequence_start", &d.sequence.start, 2)
 		case 5:
 			return d.boolAt("body.parameters.sequence_end", &d.sequence.end, 2)
+		case 6:
+			return d.rank()
 		}
 		return d.unknown("body.parameters", name, parameterNames) && d.skip(2)
 	})
@@ -48,6 +52,29 @@ func (d *inferDecoder) seed() bool {
 		return true
 	}
 	d.req.Seed, d.seeded = v, true
+	return true
+}
+
+// rank reads the priority as the protocol's servers have it: 0 is the default,
+// 1 the highest.
+func (d *inferDecoder) rank() bool {
+	d.next()
+	_, end := scanNumber(d.data, d.pos)
+	if end < 0 {
+		return d.wrongKind("body.parameters.priority", kindNumber, "a whole number", 2)
+	}
+	text := d.data[d.pos:end]
+	d.pos = end
+	n, ok := wholeNumber(text)
+	if !ok {
+		d.violate("body.parameters.priority", kindValue, "expected a whole number: 0 for the default, 1 for control, 2 or more for batch, got "+clip(text))
+		return true
+	}
+	if d.ranks = n > 0; n > 1 {
+		d.req.Priority = serving.PriorityBatch
+	} else {
+		d.req.Priority = serving.PriorityControl
+	}
 	return true
 }
 

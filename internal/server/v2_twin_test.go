@@ -104,7 +104,7 @@ func inferTwin(data []byte, c *policy.Contract, model string, maxRows int) *twin
 }
 
 func (t *twin2) parameters(v any) {
-	t.object(v, []string{"deterministic", "seed", "binary_data_output", "sequence_id", "sequence_start", "sequence_end"}, func(name string, v any) {
+	t.object(v, []string{"deterministic", "seed", "binary_data_output", "sequence_id", "sequence_start", "sequence_end", "priority"}, func(name string, v any) {
 		_, number := v.(float64)
 		var bounds bool
 		switch name {
@@ -114,6 +114,9 @@ func (t *twin2) parameters(v any) {
 			t.boolean(v, &t.binary)
 		case "seed":
 			t.unsure = t.unsure || number // the tree has lost how it was written
+			t.check(number)
+		case "priority":
+			t.unsure = t.unsure || number
 			t.check(number)
 		case "sequence_id":
 			t.unsure = t.unsure || number

@@ -112,7 +112,7 @@ type kind struct {
 }
 
 func newWorld(t *testing.T, lanes int) *world {
-	w := &world{service: serving.New(serving.Options{Lanes: lanes, MaxQueue: 1024}), ended: map[string]int{}}
+	w := &world{service: serving.New(serving.Options{Lanes: lanes, MaxQueue: 1024, MaxBatch: 16}), ended: map[string]int{}}
 	for i, k := range []struct{ name, path, card string }{
 		{"RecurrentPPO", fileRecurrentPPO, enveloped},
 		{"LSTM", fileLSTM, ""},

@@ -162,7 +162,7 @@ func (s *Service) runJoined(lane int, p *policy.Policy, req *Request, j *joint, 
 		m.req.Queue = running.Sub(m.since)
 	}
 	j.gather(p.Contract())
-	err, panicked := try(func() error { return p.Runner(lane).Act(&j.call) })
+	panicked, err := try(func() error { return p.Runner(lane).Act(&j.call) })
 	if err == nil && panicked == nil {
 		took := time.Since(running)
 		if !j.call.First {
@@ -172,7 +172,7 @@ func (s *Service) runJoined(lane int, p *policy.Policy, req *Request, j *joint, 
 	} else {
 		s.counts.rerun.Add(1)
 		for _, m := range j.members {
-			m.err, m.panicked = try(func() error { return s.compute(lane, p, m.req) })
+			m.panicked, m.err = try(func() error { return s.compute(lane, p, m.req) })
 			m.req.Infer = time.Since(running)
 		}
 	}
@@ -189,14 +189,14 @@ func (s *Service) runJoined(lane int, p *policy.Policy, req *Request, j *joint, 
 	return req.wait.err
 }
 
-// try runs f and returns its error, or its panic.
-func try(f func() error) (err error, panicked *PanicError) { //nolint:revive // a panic is no error to be handled
+// try runs f and returns its panic, or its error.
+func try(f func() error) (panicked *PanicError, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			panicked = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	return f(), nil
+	return nil, f()
 }
 
 // gather makes one call of the members' requests.

@@ -258,6 +258,9 @@ func (q *queue) wait(ctx context.Context, w *waiter, now, look time.Time) (int, 
 func (q *queue) settled(w *waiter) (int, error) {
 	switch w.outcome {
 	case outcomeRun:
+		if q.told != nil {
+			q.told(w.class, w.req.Queue)
+		}
 		return laneNone, nil
 	case outcomeShed:
 		return 0, ErrQueueFull

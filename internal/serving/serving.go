@@ -51,8 +51,8 @@ type Options struct {
 	// lane came free in time, "slow" where its policy takes longer than what
 	// was left. Nil tells nobody.
 	Refused func(reason string)
-	// Waited is told of each request that waited for its lane and got it. It is
-	// called under a lock and must not block. Nil tells nobody.
+	// Waited is told of each request that waited for its lane and got it, or ran
+	// together with one that did. Nil tells nobody.
 	Waited func(class Priority, waited time.Duration)
 	// Shed is told of each request that was refused because the queue was full,
 	// or gave up its place in it to one of control. Nil tells nobody.
@@ -135,7 +135,7 @@ func (s *Service) Act(ctx context.Context, p *policy.Policy, req *Request) error
 	}
 	lane, err := s.queue.acquire(ctx, p, req, start, until)
 	running := start
-	if req.wait.waited || err != nil {
+	if err != nil || req.wait.waited && lane != laneNone {
 		running = time.Now()
 		req.Queue = running.Sub(start)
 	}

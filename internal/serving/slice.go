@@ -199,7 +199,7 @@ func (d *division) run(lane int, pt *part) bool {
 	rows := min(d.each, d.req.Rows-base)
 	pt.cut(d.req, d.p.Contract(), base, rows)
 	began := time.Now()
-	err, panicked := try(func() error { return d.p.Runner(lane).Act(&pt.call) })
+	panicked, err := try(func() error { return d.p.Runner(lane).Act(&pt.call) })
 	took := time.Since(began)
 	pt.found = pt.call.Interventions[:0]
 	d.s.counts.slices.Add(1)

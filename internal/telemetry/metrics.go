@@ -42,6 +42,7 @@ type Metrics struct {
 	saturation        saturation
 	interventions     *prometheus.CounterVec
 	sessions          sessions
+	queue             queueMetrics
 
 	active   atomic.Int64
 	rejected *prometheus.CounterVec
@@ -109,6 +110,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_panics_total", Help: "Panics of handlers that were recovered from."})
 
 	m.sessions.init(m)
+	m.queue.init(m)
 
 	m.modelLoaded = gauges(m, "carla_rl_model_loaded", "1 where the version is ready.", "model", "version")
 	m.modelWarm = gauges(m, "carla_rl_model_warmed_up", "1 where the version has been run since it was loaded.", "model", "version")

@@ -1,0 +1,180 @@
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// stand puts requests of the classes into a queue whose only lane is held, in
+// order, and returns what tells how each came out of it: its number with the
+// lane, or with the error. Each that has the lane gives it on at once.
+func stand(t *testing.T, q *queue, classes ...Priority) (outcomes func() []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var list []string
+	for i, class := range classes {
+		go func() {
+			lane, err := q.acquire(context.Background(), nil, &Request{Priority: class}, time.Now(), time.Time{})
+			mu.Lock()
+			list = append(list, fmt.Sprint(i, " ", class, " ", err))
+			mu.Unlock()
+			if err == nil {
+				synctest.Wait() // so that whoever comes next is in the list behind this one
+				q.release(lane)
+			}
+		}()
+		synctest.Wait()
+	}
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(list)
+	}
+}
+
+const control, batch = PriorityControl, PriorityBatch
+
+func TestControlGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(1, 8)
+		lane, err := q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcomes := stand(t, q, batch, batch, control, batch, control)
+		if q.urgent.Load() != 2 {
+			t.Errorf("%d of control wait, want 2", q.urgent.Load())
+		}
+		q.release(lane)
+		time.Sleep(time.Second)
+		want := []string{"2 control <nil>", "4 control <nil>", "0 batch <nil>", "1 batch <nil>", "3 batch <nil>"}
+		if got := outcomes(); !slices.Equal(got, want) {
+			t.Errorf("served %q, want %q", got, want)
+		}
+		if q.urgent.Load() != 0 || q.queued != 0 || len(q.free) != 1 {
+			t.Errorf("%d urgent, %d queued, %d free at the end", q.urgent.Load(), q.queued, len(q.free))
+		}
+	})
+}
+
+// TestBatchIsShedFirst: in a full queue a request of control takes the place of
+// the newest one of batch; another of batch is refused, and so is one of control
+// where there is none to displace.
+func TestBatchIsShedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(1, 3)
+		lane, err := q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		outcomes := stand(t, q, batch, control, batch, batch, control, control, control, batch)
+		full := ErrQueueFull.Error()
+		want := []string{"3 batch " + full, "2 batch " + full, "0 batch " + full, "6 control " + full, "7 batch " + full}
+		if got := outcomes(); !slices.Equal(got, want) {
+			t.Errorf("refused %q, want %q", got, want)
+		}
+		if time.Since(begun) != 0 {
+			t.Errorf("it took %v", time.Since(begun))
+		}
+		q.release(lane)
+		time.Sleep(time.Second)
+		want = append(want, "1 control <nil>", "4 control <nil>", "5 control <nil>")
+		if got := outcomes(); !slices.Equal(got, want) {
+			t.Errorf("served %q, want %q", got, want)
+		}
+	})
+}
+
+// TestWorkUnderWayIsNotShed: what has begun keeps its place, and has its turn
+// before what has not.
+func TestWorkUnderWayIsNotShed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(1, 2)
+		lane, err := q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcomes := stand(t, q, batch)
+		var resumed error
+		go func() {
+			var lane int
+			if lane, resumed = q.again(t.Context(), nil, &Request{Priority: batch}, time.Time{}); resumed == nil {
+				if len(outcomes()) != 1 { // of the one that was shed
+					t.Error("one that had not begun was served before")
+				}
+				q.release(lane)
+			}
+		}()
+		synctest.Wait()
+		more := stand(t, q, control, control)
+		if got := more(); len(got) != 1 || got[0] != "1 control "+ErrQueueFull.Error() {
+			t.Errorf("two of control, with room for one: %q", got)
+		}
+		q.release(lane)
+		time.Sleep(time.Second)
+		if resumed != nil {
+			t.Errorf("work under way was given up: %v", resumed)
+		}
+	})
+}
+
+// TestUselessLeavesAtOnce: who cannot be reached in time, as fast as the queue
+// moves, is refused when it comes; the first one never is.
+func TestUselessLeavesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(1, 100)
+		serve := func(n int) { // one after another, 10 ms each
+			for range n {
+				lane, err := q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{})
+				if err != nil {
+					t.Error(err)
+				}
+				time.Sleep(10 * time.Millisecond)
+				q.release(lane)
+			}
+		}
+		for range 8 {
+			go serve(1)
+		}
+		time.Sleep(50*time.Millisecond + time.Microsecond) // three wait, one is served
+		if got := q.lists[control].leaving.mean; got != 10*time.Millisecond {
+			t.Fatalf("one leaves every %v, want 10ms", got)
+		}
+		now := time.Now()
+		if _, err := q.acquire(t.Context(), nil, &Request{}, now, now.Add(15*time.Millisecond)); !errors.Is(err, ErrDeadline) || time.Since(now) != 0 {
+			t.Errorf("after %v: %v, want ErrDeadline at once", time.Since(now), err)
+		}
+		lane, err := q.acquire(t.Context(), nil, &Request{}, now, now.Add(45*time.Millisecond))
+		if err != nil || time.Since(now) > 30*time.Millisecond {
+			t.Errorf("after %v: %v, want a lane within 30ms", time.Since(now), err)
+		}
+		q.release(lane)
+		// A hiccup is not believed for long.
+		q.lists[control].leaving.mean = time.Hour
+		for range 12 {
+			go serve(1)
+		}
+		time.Sleep(time.Second)
+		if got := q.lists[control].leaving.mean; got > time.Second*2 {
+			t.Errorf("after eleven that left every 10 ms, one leaves every %v", got)
+		}
+	})
+}
+
+func TestClassesHaveNames(t *testing.T) {
+	for p, want := range Priorities {
+		if got := Priority(p).String(); got != want {
+			t.Errorf("%d is %q, want %q", p, got, want)
+		}
+	}
+	if got := Priority(9).String(); got != "batch" {
+		t.Errorf("an unknown class is %q", got)
+	}
+}
