@@ -71,8 +71,6 @@ func TestDoctorOfTheGuide(t *testing.T) {
 		"note dashboard grafana-dashboard.yaml",  // uid
 		"note dashboard grafana-dashboard.yaml",  // schemaVersion
 		"note idle-settings configmap-config.yaml",
-		"note idle-settings configmap-config.yaml",
-		"note idle-settings configmap-config.yaml",
 		"note contract configmap.yaml",
 		"warning memory-limit production-deployment.yaml",
 		"error frozen-registry cluster-autoscaler.yaml",

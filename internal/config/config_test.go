@@ -69,7 +69,7 @@ func TestLoadTheGuide(t *testing.T) {
 	}
 	text := strings.Join(notes, "\n")
 	for _, want := range []string{
-		"have no effect yet: optimization.enable_memory_pinning, optimization.cache_size, optimization.batch_size.",
+		"have no effect yet: optimization.enable_memory_pinning.",
 		"listens on 0.0.0.0 without an API key",
 	} {
 		if !strings.Contains(text, want) {

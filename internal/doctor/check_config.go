@@ -142,9 +142,6 @@ func (e *examination) idleSettings() {
 			}
 			section, name, _ := strings.Cut(s.Key, ".")
 			mend := "Leave it out."
-			if s.Key == "optimization.cache_size" {
-				mend = "Leave it out: nothing is cached, so that no two observations share an answer and no drawn action is repeated."
-			}
 			if s.Key == "database.url" {
 				mend = "It may stay: the server says at its start that nothing uses it until there is a log of experience."
 			}

@@ -95,7 +95,7 @@ var traps = []struct {
 	{"environment", []string{"{name: WORKERS,", "{name: SERVER_PORT, value: \"1\"}\n        - {name: WORKERS,"}, "warning: no such variable is read; PORT may be meant"},
 	{"environment", []string{"{name: WORKERS,", "{name: MODEL_MAX_BATCH_SIZE, value: \"1\"}\n        - {name: WORKERS,"}, "warning: no such variable is read"},
 	{"environment", []string{"{name: WORKERS,", "{name: USE_GPU, value: \"1\"}\n        - {name: WORKERS,", "carla-rl-serving:v1.2.3", "carla-rl-serving:ort"}, ""},
-	{"idle-settings", []string{"model: {version: v0.1.0}", "model: {version: v0.1.0}\n    optimization: {cache_size: 1000}"}, "note: optimization.cache_size has no effect"},
+	{"idle-settings", []string{"model: {version: v0.1.0}", "model: {version: v0.1.0}\n    optimization: {enable_mkl: true}"}, "note: optimization.enable_mkl has no effect"},
 	{"idle-settings", []string{"{name: WORKERS,", "{name: DATABASE_URL, value: x}\n        - {name: WORKERS,"}, "note: DATABASE_URL has no effect"},
 	{"idle-settings", []string{"{name: WORKERS,", "{name: LOG_LEVEL, value: debug}\n        - {name: WORKERS,"}, ""},
 	{"artifact-mount", []string{"mountPath: /app/artifacts, readOnly: true", "mountPath: /app/artifacts"}, "note: the artifacts are mounted so that"},

@@ -25,8 +25,8 @@ func server() doctor.Server {
 			if strings.Contains(file, "prot:") {
 				problems = append(problems, "config.yaml:1: server.prot: unknown key")
 			}
-			if strings.Contains(file, "cache_size") {
-				notes = append(notes, "no effect: optimization.cache_size")
+			if strings.Contains(file, "enable_mkl") {
+				notes = append(notes, "no effect: optimization.enable_mkl")
 			}
 			if slices.Contains(environ, "WORKERS=many") || slices.Contains(environ, "USE_GPU=1") && !gpu {
 				problems = append(problems, "environment: wrong")
@@ -112,7 +112,7 @@ func TestFindingsAreComplete(t *testing.T) {
 
 func TestConfigAndArtifacts(t *testing.T) {
 	in := doctor.Input{
-		Config: &doctor.Text{Name: "my.yaml", Data: "server: {prot: 1}\nmodel: {version: v9.0.0}\noptimization: {cache_size: 1}\n"},
+		Config: &doctor.Text{Name: "my.yaml", Data: "server: {prot: 1}\nmodel: {version: v9.0.0}\noptimization: {enable_mkl: true}\n"},
 		Artifacts: &doctor.Artifacts{Name: "root", Open: func(version string) (*artifact.Artifact, []artifact.Problem, error) {
 			if version != "v9.0.0" {
 				t.Errorf("asked for %q", version)
@@ -123,7 +123,7 @@ func TestConfigAndArtifacts(t *testing.T) {
 	}
 	findings := doctor.Examine(in)
 	for check, want := range map[string][]string{
-		"config-file":   {"error: config.yaml:1: server.prot: unknown key", "note: no effect: optimization.cache_size"},
+		"config-file":   {"error: config.yaml:1: server.prot: unknown key", "note: no effect: optimization.enable_mkl"},
 		"model-version": {"error: asked for MODEL_VERSION v9.0.0: there is only v0.1.0"},
 	} {
 		if got := found(findings, check); !slices.Equal(got, want) {
