@@ -29,7 +29,7 @@ import (
 // strongest of the sources of the configuration.
 type serveCmd struct {
 	Path         string `arg:"" optional:"" help:"Artifact folder, folder of versions or models, or a model file. Default: ARTIFACT_DIR, or else the demo policy."`
-	Host         string `placeholder:"ADDRESS" help:"Address to listen on (HOST). Default: 127.0.0.1."`
+	Host         string `placeholder:"ADDRESS" help:"Address to listen on, or unix:///path (HOST). Default: 127.0.0.1."`
 	Port         string `placeholder:"N" help:"Port to listen on (PORT); 0 takes a free one. Default: 8080."`
 	ModelVersion string `placeholder:"VERSION" help:"Version that answers (MODEL_VERSION): v0.1.0, latest, stable, ^0.1.0. Default: the newest stable one."`
 	Workers      string `placeholder:"N" help:"Requests that run at the same time (WORKERS). Default: the CPU quota."`
@@ -90,7 +90,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	adopt(cfg, in, log)
 	ln := in.http
 	if ln == nil {
-		if ln, err = listen(cfg.Server.Host, cfg.Server.Port, "--port N or PORT"); err != nil {
+		if ln, err = listenServer(cfg); err != nil {
 			return err
 		}
 	}
@@ -288,6 +288,9 @@ func (c *serveCmd) announce(s stdio, cfg *config.Config, addr net.Addr, repo *re
 
 // url is the address under which a person on this machine reaches the server.
 func url(cfg *config.Config, addr net.Addr) string {
+	if addr.Network() == "unix" {
+		return "unix://" + addr.String()
+	}
 	scheme := "http"
 	if cfg.Server.TLSCertFile != "" {
 		scheme = "https"

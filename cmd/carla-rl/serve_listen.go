@@ -20,6 +20,15 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
 )
 
+// listenServer opens what the configuration says: a port, or a Unix domain
+// socket.
+func listenServer(cfg *config.Config) (net.Listener, error) {
+	if path := cfg.Server.SocketPath(); path != "" {
+		return listenUnix(path, cfg.Server.Mode())
+	}
+	return listen(cfg.Server.Host, cfg.Server.Port, "--port N or PORT")
+}
+
 // listen opens a port. Its errors say what is wrong and how to mend it.
 func listen(host string, port int, setting string) (net.Listener, error) {
 	addr := net.JoinHostPort(host, strconv.Itoa(port))
@@ -63,6 +72,14 @@ func secure(ln net.Listener, cfg *config.Config) (net.Listener, error) {
 type tlsListener struct {
 	net.Listener
 	raw net.Listener
+}
+
+// Unlink makes it so that no new connection can begin, where raw can.
+func (l *tlsListener) Unlink() error {
+	if u, ok := l.raw.(interface{ Unlink() error }); ok {
+		return u.Unlink()
+	}
+	return errors.ErrUnsupported
 }
 
 // SyscallConn implements syscall.Conn.
@@ -156,7 +173,11 @@ func serveMetrics(cfg *config.Config, ln net.Listener, metrics *telemetry.Metric
 			return srv, nil
 		}
 		var err error
-		if ln, err = listen(cfg.Server.Host, port, "monitoring.metrics_port or METRICS_PORT"); err != nil {
+		host := cfg.Server.Host
+		if cfg.Server.SocketPath() != "" {
+			host = "127.0.0.1" // a port is on an address
+		}
+		if ln, err = listen(host, port, "monitoring.metrics_port or METRICS_PORT"); err != nil {
 			return nil, err
 		}
 	}

@@ -163,16 +163,19 @@ func headerText(s string) error {
 
 func hostname(v *string) func() error {
 	return func() error {
+		if path, ok := strings.CutPrefix(*v, unixScheme); ok {
+			return socketPath(path)
+		}
 		host := strings.TrimSuffix(strings.TrimPrefix(*v, "["), "]")
 		if host == "" || host == "*" {
-			return fmt.Errorf("want an address such as 127.0.0.1 or 0.0.0.0, got %s", quote(*v))
+			return fmt.Errorf("want an address such as 127.0.0.1 or 0.0.0.0, or unix:///path, got %s", quote(*v))
 		}
 		if _, err := netip.ParseAddr(host); err != nil && !isHostname(host) {
 			hint := ""
 			if strings.ContainsAny(host, ":/") {
 				hint = " (the port has a setting of its own)"
 			}
-			return fmt.Errorf("want an address such as 127.0.0.1 or 0.0.0.0, got %s%s", quote(*v), hint)
+			return fmt.Errorf("want an address such as 127.0.0.1 or 0.0.0.0, or unix:///path, got %s%s", quote(*v), hint)
 		}
 		*v = host
 		return nil

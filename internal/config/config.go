@@ -30,11 +30,12 @@ type Config struct {
 
 // Server is how requests come in.
 type Server struct {
-	Host      string
-	Port      int
-	Workers   int // inference lanes
-	LogLevel  string
-	AccessLog bool
+	Host       string // "unix:///path" is a Unix domain socket: SocketPath
+	Port       int
+	SocketMode string // of a Unix domain socket, in octal: Mode
+	Workers    int    // inference lanes
+	LogLevel   string
+	AccessLog  bool
 
 	TLSCertFile string
 	TLSKeyFile  string
@@ -140,6 +141,7 @@ func Default() *Config {
 	return &Config{
 		Server: Server{
 			Host:             "127.0.0.1",
+			SocketMode:       "0660",
 			Port:             8080,
 			LogLevel:         "info",
 			MaxConnections:   4096,
@@ -205,7 +207,7 @@ func (c *Config) Source(key string) Source {
 }
 
 // Exposed reports whether the server listens on more than the machine itself.
-func (c *Config) Exposed() bool { return !loopback(c.Server.Host) }
+func (c *Config) Exposed() bool { return c.Server.SocketPath() == "" && !loopback(c.Server.Host) }
 
 // HasKey reports whether clients must show an API key.
 func (c *Config) HasKey() bool {

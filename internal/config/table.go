@@ -25,7 +25,9 @@ func (c *Config) settings() []setting {
 	s, m, mon, sec, ses, opt := &c.Server, &c.Model, &c.Monitoring, &c.Security, &c.Sessions, &c.Optimization
 	return []setting{
 		{key: "server.host", env: "HOST", flag: "host", dst: &s.Host, check: hostname(&s.Host),
-			doc: "Address to listen on. Only this machine can connect unless it is set; 0.0.0.0 is every address."},
+			doc: "Address to listen on. Only this machine can connect unless it is set; 0.0.0.0 is every address, and unix:///path a Unix domain socket in place of address and port."},
+		{key: "server.socket_mode", env: "CARLA_RL_SOCKET_MODE", dst: &s.SocketMode, check: mode(&s.SocketMode),
+			doc: "Who may connect to a Unix domain socket: the mode of its file in octal. The default is the user and the group of the process."},
 		{key: "server.port", env: "PORT", flag: "port", dst: &s.Port, check: between(&s.Port, 0, 65535),
 			doc: "Port to listen on; 0 takes a free one."},
 		{key: "server.workers", env: "WORKERS", flag: "workers", dst: &s.Workers, check: between(&s.Workers, 0, 1024),

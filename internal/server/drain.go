@@ -68,6 +68,10 @@ func (s *Server) closeListeners(ctx context.Context) {
 	s.mu.Unlock()
 	refused := false
 	for _, l := range listeners {
+		// A Unix socket without a name is one that nobody finds.
+		if u, ok := l.Listener.(interface{ Unlink() error }); ok && u.Unlink() == nil {
+			refused = true
+		}
 		refused = refuseNew(l.Listener) || refused
 	}
 	if refused {

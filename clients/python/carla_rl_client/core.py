@@ -7,7 +7,7 @@ import itertools
 import os
 import secrets
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -19,6 +19,8 @@ from .errors import ObservationError, PolicyError, ServerError, StaleAnswer, Tim
 from .interventions import Seldom, tell, warn
 from .question import MAX_SEED, Question
 
+# How the URL of a Unix domain socket begins; the rest is its path.
+SOCKET_SCHEME = "unix://"
 DEFAULT_TIMEOUT = 5.0
 # Below the server's idle_timeout, so that the client is the one that closes.
 KEEPALIVE_SECONDS = 30.0
@@ -57,8 +59,8 @@ class Remote(Generic[_Client]):
         timeout: float = DEFAULT_TIMEOUT,
         seed: int | None = None,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"url: expected http://host:port or https://host, got {url!r}")
+        if not url.startswith(("http://", "https://", SOCKET_SCHEME + "/")):
+            raise ValueError(f"url: expected http://host:port, https://host or unix:///path, got {url!r}")
         if version is not None and model is None:
             raise ValueError("version: a version is one of a model; give model too")
         if not timeout > 0:
@@ -112,17 +114,17 @@ class Remote(Generic[_Client]):
             step, self._draws = (self._draws if step is None else step), self._draws + 1
             return self._seed, step
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, transport: Callable[..., Any]) -> dict[str, Any]:
         headers = {"User-Agent": "carla-rl-client", "Accept": "application/json"}
         if self._api_key is not None:
             headers["X-API-Key"] = self._api_key
-        return {
-            "base_url": self.url,
-            "headers": headers,
-            "timeout": self.timeout,
-            # One connection for each request under way, that is for each thread.
-            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS),
-        }
+        # One connection for each request under way, that is for each thread.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS)
+        settings = {"base_url": self.url, "headers": headers, "timeout": self.timeout, "limits": limits}
+        if self.url.startswith(SOCKET_SCHEME):
+            settings["base_url"] = "http://localhost"
+            settings["transport"] = transport(uds=self.url.removeprefix(SOCKET_SCHEME), limits=limits)
+        return settings
 
     def _make(self) -> _Client:
         raise NotImplementedError

@@ -35,7 +35,7 @@ class RemotePolicy(Remote[httpx.Client]):
     """
 
     def _make(self) -> httpx.Client:
-        return httpx.Client(**self._settings())
+        return httpx.Client(**self._settings(httpx.HTTPTransport))
 
     @property
     def contract(self) -> Contract:
@@ -179,7 +179,7 @@ class AsyncRemotePolicy(Remote[httpx.AsyncClient]):
     """
 
     def _make(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**self._settings())
+        return httpx.AsyncClient(**self._settings(httpx.AsyncHTTPTransport))
 
     async def contract(self) -> Contract:
         """The policy's contract, asked for once and again when another version answers."""

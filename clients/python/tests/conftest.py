@@ -41,7 +41,7 @@ class Server:
         timer.start()
         for line in self.process.stdout:
             self.lines.append(line)
-            if found := re.search(r"serving .* at (http://[0-9.:]+)", line):
+            if found := re.search(r"serving .* at (http://[0-9.:]+|unix://[^ ]+)", line):
                 self.url = found[1]
                 break
         timer.cancel()

@@ -482,3 +482,16 @@ def test_recorded_spaces(serve, folder):
         for name in ("n", "shape", "low", "high"):
             if name in declared:
                 assert np.all(getattr(observation, name) == np.asarray(declared[name], float)), name
+
+
+def test_a_unix_socket_is_an_address(serve, tmp_path):
+    server = serve(HOST=f"unix://{tmp_path}/s")
+    assert server.url == f"unix://{tmp_path}/s"
+    with RemotePolicy(server.url) as policy:
+        assert policy.predict({"speed": 25.5, "steering": 0.1, "sensors": [0.8, 0.2, 0.5, 0.9, 0.1]})[0].shape
+
+    async def ask():
+        async with AsyncRemotePolicy(server.url) as policy:
+            return await policy.contract()
+
+    assert asyncio.run(ask()).model
