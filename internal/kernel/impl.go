@@ -24,6 +24,17 @@ func Impls() []Impl {
 	return all
 }
 
+// ByName returns the implementation that String names, if this CPU can run
+// it.
+func ByName(name string) (Impl, bool) {
+	for _, k := range Impls() {
+		if k.String() == name {
+			return k, true
+		}
+	}
+	return Impl{}, false
+}
+
 // String returns "go", "avx2", "avx512" or "neon".
 func (k Impl) String() string {
 	switch {

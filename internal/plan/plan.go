@@ -15,6 +15,7 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/kernel"
@@ -25,6 +26,9 @@ type Options struct {
 	// Generic compiles for the Go twins of the kernels, against which the
 	// fast ones are tested.
 	Generic bool
+	// Kernels names the instruction set, as kernel.Impl prints it; empty is
+	// the fastest that this CPU has.
+	Kernels string
 }
 
 // Noise keys the random draws of a run.
@@ -102,6 +106,12 @@ func compile(g *graph.Graph, o Options) (*Plan, error) {
 	c := newCompiler(g, o)
 	if !o.Generic {
 		c.plan.impl = kernel.Best()
+	}
+	if o.Kernels != "" {
+		var ok bool
+		if c.plan.impl, ok = kernel.ByName(o.Kernels); !ok {
+			return nil, fmt.Errorf("plan: %w: this CPU has no kernels named %q", ErrUnsupported, o.Kernels)
+		}
 	}
 	if err := c.lower(); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
+	"github.com/carla-rl/carla-rl-serving/internal/kernel"
 	"github.com/carla-rl/carla-rl-serving/internal/plan"
 )
 
@@ -100,8 +101,8 @@ func agree(t *testing.T, g *graph.Graph, tolerance float64) {
 
 func agreeOnBatches(t *testing.T, g *graph.Graph, tolerance float64, batches ...int) {
 	t.Helper()
-	for _, generic := range []bool{false, true} {
-		p, err := plan.Compile(g, plan.Options{Generic: generic})
+	for _, k := range kernel.Impls() {
+		p, err := plan.Compile(g, plan.Options{Kernels: k.String()})
 		if err != nil {
 			t.Fatalf("%v\n%v", err, g)
 		}
