@@ -77,7 +77,7 @@ func checkConfigText(text string, environ []string, gpu bool) (problems, notes [
 func exposed() []doctor.Metric {
 	m := telemetry.NewMetrics(telemetry.MetricsOptions{})
 	m.Route(http.MethodGet, "/")(http.StatusOK, 0, "")
-	m.Inference("model", "version")(1, true, false, 0, 0, 0, 0)
+	m.Inference("model", "version")(0, 1, true, false, 0, 0, 0, 0)
 	m.Saturation("model", "version", []string{"action"}, []float64{0}, []float64{1})([]float32{1})
 	m.Interventions("model", "version", []string{"action"})(0, "kind")
 	m.Rejected("reason")()

@@ -40,6 +40,9 @@ type act struct {
 	// and to encode the answer.
 	postprocess time.Duration
 	context     requestContext
+
+	shard    uint32           // of the counts
+	observer *versionObserver // of the act before
 }
 
 // arrive begins an act that was read at a time.

@@ -82,8 +82,9 @@ type Metrics interface {
 	// Route returns the observer of one method and route template.
 	Route(method, endpoint string) func(status int, took time.Duration, traceID string)
 	// Inference returns the observer of one version: rows of a request, how
-	// it ended and how long each stage of it took.
-	Inference(model, version string) func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration)
+	// it ended and how long each stage of it took. Few goroutines use the same
+	// shard at the same time.
+	Inference(model, version string) func(shard uint32, rows int, deterministic, err bool, decode, queued, took, encode time.Duration)
 	// Saturation returns the observer of one version's actions, which takes
 	// whole rows. For each value of a row it is told the action's name and
 	// bounds, which may be infinite.

@@ -3,6 +3,8 @@ package server
 import (
 	"math"
 	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
 // rejections holds the counter of each reason for which a limit turns a
@@ -30,7 +32,9 @@ type targetKey struct{ model, version string }
 
 // versionObserver counts the requests of one version.
 type versionObserver struct {
-	inference func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration)
+	key      targetKey
+	contract *policy.Contract
+	inference func(shard uint32, rows int, deterministic, err bool, decode, queued, took, encode time.Duration)
 	actions   func(rows []float32)
 
 	interventions func(value int, kind string)
@@ -41,25 +45,31 @@ type versionObserver struct {
 // the log. The stages are those that an answer tells.
 func (a *act) observe(err error, id []byte) {
 	t, req := &a.target, &a.req
-	o, ok := a.s.inference.get(targetKey{t.Model, t.Version})
-	if !ok {
-		o = a.s.inference.put(targetKey{t.Model, t.Version}, newVersionObserver(a.s.metrics, t))
+	// Mostly the version is that of the act before, and its names are the same
+	// strings.
+	o := a.observer
+	if key := (targetKey{t.Model, t.Version}); o == nil || o.key != key || o.contract != t.Contract {
+		var ok bool
+		if o, ok = a.s.inference.get(key); !ok {
+			o = a.s.inference.put(key, newVersionObserver(a.s.metrics, t))
+		}
+		a.observer = o
 	}
 	if err != nil {
-		o.inference(req.Rows, req.Deterministic, true, 0, 0, 0, 0)
+		o.inference(a.shard, req.Rows, req.Deterministic, true, 0, 0, 0, 0)
 		return
 	}
 	if a.postprocess == 0 { // an answer that tells no times
 		a.postprocess = a.rest()
 	}
-	o.inference(req.Rows, req.Deterministic, false, a.preprocess(), req.Queue, a.infer(), a.postprocess)
+	o.inference(a.shard, req.Rows, req.Deterministic, false, a.preprocess(), req.Queue, a.infer(), a.postprocess)
 	o.actions(req.Actions)
 	if len(req.Interventions) > 0 {
-		a.observeInterventions(&o, id)
+		a.observeInterventions(o, id)
 	}
 }
 
-func newVersionObserver(m Metrics, t *Target) versionObserver {
+func newVersionObserver(m Metrics, t *Target) *versionObserver {
 	var names []string
 	var low, high []float64
 	c := t.Contract
@@ -73,7 +83,8 @@ func newVersionObserver(m Metrics, t *Target) versionObserver {
 			names, low, high = append(names, actionName(c, i)), append(low, lo), append(high, hi)
 		}
 	}
-	return versionObserver{
+	return &versionObserver{
+		key: targetKey{t.Model, t.Version}, contract: c,
 		inference: m.Inference(t.Model, t.Version),
 		actions:   m.Saturation(t.Model, t.Version, names, low, high),
 
@@ -89,8 +100,8 @@ func (noMetrics) Route(string, string) func(int, time.Duration, string) {
 	return func(int, time.Duration, string) {}
 }
 
-func (noMetrics) Inference(string, string) func(int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {
-	return func(int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {}
+func (noMetrics) Inference(string, string) func(uint32, int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {
+	return func(uint32, int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {}
 }
 
 func (noMetrics) Saturation(string, string, []string, []float64, []float64) func([]float32) {

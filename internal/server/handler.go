@@ -251,7 +251,7 @@ func (x *exchange) panicked(r any) {
 		"request_id", string(x.id), "stack", string(debug.Stack()))
 	x.fail(faultInternal)
 	// What the panic left half done is not used again.
-	x.act, x.tensors = act{s: x.s, target: x.target}, inferDecoder{}
+	x.act, x.tensors = act{s: x.s, target: x.target, shard: x.shard}, inferDecoder{}
 }
 
 // count counts a request that was answered.

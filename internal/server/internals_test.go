@@ -207,9 +207,9 @@ func TestObserverTable(t *testing.T) {
 	if _, ok := table.get(k); ok {
 		t.Error("an empty table has an observer")
 	}
-	first := versionObserver{actions: func([]float32) { calls++ }}
+	first := &versionObserver{actions: func([]float32) { calls++ }}
 	table.put(k, first)
-	table.put(k, versionObserver{actions: func([]float32) { t.Error("a second observer replaced the first") }})
+	table.put(k, &versionObserver{actions: func([]float32) { t.Error("a second observer replaced the first") }})
 	table.put(targetKey{"m", "w"}, first)
 	o, ok := table.get(k)
 	if !ok {

@@ -36,8 +36,8 @@ func (m *countingMetrics) Route(method, endpoint string) func(int, time.Duration
 	return func(status int, _ time.Duration, _ string) { m.count("%s %s %d", method, endpoint, status) }
 }
 
-func (m *countingMetrics) Inference(model, version string) func(int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {
-	return func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration) {
+func (m *countingMetrics) Inference(model, version string) func(uint32, int, bool, bool, time.Duration, time.Duration, time.Duration, time.Duration) {
+	return func(_ uint32, rows int, deterministic, err bool, decode, queued, took, encode time.Duration) {
 		m.count("infer %s %s rows=%d deterministic=%v err=%v", model, version, rows, deterministic, err)
 		if !err && decode > 0 && queued >= 0 && took > 0 && encode >= 0 {
 			m.count("stages of %s %s", model, version)

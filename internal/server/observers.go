@@ -10,22 +10,22 @@ import (
 // allocating; sync.Map would box the key on each look-up.
 type observerTable struct {
 	mu    sync.Mutex // held by put
-	table atomic.Pointer[map[targetKey]versionObserver]
+	table atomic.Pointer[map[targetKey]*versionObserver]
 }
 
-func (t *observerTable) get(k targetKey) (versionObserver, bool) {
+func (t *observerTable) get(k targetKey) (*versionObserver, bool) {
 	table := t.table.Load()
 	if table == nil {
-		return versionObserver{}, false
+		return nil, false
 	}
 	o, ok := (*table)[k]
 	return o, ok
 }
 
-func (t *observerTable) put(k targetKey, o versionObserver) versionObserver {
+func (t *observerTable) put(k targetKey, o *versionObserver) *versionObserver {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next := map[targetKey]versionObserver{}
+	next := map[targetKey]*versionObserver{}
 	if old := t.table.Load(); old != nil {
 		if o, ok := (*old)[k]; ok {
 			return o

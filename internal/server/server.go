@@ -185,6 +185,7 @@ type Server struct {
 	pool  sync.Pool    // of *exchange
 
 	inference observerTable
+	shards    atomic.Uint32 // that acts were given
 
 	streams       streamRegistry
 	streamMetrics streamMetrics
@@ -221,9 +222,9 @@ func New(b Backend, o Options) (*Server, error) {
 	s.metrics.Ready(s.ready)
 	s.streams.init(s.limits.MaxStreams)
 	s.streamMetrics = newStreamMetrics(s.metrics, s.streams.len)
-	s.acts.New = func() any { return &act{s: s} }
+	s.acts.New = func() any { return s.newAct() }
 	s.routes = newRoutes(s)
-	s.pool.New = func() any { return &exchange{act: act{s: s}} }
+	s.pool.New = func() any { return &exchange{act: *s.newAct()} }
 	s.http = &fasthttp.Server{
 		Handler:        s.handle,
 		ErrorHandler:   s.handleBroken,
@@ -247,6 +248,10 @@ func New(b Backend, o Options) (*Server, error) {
 	}
 	return s, nil
 }
+
+// newAct returns an act, which is reused by goroutines of one processor mostly
+// and so counts where few others do.
+func (s *Server) newAct() *act { return &act{s: s, shard: s.shards.Add(1)} }
 
 // Serve answers the requests of the connections of ln until Shutdown closes
 // it, and returns nil then. The connections are waited for by Shutdown.

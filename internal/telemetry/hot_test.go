@@ -16,7 +16,7 @@ func TestHotPaths(t *testing.T) {
 	hot.Path(t, "telemetry request", 1000, 0, func() {
 		m.Active(1)
 		route(200, 70*time.Microsecond, "")
-		infer(1, true, false, time.Microsecond, time.Microsecond, time.Microsecond, time.Microsecond)
+		infer(0, 1, true, false, time.Microsecond, time.Microsecond, time.Microsecond, time.Microsecond)
 		act(actions)
 		m.Active(-1)
 	})

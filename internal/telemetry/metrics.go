@@ -33,16 +33,11 @@ type Metrics struct {
 	httpRequests *prometheus.CounterVec
 	httpDuration *prometheus.HistogramVec
 
-	inferenceDuration *prometheus.HistogramVec
-	stageDuration     *prometheus.HistogramVec
-	inferenceRequests *prometheus.CounterVec
-	batchSize         *prometheus.HistogramVec
-	deterministic     *prometheus.CounterVec
-	queueDuration     prometheus.Histogram
-	saturation        saturation
-	interventions     *prometheus.CounterVec
-	sessions          sessions
-	queue             queueMetrics
+	inference     inference
+	saturation    saturation
+	interventions *prometheus.CounterVec
+	sessions      sessions
+	queue         queueMetrics
 
 	active   atomic.Int64
 	rejected *prometheus.CounterVec
@@ -85,17 +80,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	}
 	m.httpDuration = prometheus.NewHistogramVec(duration, []string{"method", "endpoint"})
 
-	m.inferenceDuration = histograms("carla_rl_inference_duration_seconds", "Time that a policy took for the rows of one request.", inferenceBuckets)
-	m.inferenceRequests = counters(m, "carla_rl_inference_requests_total", "Requests that reached a policy's queue, by how they ended.", "model", "version", "status")
-	m.stageDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "carla_rl_stage_duration_seconds", Help: "Time that an answered request spent in each stage: decode, queue, policy, encode.", Buckets: inferenceBuckets,
-	}, []string{"model", "stage"})
-	m.batchSize = histograms("carla_rl_batch_size", "Observations in one request.", batchBuckets)
-	m.deterministic = counters(m, "carla_rl_deterministic_requests_total", "Requests answered deterministically.", "model", "version")
 	m.interventions = counters(m, "carla_rl_interventions_total", "Values of actions that an envelope changed, by why.", "model", "version", "action", "kind")
-	m.queueDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "carla_rl_queue_seconds", Help: "Time that a request waited for a lane.", Buckets: inferenceBuckets,
-	})
 
 	m.gauge("carla_rl_active_requests", "Requests that are being answered.", func() int { return int(m.active.Load()) })
 	m.rejected = counters(m, "carla_rl_requests_rejected_total", "Requests and connections that a limit or a check turned away.", "reason")
@@ -118,7 +103,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.modelLoading = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_loading_duration_seconds", Help: "Time to read, verify and compile a version."})
 	m.modelLoadFails = counters(m, "carla_rl_model_load_failures_total", "Attempts to load a version that failed.", "model", "version")
 
-	m.registry.MustRegister(m.streamSkipped, m.httpDuration, m.inferenceDuration, m.stageDuration, m.batchSize, m.queueDuration, &m.saturation, m.panics, m.modelLoading,
+	m.registry.MustRegister(m.streamSkipped, m.httpDuration, &m.inference, &m.saturation, m.panics, m.modelLoading,
 		ancestorNames{requests: m.httpRequests, duration: m.httpDuration},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carla_rl_service_uptime_seconds", Help: "Time since the process started."},
@@ -151,10 +136,6 @@ func gauges(m *Metrics, name, help string, labels ...string) *prometheus.GaugeVe
 	return v
 }
 
-func histograms(name, help string, buckets []float64) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{"model", "version"})
-}
-
 // Handler answers a scrape.
 func (m *Metrics) Handler() http.Handler { return m.handler }
 
@@ -180,35 +161,6 @@ func (m *Metrics) Route(method, endpoint string) func(status int, took time.Dura
 			return
 		}
 		histogram.Observe(took.Seconds())
-	}
-}
-
-// Inference returns the observer of one version: the rows of a request, how it
-// ended, and the time of each stage.
-func (m *Metrics) Inference(model, version string) func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration) {
-	duration := m.inferenceDuration.WithLabelValues(model, version)
-	batch := m.batchSize.WithLabelValues(model, version)
-	success := m.inferenceRequests.WithLabelValues(model, version, "success")
-	failure := m.inferenceRequests.WithLabelValues(model, version, "error")
-	deterministically := m.deterministic.WithLabelValues(model, version)
-	stage := func(name string) prometheus.Observer { return m.stageDuration.WithLabelValues(model, name) }
-	decoding, queueing, running, encoding := stage("decode"), stage("queue"), stage("policy"), stage("encode")
-	return func(rows int, deterministic, err bool, decode, queued, took, encode time.Duration) {
-		if err {
-			failure.Inc()
-			return
-		}
-		success.Inc()
-		duration.Observe(took.Seconds())
-		batch.Observe(float64(rows))
-		if deterministic {
-			deterministically.Inc()
-		}
-		m.queueDuration.Observe(queued.Seconds())
-		decoding.Observe(decode.Seconds())
-		queueing.Observe(queued.Seconds())
-		running.Observe(took.Seconds())
-		encoding.Observe(encode.Seconds())
 	}
 }
 

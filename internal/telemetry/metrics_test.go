@@ -48,8 +48,8 @@ func filled() *telemetry.Metrics {
 	route(422, 60*time.Microsecond, "")
 	m.Route("GET", "other")(404, time.Microsecond, "")
 	infer := m.Inference("carla-ppo", "v0.1.0")
-	infer(3, true, false, 12*time.Microsecond, 4*time.Microsecond, 1500*time.Nanosecond, 600*time.Nanosecond)
-	infer(1, false, true, 0, 0, 0, 0)
+	infer(1, 3, true, false, 12*time.Microsecond, 4*time.Microsecond, 1500*time.Nanosecond, 600*time.Nanosecond)
+	infer(2, 1, false, true, 0, 0, 0, 0)
 	act := m.Saturation("carla-ppo", "v0.1.0", []string{"throttle", "brake", "steer", "gear"}, []float64{0, 0, -1, math.Inf(-1)}, []float64{1, 1, 1, math.Inf(1)})
 	act([]float32{1, 0, 0.5, 3, 0.5, 0, -1, -7})
 	m.Rejected("queue_full")()
@@ -186,7 +186,7 @@ func TestMetricsAllocateNothing(t *testing.T) {
 	route(200, time.Microsecond, "")
 	if n := testing.AllocsPerRun(1000, func() {
 		route(200, 70*time.Microsecond, "")
-		infer(1, true, false, time.Microsecond, time.Microsecond, time.Microsecond, time.Microsecond)
+		infer(3, 1, true, false, time.Microsecond, time.Microsecond, time.Microsecond, time.Microsecond)
 		act(actions)
 		m.Active(1)
 	}); n != 0 {
@@ -202,7 +202,7 @@ func BenchmarkObservers(b *testing.B) {
 	for b.Loop() {
 		m.Active(1)
 		route(200, 70*time.Microsecond, "")
-		infer(1, true, false, time.Microsecond, time.Microsecond, time.Microsecond, time.Microsecond)
+		infer(0, 1, true, false, time.Microsecond, time.Microsecond, time.Microsecond, time.Microsecond)
 		act(actions)
 		m.Active(-1)
 	}
