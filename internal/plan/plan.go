@@ -29,6 +29,9 @@ type Options struct {
 	// Kernels names the instruction set, as kernel.Impl prints it; empty is
 	// the fastest that this CPU has.
 	Kernels string
+	// Memory is where the constants of the plan and the memory of its runners
+	// lie; nil is the heap.
+	Memory Memory
 }
 
 // Noise keys the random draws of a run.
@@ -75,6 +78,8 @@ type Plan struct {
 	rowFloats, fixedFloats int
 	// scratch is the room of the step that needs most beside its operands.
 	scratch int
+	// memory is nil for the heap.
+	memory Memory
 }
 
 // port is an input or output of the plan.
@@ -97,6 +102,9 @@ func Compile(g *graph.Graph, o Options) (*Plan, error) {
 	}
 	if err := p.checkBudget(); err != nil {
 		return nil, err
+	}
+	if o.Memory != nil {
+		p.move(o.Memory)
 	}
 	return p, nil
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
 	"github.com/carla-rl/carla-rl-serving/internal/kernel"
@@ -18,6 +19,8 @@ type Runner struct {
 	subs  []subRunner // of the steps that run plans of their own
 
 	scratch []float32 // of one step at a time
+
+	held *held // what is to be given back with the runner
 }
 
 // running is what the steps of one run share with those of plans inside.
@@ -31,7 +34,8 @@ type running struct {
 // NewRunner returns a runner, which allocates when a run has more rows than
 // any before it, and not otherwise.
 func (p *Plan) NewRunner() *Runner {
-	r := &Runner{plan: p, rows: -1, slots: make([][]float32, len(p.slots)), fixed: kernel.Aligned(p.fixedFloats), scratch: kernel.Aligned(p.scratch)}
+	r := &Runner{plan: p, rows: -1, slots: make([][]float32, len(p.slots))}
+	r.fixed, r.scratch = r.floats("fixed", p.fixedFloats), r.floats("scratch", p.scratch)
 	for i := range p.steps {
 		if c := p.steps[i].control; c != nil {
 			r.subs = append(r.subs, newSubRunner(c))
@@ -135,7 +139,7 @@ func (r *Runner) bind(base, rows int, in, out [][]float32) {
 func (r *Runner) layOut(rows int) {
 	p := r.plan
 	if need := rows * p.rowFloats; need > len(r.arena) {
-		r.arena = kernel.Aligned(need)
+		r.arena = r.floats("arena", need)
 	}
 	for i := range p.slots {
 		if s := &p.slots[i]; s.kind == slotTemp && s.size.batch {
@@ -233,6 +237,7 @@ func (r *Runner) run(rows int, st running) error {
 			}
 		}
 	}
+	runtime.KeepAlive(r) // Its memory, and that of the plan, may not be the heap's.
 	return nil
 }
 
