@@ -47,7 +47,7 @@ var law = map[string][]string{
 	"internal/msgpack":     {"internal/dtype"},
 	"internal/server":      {"internal/dtype", "internal/websocket", "internal/msgpack", "internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
 
-	"internal/config":    {"internal/spelling"},
+	"internal/config":    {"internal/machine", "internal/spelling"},
 	"internal/machine":   {},
 	"internal/telemetry": {"internal/machine"},
 	"internal/demo":      {},

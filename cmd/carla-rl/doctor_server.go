@@ -13,6 +13,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/doctor"
+	"github.com/carla-rl/carla-rl-serving/internal/machine"
 	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
 )
 
@@ -30,7 +31,7 @@ var routes = []string{
 
 // doctorServer tells what this program reads, answers and measures.
 func doctorServer() doctor.Server {
-	s := doctor.Server{Routes: routes, Metrics: exposed(), CheckConfig: checkConfigText}
+	s := doctor.Server{Routes: routes, Metrics: exposed(), CheckConfig: checkConfigText, LockLimit: machine.LockLimit()}
 	for _, r := range config.Reference() {
 		s.Settings = append(s.Settings, doctor.Setting{Key: r.Key, Env: r.Env, Default: r.Default, Idle: r.Idle})
 	}
@@ -91,6 +92,8 @@ func exposed() []doctor.Metric {
 	m.Queue(1, 1, zero, zero)
 	m.QueueStats(func() telemetry.QueueStats { return telemetry.QueueStats{} })
 	m.Sessions(zero, func() int64 { return 0 }, zero)
+	none := func() int64 { return 0 }
+	m.LockedMemory(none, none)
 	m.Ready(func() bool { return true })
 	m.Current(func() []telemetry.CurrentVersion {
 		return []telemetry.CurrentVersion{{Model: "model", Version: "version"}}

@@ -70,7 +70,7 @@ func TestDoctorOfTheGuide(t *testing.T) {
 		"error dashboard grafana-dashboard.yaml", // graph
 		"note dashboard grafana-dashboard.yaml",  // uid
 		"note dashboard grafana-dashboard.yaml",  // schemaVersion
-		"note idle-settings configmap-config.yaml",
+		"note memory-lock production-deployment.yaml",
 		"note contract configmap.yaml",
 		"warning memory-limit production-deployment.yaml",
 		"error frozen-registry cluster-autoscaler.yaml",

@@ -18,15 +18,15 @@ func init() {
 	}
 }
 
-// serveEngine opens the engine that the settings name. What cannot be opened
+// serveEngine opens the engine that the settings name; plan is that of the name. What cannot be opened
 // is an error: nothing runs elsewhere than it was told to.
-func serveEngine(m *config.Model, log *slog.Logger) (policy.Engine, error) {
+func serveEngine(m *config.Model, plan policy.Engine, log *slog.Logger) (policy.Engine, error) {
 	if m.Engine == enginePlan || m.Engine == engineAuto && !ort.Built {
-		return policy.Plan, nil
+		return plan, nil
 	}
 	o := ort.Options{Library: m.ONNXRuntimeLibrary, GPU: m.UseGPU, GPUMemoryFraction: m.GPUMemoryFraction}
 	if m.Engine == engineAuto {
-		return policy.Auto(policy.Plan, lazyEngine{engineONNXRuntime, func() (policy.Engine, error) { return ort.Open(o) }}), nil
+		return policy.Auto(plan, lazyEngine{engineONNXRuntime, func() (policy.Engine, error) { return ort.Open(o) }}), nil
 	}
 	e, err := ort.Open(o)
 	if err != nil {

@@ -46,10 +46,10 @@ func TestLazyEngine(t *testing.T) {
 // What the settings name is what runs, or an error.
 func TestServeEngine(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	if e, err := serveEngine(&config.Model{Engine: enginePlan}, log); err != nil || e != policy.Plan {
+	if e, err := serveEngine(&config.Model{Engine: enginePlan}, policy.Plan, log); err != nil || e != policy.Plan {
 		t.Errorf("plan is %v, %v", e, err)
 	}
-	e, err := serveEngine(&config.Model{Engine: engineONNXRuntime}, log)
+	e, err := serveEngine(&config.Model{Engine: engineONNXRuntime}, policy.Plan, log)
 	switch {
 	case !ort.Built:
 		if !errors.Is(err, ort.ErrNotBuilt) {
@@ -59,7 +59,7 @@ func TestServeEngine(t *testing.T) {
 	case err != nil || e.Name() != engineONNXRuntime:
 		t.Fatalf("onnxruntime is %v, %v", e, err)
 	}
-	if e, err = serveEngine(&config.Model{Engine: engineAuto}, log); err != nil || e.Name() != engineAuto {
+	if e, err = serveEngine(&config.Model{Engine: engineAuto}, policy.Plan, log); err != nil || e.Name() != engineAuto {
 		t.Fatalf("auto is %v, %v", e, err)
 	}
 	p, err := e.Compile(parseGraph(t, beyondThePlan))
@@ -70,7 +70,7 @@ func TestServeEngine(t *testing.T) {
 	if err := p.NewRunner().Run(1, [][]float32{{2}}, out, graph.Noise{}); err != nil || out[0][0] != 3 {
 		t.Errorf("2+1 is %v, %v", out[0][0], err)
 	}
-	_, err = serveEngine(&config.Model{Engine: engineONNXRuntime, ONNXRuntimeLibrary: "/nowhere"}, log)
+	_, err = serveEngine(&config.Model{Engine: engineONNXRuntime, ONNXRuntimeLibrary: "/nowhere"}, policy.Plan, log)
 	if !errors.Is(err, ort.ErrLibrary) {
 		t.Errorf("a library that is not there: %v", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,8 +65,12 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	}
 	defer logFile.Close()
 	info := build()
+	pinned, err := pinCores(cfg)
+	if err != nil {
+		return usage(err)
+	}
 	collector := machine.StartCollector(machine.MemoryLimit(os.DirFS("/")))
-	log.Info("starting", append([]any{"event_type", "startup", "version", info.Version, "commit", info.Commit, "config_file", cfg.File}, resources(cfg, collector)...)...)
+	log.Info("starting", append([]any{"event_type", "startup", "version", info.Version, "commit", info.Commit, "config_file", cfg.File}, resources(cfg, collector, pinned)...)...)
 	for _, note := range notes {
 		log.Warn("configuration", "event_type", "startup", "note", note)
 	}
@@ -101,7 +106,12 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	}
 	defer shutdown("metrics", log, scrapes.Shutdown)
 
-	engine, err := serveEngine(&cfg.Model, log)
+	if pinned.Note != "" {
+		log.Warn("cores", "event_type", "startup", "note", pinned.Note)
+	}
+	locked := lockedMemory(log)
+	metrics.LockedMemory(locked.Bytes, locked.Failures)
+	engine, err := serveEngine(&cfg.Model, planEngine(cfg, locked), log)
 	if err != nil {
 		return err
 	}
@@ -194,7 +204,7 @@ func (c *serveCmd) repository(cfg *config.Config, metrics *telemetry.Metrics, lo
 		},
 		MaxModels:   cfg.Model.MaxModels,
 		MaxVersions: cfg.Model.MaxVersions,
-		Loaders:     cfg.Model.Loaders,
+		Loaders:     cmp.Or(cfg.Model.Loaders, cfg.Server.Workers),
 		Lanes:       cfg.Server.Workers,
 		Loaded:      func(v *repository.Version) { loaded(v, metrics, log) },
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/carla-rl/carla-rl-serving/internal/machine"
 	"github.com/carla-rl/carla-rl-serving/internal/spelling"
 )
 
@@ -247,6 +248,19 @@ func origins(v *[]string) func() error {
 			case u.Scheme != "http" && u.Scheme != "https":
 				return fmt.Errorf("entry %d: want http or https, got %s", i+1, quote(o))
 			}
+		}
+		return nil
+	}
+}
+
+// cores checks what the process is to keep to.
+func cores(v *string) func() error {
+	return func() error {
+		if *v == machine.PinOff || *v == machine.PinAuto {
+			return nil
+		}
+		if _, err := machine.ParseCores(*v); err != nil {
+			return fmt.Errorf("want off, auto or a list of cores such as 2,4-7, got %s", quote(*v))
 		}
 		return nil
 	}

@@ -76,7 +76,7 @@ type Model struct {
 	MaxVersions         int
 	MaxModelSize        Size
 	MaxPreprocessorSize Size
-	Loaders             int
+	Loaders             int // 0 is as many as there are lanes
 }
 
 // Monitoring is what the server tells of itself.
@@ -116,9 +116,10 @@ type Sessions struct {
 // settings are read and checked, and have no effect.
 type Optimization struct {
 	EnableMemoryPinning bool
-	CacheSize           int  // answers
-	CacheMaxBytes       Size // of all of them
-	BatchSize           int  // rows that requests which run together may have
+	PinCores            string // "off", "auto" or a list
+	CacheSize           int    // answers
+	CacheMaxBytes       Size   // of all of them
+	BatchSize           int    // rows that requests which run together may have
 	MaxDelay            time.Duration
 	EnableJIT           bool
 	EnableAVX           bool
@@ -166,11 +167,10 @@ func Default() *Config {
 		Model: Model{
 			Engine:              "plan",
 			GPUMemoryFraction:   1,
-			MaxModels:           64,
+			MaxModels:           1024,
 			MaxVersions:         16,
 			MaxModelSize:        512 << 20,
 			MaxPreprocessorSize: 64 << 20,
-			Loaders:             2,
 		},
 		Monitoring: Monitoring{
 			EnableMetrics:   true,
@@ -187,7 +187,7 @@ func Default() *Config {
 			TokenTTL:     time.Hour,
 			MaxTokenSize: 1 << 20,
 		},
-		Optimization: Optimization{BatchSize: 32, CacheMaxBytes: 32 << 20, EnableAVX: true},
+		Optimization: Optimization{PinCores: "off", BatchSize: 32, CacheMaxBytes: 32 << 20, EnableAVX: true},
 	}
 }
 

@@ -69,7 +69,6 @@ func TestLoadTheGuide(t *testing.T) {
 	}
 	text := strings.Join(notes, "\n")
 	for _, want := range []string{
-		"have no effect yet: optimization.enable_memory_pinning.",
 		"listens on 0.0.0.0 without an API key",
 	} {
 		if !strings.Contains(text, want) {

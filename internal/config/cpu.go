@@ -116,3 +116,11 @@ func (c *Config) LanesFrom() string {
 	}
 	return strconv.Itoa(cores) + " cores"
 }
+
+// FitLanes makes the lanes no more than the cores that the process keeps to,
+// where their number was not set.
+func (c *Config) FitLanes(cores int) {
+	if c.lanesFound {
+		c.Server.Workers = max(1, min(c.Server.Workers, cores))
+	}
+}

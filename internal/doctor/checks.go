@@ -33,6 +33,7 @@ var checks = []check{
 	{"unhashed", "A file without a digest in the card loads whatever it holds; nothing in it is executed, but its numbers may be another's.", (*examination).unhashed},
 	{"workers", "WORKERS are the requests that run at the same time in one process; more than the CPU limit only wait for each other, throttled.", (*examination).workers},
 	{"memory-limit", "Without GOMEMLIMIT the heap grows to twice what is live, up to 90 % of the memory limit, by which an autoscaler on memory counts.", (*examination).memoryLimit},
+	{"memory-lock", "Weights that may not be locked lie in ordinary memory, which works, and may be swapped out.", (*examination).memoryLock},
 	{"frozen-registry", "k8s.gcr.io is frozen since April 2023 and its images age without fixes.", (*examination).frozenRegistry},
 	{"cluster-autoscaler", "The cluster autoscaler asks the API server for nodes and pods, as the service account that it has, in the version of the cluster.", (*examination).clusterAutoscaler},
 	{"rbac", "The server asks the API server for nothing; a right that it has is one that an intruder has.", (*examination).rbac},

@@ -69,6 +69,10 @@ type Server struct {
 	Metrics  []Metric
 	Routes   []string // templates, the values of the label endpoint
 
+	// LockLimit is how many bytes a process of this user may lock on this
+	// machine; 0 or less where it is not known, math.MaxInt64 for no limit.
+	LockLimit int64
+
 	// CheckConfig returns what is wrong with a configuration file and an
 	// environment, as lines without the name of the file, and what is worth
 	// knowing. Files that settings name are not looked for. gpu tells of an

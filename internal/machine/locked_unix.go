@@ -36,7 +36,7 @@ func LockLimit() int64 {
 	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) != nil {
 		return -1
 	}
-	if uint64(r.Cur) > math.MaxInt64 {
+	if uint64(r.Cur) > math.MaxInt64 { //nolint:unconvert // It is signed on some systems.
 		return math.MaxInt64
 	}
 	return int64(r.Cur) //nolint:unconvert // It is signed on some systems.

@@ -143,8 +143,8 @@ func (c *constants) find(v reflect.Value) {
 			c.find(v.Elem())
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			c.find(v.Field(i))
+		for _, field := range v.Fields() {
+			c.find(field)
 		}
 	case reflect.Array:
 		for i := range v.Len() {

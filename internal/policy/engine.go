@@ -80,7 +80,13 @@ func (e autoEngine) Compile(g *graph.Graph) (Program, error) {
 	return &insteadOf{q, fmt.Sprintf("engine: %s computes the policy, because %s does not: %v", e.second.Name(), e.first.Name(), err)}, nil
 }
 
-type planEngine struct{}
+// PlanIn is Plan with the constants of its programs and the memory of their
+// runners in m.
+func PlanIn(m plan.Memory) Engine { return planEngine{m} }
+
+type planEngine struct {
+	memory plan.Memory // nil for the heap
+}
 
 // planned is the program of a plan.
 type planned struct {
@@ -92,7 +98,7 @@ type planned struct {
 func (planEngine) Name() string { return "plan" }
 
 // Compile implements Engine.
-func (planEngine) Compile(g *graph.Graph) (Program, error) {
+func (e planEngine) Compile(g *graph.Graph) (Program, error) {
 	for _, n := range g.Nodes {
 		if n.Op == graph.OpModel {
 			return nil, n.Attrs["model"].(*graph.Model).Reason
@@ -105,7 +111,7 @@ func (planEngine) Compile(g *graph.Graph) (Program, error) {
 	if err := graph.Optimize(optimized); err != nil {
 		return nil, err
 	}
-	p, err := plan.Compile(optimized, plan.Options{})
+	p, err := plan.Compile(optimized, plan.Options{Memory: e.memory})
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ type Options struct {
 	DefaultModel string
 
 	Limits      artifact.Limits
-	MaxModels   int // models under the root; default 64
+	MaxModels   int // models under the root; default 1024
 	MaxVersions int // versions of one model that are loaded; default 16
 	Loaders     int // versions that load at the same time; default 2
 	Lanes       int // runners to prepare in each policy; default 1
@@ -79,7 +79,7 @@ type Options struct {
 }
 
 const (
-	defaultMaxModels   = 64
+	defaultMaxModels   = 1024
 	defaultMaxVersions = 16
 	defaultLoaders     = 2
 	maxFolderEntries   = 4096
