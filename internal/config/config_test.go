@@ -177,7 +177,7 @@ func TestLoadRefusesFiles(t *testing.T) {
 	f("server:\n  prot: 80\n", "FILE:2: server.prot: unknown key, did you mean server.port?")
 	f("server: {log-level: info}", "did you mean server.log_level?")
 	f("server: {enable_metrics: true}", "unknown key, did you mean monitoring.enable_metrics?")
-	f("server: {colour: red}", "unknown key; server has: host, port, workers")
+	f("server: {colour: red}", "unknown key; server has: host, socket_mode, port, workers")
 	f("sever: {port: 1}", "FILE:1: sever: unknown section, did you mean server?")
 	f("port: 80", "unknown section; the key port belongs under its section: server.port")
 	f("cache: {x: 1}", "unknown section; there are: server, model")
