@@ -47,8 +47,8 @@ func TestHotRequests(t *testing.T) {
 	}{
 		{"server /predict", 0, server.Options{}, predictMessage},
 		{"server /predict guarded", 0, server.Options{Keys: keys, AllowedHosts: []string{"a.example", "127.0.0.1"}, CORSOrigins: []string{"https://a.example"}}, predictMessage},
-		{"server infer json", 16, server.Options{}, message("/v2/models/carla-ppo/infer", plain, tensors)},
-		{"server infer binary", 16, server.Options{}, message("/v2/models/carla-ppo/infer", header, blob)},
+		{"server infer json", 0, server.Options{}, message("/v2/models/carla-ppo/infer", plain, tensors)},
+		{"server infer binary", 0, server.Options{}, message("/v2/models/carla-ppo/infer", header, blob)},
 	} {
 		k.o.Limits = fast()
 		s, err := server.New(&fakeBackend{contract: driving()}, k.o)

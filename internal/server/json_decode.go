@@ -41,6 +41,9 @@ type decoder struct {
 	image  []float32 // one with its channels first
 	packed []byte    // bytes that came as base64
 	quoted []byte    // base64 that was written with escapes
+
+	whole policy.Feature // a row of raw bytes
+	flat  []int          // its shape
 }
 
 // decode reads the act of a form that data holds into req and o, of which

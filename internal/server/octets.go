@@ -133,7 +133,9 @@ func (d *decoder) octets(body []byte, p *packedObject) {
 		return
 	}
 	width := c.Inputs[0].Width
-	whole := &policy.Feature{Name: "observation", Shape: []int{width}, Size: width}
+	d.flat = append(d.flat[:0], width)
+	d.whole = policy.Feature{Name: "observation", Shape: d.flat, Size: width}
+	whole := &d.whole
 	if len(c.Features) == 1 {
 		whole = &c.Features[0]
 	}

@@ -120,32 +120,32 @@ func (d *inferDecoder) requested() bool {
 		return ok
 	}
 	return d.elements("body.outputs", "an array of outputs", 1, func(at int) bool {
-		field := "body.outputs." + strconv.Itoa(at)
+		field := func(member string) string { return outputFields.of(at, member) }
 		before := d.count
 		o := requestedOutput{action: -1}
-		ok := d.members(field, outputNames, 2, func(i int, name []byte) bool {
+		ok := d.members(field(""), outputNames, 2, func(i int, name []byte) bool {
 			switch i {
 			case 0:
-				return d.outputName(field, &o.action)
+				return d.outputName(field(".name"), &o.action)
 			case 1:
 				if ok, null := d.null(); null {
 					return ok
 				}
-				return d.members(field+".parameters", outputParameterNames, 3, func(i int, name []byte) bool {
+				return d.members(field(".parameters"), outputParameterNames, 3, func(i int, name []byte) bool {
 					if i < 0 {
-						return d.unknown(field+".parameters", name, outputParameterNames) && d.skip(4)
+						return d.unknown(field(".parameters"), name, outputParameterNames) && d.skip(4)
 					}
 					o.stated = true
-					return d.boolAt(field+".parameters.binary_data", &o.binary, 4)
+					return d.boolAt(field(".parameters.binary_data"), &o.binary, 4)
 				})
 			}
-			return d.unknown(field, name, outputNames) && d.skip(3)
+			return d.unknown(field(""), name, outputNames) && d.skip(3)
 		})
 		if !ok || d.count > before {
 			return ok
 		}
 		if o.action < 0 {
-			d.violate(field+".name", kindMissing, "expected the name of an output, got nothing")
+			d.violate(field(".name"), kindMissing, "expected the name of an output, got nothing")
 			return true
 		}
 		d.outputs = append(d.outputs, o)
@@ -153,27 +153,31 @@ func (d *inferDecoder) requested() bool {
 	})
 }
 
+// outputName reads the name of an output; field is that of the name.
 func (d *inferDecoder) outputName(field string, action *int) bool {
 	if d.next() != '"' {
-		return d.wrongKind(field+".name", kindValue, "a string", 3)
+		return d.wrongKind(field, kindValue, "a string", 3)
 	}
 	name, ok := d.text()
 	if !ok {
 		return false
 	}
-	names := make([]string, len(d.contract.Actions))
-	for i := range names {
-		if names[i] = actionName(d.contract, i); names[i] == string(name) {
+	for i := range d.contract.Actions {
+		if actionName(d.contract, i) == string(name) {
 			*action = i
 		}
 	}
 	if *action < 0 {
-		d.violate(field+".name", kindUnknown, "expected one of "+strings.Join(names, ", ")+", got "+strconv.QuoteToASCII(clip(name)))
+		var names []string
+		for i := range d.contract.Actions {
+			names = append(names, actionName(d.contract, i))
+		}
+		d.violate(field, kindUnknown, "expected one of "+strings.Join(names, ", ")+", got "+strconv.QuoteToASCII(clip(name)))
 		return true
 	}
 	for _, o := range d.outputs {
 		if o.action == *action {
-			d.violate(field+".name", kindDuplicate, "expected each output once, got "+names[*action]+" again")
+			d.violate(field, kindDuplicate, "expected each output once, got "+actionName(d.contract, *action)+" again")
 			break
 		}
 	}
