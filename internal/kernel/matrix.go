@@ -75,10 +75,10 @@ func Pack(w, b []float32, out, in int) *Matrix {
 			m.weights[i] = at(group*dotWidth+o, step*dotStep+lane)
 		}
 	} else {
-		m.weights = packPanels(ceilDiv(out, panelWidth), panelWidth, in, at)
+		m.weights = packPanels(ceilDiv(out, panelWidth), panelWidth, w, out, in)
 		m.bias = aligned(ceilDiv(out, panelWidth) * panelWidth)
 		if out >= wideWidth {
-			m.wide = packPanels(out/wideWidth, wideWidth, in, at)
+			m.wide = packPanels(out/wideWidth, wideWidth, w, out, in)
 		}
 	}
 	copy(m.bias, b)
@@ -107,14 +107,21 @@ func (m *Matrix) plan() {
 	}
 }
 
-func packPanels(panels, width, in int, at func(o, k int) float32) []float32 {
+// packPanels lays the weight w of out rows and in columns side by side in panels
+// of width rows. It goes through some columns of a panel at a time, which stay in
+// the first cache level while they are written with a stride.
+func packPanels(panels, width int, w []float32, out, in int) []float32 {
+	const columns = 64
 	p := aligned(panels * width * in)
-	i := 0
 	for panel := range panels {
-		for k := range in {
-			for j := range width {
-				p[i] = at(panel*width+j, k)
-				i++
+		to := p[panel*width*in:]
+		for from := 0; from < in; from += columns {
+			n := min(columns, in-from)
+			for j := range min(width, out-panel*width) {
+				row := w[(panel*width+j)*in+from:][:n]
+				for k, v := range row {
+					to[(from+k)*width+j] = v
+				}
 			}
 		}
 	}

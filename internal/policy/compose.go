@@ -425,6 +425,9 @@ func checkParameters(g *graph.Graph) error {
 			if v.Const == nil {
 				continue
 			}
+			if allFinite(v.Const.F32) {
+				continue // Numbers of other types are looked at one by one.
+			}
 			for i := range v.Const.Len() {
 				f := float64(float32(v.Const.At(i))) // as the plan computes
 				if math.IsNaN(f) || weights && math.IsInf(f, 0) {
@@ -440,6 +443,17 @@ func checkParameters(g *graph.Graph) error {
 		return true
 	})
 	return err
+}
+
+// allFinite tells whether there are numbers, and each is finite.
+func allFinite(numbers []float32) bool {
+	const exponent = 0x7f800000 // all ones in an infinity and in a NaN
+	for _, v := range numbers {
+		if math.Float32bits(v)&exponent == exponent {
+			return false
+		}
+	}
+	return len(numbers) > 0
 }
 
 func product(shape []int) int {

@@ -18,7 +18,7 @@ const (
 	probes = 64
 	// probeTime bounds the trial of a policy so large that it would delay the
 	// start, which is to be over in 30 ms; one observation is tried in any case.
-	probeTime = 10 * time.Millisecond
+	probeTime = 5 * time.Millisecond
 	// probeRange is the magnitude from which a bound is no more than the end
 	// of a number type, as gymnasium writes it, and tells nothing of the
 	// feature.
