@@ -11,6 +11,9 @@ import (
 // connections is how many clients send at the same time.
 const connections = 16
 
+// atRest is the least time between the start and the memory that is told.
+const atRest = 4 * time.Second
+
 // memory measures the resident memory of the demo after many requests.
 func memory(o options) ([]row, error) {
 	p, err := launch(o.binary)
@@ -33,6 +36,8 @@ func memory(o options) ([]row, error) {
 	}
 	sent := o.n / connections * connections
 	rate := float64(sent) / time.Since(begun).Seconds()
+	// Two seconds after its load the server gives back what its start needed.
+	time.Sleep(time.Until(p.begun.Add(atRest)))
 	after, err := p.resident("after the requests")
 	if err != nil {
 		return nil, err

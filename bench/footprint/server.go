@@ -31,7 +31,7 @@ var announced = regexp.MustCompile(`at http://([^ ]+) `)
 // listens, which is after its first load.
 func launch(binary string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(binary, append([]string{"serve", "--port", "0", "--log-level", "warn"}, args...)...), rest: make(chan struct{})}
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "CARLA_RL_MAX_MODELS=1024"}
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err

@@ -89,6 +89,14 @@ func environment(extra ...string) []string {
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	p := launch(t, env, append([]string{"serve", "--port", "0"}, args...)...)
+	p.listens()
+	return p
+}
+
+// listens waits until a server says where it listens.
+func (p *process) listens() {
+	p.t.Helper()
+	t := p.t
 	deadline := time.Now().Add(startMax)
 	for {
 		p.mu.Lock()
@@ -96,7 +104,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 		p.mu.Unlock()
 		if p.url != "" {
 			p.url = strings.TrimSuffix(p.url, "/")
-			return p
+			return
 		}
 		select {
 		case <-p.exited:
