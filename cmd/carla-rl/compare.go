@@ -260,8 +260,14 @@ func (v *verification) print(b *strings.Builder) {
 	switch {
 	case v.Golden > 0:
 		fmt.Fprintf(b, "golden vectors: %d, all within tolerance\n", v.Golden)
+		if len(v.Weights) > 0 {
+			fmt.Fprintf(b, "their tolerance: %g + %g·|action|\n", v.atol, v.rtol)
+		}
 	case v.Kind == "an artifact folder":
 		b.WriteString("golden vectors: none in the card\n")
+	}
+	if len(v.Weights) > 0 {
+		fmt.Fprintf(b, "weights: %s\n", weightsText(v.Weights))
 	}
 	for _, c := range v.Comparisons {
 		fmt.Fprintf(b, "\n%s against %s, %s, %d observations\n", c.Engine, c.Against, c.Form, c.Rows)

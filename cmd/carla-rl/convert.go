@@ -29,6 +29,11 @@ type convertCmd struct {
 	Masked       bool     `help:"Write an input for action masks into the ONNX file of a policy that takes them."`
 	Rows         int      `placeholder:"N" help:"Write an ONNX file for exactly N rows, of a model whose rows do not go through it apart from each other."`
 	ActionOnly   bool     `help:"Write the action alone into the ONNX file, and no other output."`
+
+	Weights             string  `default:"float32" enum:"float32,bf16,int8" placeholder:"KIND" help:"Type that the weights of dense layers have in what is written: float32, bf16 or int8."`
+	Tolerance           float64 `default:"0.02" placeholder:"NUMBER" help:"With --weights: how far an action may be from that of float32, absolute and relative, and the share of choices that may be others."`
+	Samples             int     `default:"256" placeholder:"N" help:"With --weights: how many drawn observations are compared, beside the golden vectors."`
+	AllowChangedChoices bool    `help:"With --weights: write a policy some of whose choices are others."`
 }
 
 // Help tells what is written.
@@ -42,11 +47,18 @@ model_card.yaml with the contract, the SHA-256 of each file and golden vectors. 
 of the card that was read are kept; new ones are computed by the reference evaluator
 of this program, and prove that the numbers stay, not that they were right.
 
+--weights bf16 or int8 rounds the weights of dense and recurrent layers, where they are
+large enough that fewer bytes are faster; inputs, sums, biases, convolutions and small
+layers stay float32. The error against float32 is printed. What is beyond --tolerance is
+refused; so is a policy that chooses otherwise on a golden vector of its card. A folder
+then holds the whole policy as one ONNX model, and its card the tolerance.
+
 Nothing that is there already is written over.
 
 Examples:
   carla-rl convert model.zip policy.onnx --vecnormalize vecnormalize.pkl
-  carla-rl convert model.zip artifacts/v0.1.0`
+  carla-rl convert model.zip artifacts/v0.1.0
+  carla-rl convert artifacts/v0.1.0 artifacts/v0.2.0 --weights bf16`
 }
 
 // Run converts and tells what was written.
@@ -64,8 +76,11 @@ func (c *convertCmd) Run(s stdio) error {
 	if c.Rows < 0 || c.Rows > rowsMax {
 		return usage(fmt.Errorf("--rows must be from 1 to %d", rowsMax))
 	}
-	if !toONNX && (c.Sampled || c.Masked || c.ActionOnly || c.Rows > 0) {
+	if !toONNX && (c.Sampled || c.Masked && !c.narrows() || c.ActionOnly || c.Rows > 0) {
 		return usage(errors.New("--sampled, --masked, --action-only and --rows go with an OUT that ends in .onnx"))
+	}
+	if err := c.checkWeights(); err != nil {
+		return usage(err)
 	}
 	done, err := c.convert(toONNX)
 	if err != nil {
@@ -113,6 +128,9 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 			if err != nil {
 				return nil, err
 			}
+			if c.narrows() {
+				return nil, fmt.Errorf("%s is a preprocessor: it has no weights that --weights rounds", c.In)
+			}
 			return c.writeONNX(g, nil)
 		case o.network == nil:
 			return nil, fmt.Errorf("%s is %s: name its folder", c.In, o.what())
@@ -135,10 +153,22 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 	if err != nil {
 		return nil, err
 	}
+	var n *narrowing
+	if c.narrows() {
+		if n, err = c.narrow(a, p); err != nil {
+			return nil, err
+		}
+		if err := n.check(c.AllowChangedChoices); err != nil {
+			return nil, err
+		}
+	}
 	var done *conversion
-	if toONNX {
-		done, err = c.policyONNX(a, p, shapes)
-	} else {
+	switch {
+	case toONNX:
+		done, err = c.policyONNX(a, p, shapes, n)
+	case n != nil:
+		done, err = c.writeNarrow(a, p, shapes, n)
+	default:
 		done, err = c.writeArtifact(a, p)
 	}
 	if err == nil && note != "" {
@@ -148,22 +178,12 @@ func (c *convertCmd) convert(toONNX bool) (*conversion, error) {
 }
 
 // policyONNX writes the graph of a policy.
-func (c *convertCmd) policyONNX(a *artifact.Artifact, p *policy.Policy, shapes *givenShapes) (*conversion, error) {
-	if c.Masked && p.Contract().Masks == 0 {
-		return nil, errors.New("--masked: the policy takes no action masks")
-	}
-	g, notes, err := c.rowsGraph(a, p, shapes)
+func (c *convertCmd) policyONNX(a *artifact.Artifact, p *policy.Policy, shapes *givenShapes, n *narrowing) (*conversion, error) {
+	g, notes, err := c.policyGraph(a, p, shapes)
 	if err != nil {
 		return nil, err
 	}
-	if g == nil {
-		notes = append(exportNotes(p, c.Sampled, c.Masked), notes...)
-		g, err = exportGraph(p, c.Sampled, c.Masked, !c.ActionOnly)
-	}
-	if err != nil {
-		return nil, err
-	}
-	done, err := c.writeONNX(g, p)
+	done, err := c.writeONNX(g, n)
 	if err != nil {
 		return nil, err
 	}
@@ -171,9 +191,31 @@ func (c *convertCmd) policyONNX(a *artifact.Artifact, p *policy.Policy, shapes *
 	return done, nil
 }
 
-// writeONNX encodes a graph, reads it back, compares what it computes with
-// the policy, where there is one, and writes the file.
-func (c *convertCmd) writeONNX(g *graph.Graph, p *policy.Policy) (*conversion, error) {
+// policyGraph is the graph of a policy as a file has it, and what it cannot
+// say.
+func (c *convertCmd) policyGraph(a *artifact.Artifact, p *policy.Policy, shapes *givenShapes) (*graph.Graph, []string, error) {
+	if c.Masked && p.Contract().Masks == 0 {
+		return nil, nil, errors.New("--masked: the policy takes no action masks")
+	}
+	g, notes, err := c.rowsGraph(a, p, shapes)
+	if err != nil {
+		return nil, nil, err
+	}
+	if g == nil {
+		notes = append(exportNotes(p, c.Sampled, c.Masked), notes...)
+		g, err = exportGraph(p, c.Sampled, c.Masked, !c.ActionOnly)
+	}
+	return g, notes, err
+}
+
+// encode makes the bytes of a graph, whose weights it rounds where they are to
+// be narrow, reads them back and compares what they compute.
+func (c *convertCmd) encode(g *graph.Graph, n *narrowing) ([]byte, error) {
+	if n != nil {
+		if err := n.engine.narrow(g); err != nil {
+			return nil, err
+		}
+	}
 	data, err := onnx.Encode(g, onnx.EncodeOptions{Producer: "carla-rl " + build().Version})
 	if err != nil {
 		return nil, err
@@ -183,10 +225,22 @@ func (c *convertCmd) writeONNX(g *graph.Graph, p *policy.Policy) (*conversion, e
 			return nil, fmt.Errorf("the file that was made does not compute the same: %w", err)
 		}
 	}
+	return data, nil
+}
+
+// writeONNX writes a graph as a file.
+func (c *convertCmd) writeONNX(g *graph.Graph, n *narrowing) (*conversion, error) {
+	data, err := c.encode(g, n)
+	if err != nil {
+		return nil, err
+	}
 	if err := writeNew(c.Out, data); err != nil {
 		return nil, err
 	}
 	done := &conversion{what: fmt.Sprintf("an ONNX model of %d bytes", len(data))}
+	if n != nil {
+		done.lines = n.lines()
+	}
 	for _, in := range g.Inputs {
 		done.lines = append(done.lines, fmt.Sprintf("input   %s %v %v", in.Name, in.DType, in.Shape))
 	}

@@ -24,8 +24,8 @@ type writtenFile struct {
 	data []byte
 }
 
-// writeArtifact writes a folder that holds the policy. It is made beside its
-// place, opened as a server would, and moved there when all is well.
+// writeArtifact writes a folder that holds the policy, and opens it as a server
+// would.
 func (c *convertCmd) writeArtifact(a *artifact.Artifact, p *policy.Policy) (*conversion, error) {
 	files, err := copied(a)
 	if err != nil {
@@ -36,7 +36,20 @@ func (c *convertCmd) writeArtifact(a *artifact.Artifact, p *policy.Policy) (*con
 		return nil, err
 	}
 	files = append(files, writtenFile{artifact.CardName, card})
+	if a.Training != nil {
+		notes = append(notes, fmt.Sprintf("%s, which tell of the training, were not copied.", strings.Join(a.Training.Files, " and ")))
+	}
+	done, err := c.writeFolder(files, func(dir string) error { return opensAs(dir, p) })
+	if err != nil {
+		return nil, err
+	}
+	done.notes = notes
+	return done, nil
+}
 
+// writeFolder writes files to a folder beside its place, and moves it there
+// when it opens as it should.
+func (c *convertCmd) writeFolder(files []writtenFile, opens func(dir string) error) (*conversion, error) {
 	out := filepath.Clean(c.Out)
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return nil, err
@@ -46,10 +59,7 @@ func (c *convertCmd) writeArtifact(a *artifact.Artifact, p *policy.Policy) (*con
 		return nil, err
 	}
 	defer os.RemoveAll(made)
-	if a.Training != nil {
-		notes = append(notes, fmt.Sprintf("%s, which tell of the training, were not copied.", strings.Join(a.Training.Files, " and ")))
-	}
-	done := &conversion{what: "an artifact folder", notes: notes}
+	done := &conversion{what: "an artifact folder"}
 	for _, f := range files {
 		if err := os.WriteFile(filepath.Join(made, f.name), f.data, 0o644); err != nil {
 			return nil, err
@@ -59,7 +69,7 @@ func (c *convertCmd) writeArtifact(a *artifact.Artifact, p *policy.Policy) (*con
 	if err := os.Chmod(made, 0o755); err != nil {
 		return nil, err
 	}
-	if err := opensAs(made, p); err != nil {
+	if err := opens(made); err != nil {
 		return nil, fmt.Errorf("what was made does not open as the same policy: %w", err)
 	}
 	return done, moveNew(made, out)

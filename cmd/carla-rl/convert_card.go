@@ -45,7 +45,7 @@ func (c *convertCmd) card(a *artifact.Artifact, p *policy.Policy, files []writte
 	}
 	w.files(files)
 	if a.Card.Golden == nil && c.Vectors > 0 {
-		note, err := c.golden(w, a, p)
+		note, err := c.golden(w, a, p, nil)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -185,7 +185,9 @@ const (
 )
 
 // golden computes vectors with the reference evaluator on drawn observations.
-func (c *convertCmd) golden(w *cardWriter, a *artifact.Artifact, p *policy.Policy) (string, error) {
+// With narrow weights they are declared with the tolerance of these, and a
+// choice that these change is an error or, where that is allowed, no vector.
+func (c *convertCmd) golden(w *cardWriter, a *artifact.Artifact, p *policy.Policy, narrow *narrowing) (string, error) {
 	contract := p.Contract()
 	width := contract.ActionWidth()
 	for i := range contract.Inputs {
@@ -207,6 +209,18 @@ func (c *convertCmd) golden(w *cardWriter, a *artifact.Artifact, p *policy.Polic
 		if err != nil {
 			return "", err
 		}
+		if v != nil && narrow != nil {
+			same, err := narrow.sameChoice(p, o)
+			if err != nil {
+				return "", err
+			}
+			if !same && !c.AllowChangedChoices {
+				return "", fmt.Errorf("%s weights choose otherwise on one of the drawn golden vectors; --allow-changed-choices leaves such out, and nothing was written", weightName(narrow.to))
+			}
+			if !same {
+				continue
+			}
+		}
 		if v != nil {
 			list.Content = append(list.Content, v)
 		}
@@ -214,7 +228,11 @@ func (c *convertCmd) golden(w *cardWriter, a *artifact.Artifact, p *policy.Polic
 	if len(list.Content) == 0 {
 		return "The card has no golden vectors: on no observation that was drawn do plan and reference evaluator agree.", nil
 	}
-	tol := strconv.FormatFloat(toleranceOf(p.Description()), 'g', -1, 64)
+	declared := toleranceOf(p.Description())
+	if narrow != nil {
+		declared = max(declared, narrow.tolerance)
+	}
+	tol := strconv.FormatFloat(declared, 'g', -1, 64)
 	n := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{
 		text("atol"), plainNumber(tol), text("rtol"), plainNumber(tol), text("vectors"), list,
 	}}

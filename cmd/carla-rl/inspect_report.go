@@ -66,6 +66,7 @@ type modelReport struct {
 	Methods     []string       `json:"methods,omitempty"`
 	WeightsOnly bool           `json:"weights_only"`
 	Parameters  int64          `json:"parameters"`
+	Weights     []weightReport `json:"weights,omitempty"` // where some are narrow
 	Inputs      []tensorReport `json:"inputs,omitempty"`
 	Outputs     []tensorReport `json:"outputs,omitempty"`
 	Layers      []string       `json:"layers,omitempty"`
@@ -204,7 +205,7 @@ func newCardReport(c *artifact.Card) *cardReport {
 
 func newModelReport(d *format.Description, g *graph.Graph) *modelReport {
 	r := &modelReport{Format: d.Format, Producer: d.Producer, Methods: d.Methods, WeightsOnly: d.WeightsOnly,
-		Parameters: d.Parameters, Layers: d.Layers}
+		Parameters: d.Parameters, Weights: weightsHeld(g), Layers: d.Layers}
 	for _, in := range d.Inputs {
 		t := tensorReport{in.Name, "unknown", "unknown"}
 		if in.DType != graph.Invalid {
@@ -397,6 +398,9 @@ func (r *inspection) printModel(b *strings.Builder) {
 		fmt.Fprintf(b, "  methods        %s\n", strings.Join(m.Methods, ", "))
 	}
 	fmt.Fprintf(b, "  parameters     %d\n", m.Parameters)
+	if len(m.Weights) > 0 {
+		fmt.Fprintf(b, "  weights        %s\n", weightsText(m.Weights))
+	}
 	for _, t := range m.Inputs {
 		if t.DType == "unknown" && t.Shape == "unknown" {
 			fmt.Fprintf(b, "  input          %s, of unknown type and shape\n", t.Name)

@@ -44,12 +44,15 @@ Example:
 
 // verification is what verify prints.
 type verification struct {
-	Path        string        `json:"path"`
-	Kind        string        `json:"kind"`
-	OK          bool          `json:"ok"`
-	Golden      int           `json:"golden_vectors"`
-	Comparisons []*comparison `json:"comparisons"`
-	Notes       []string      `json:"notes,omitempty"`
+	Path        string         `json:"path"`
+	Kind        string         `json:"kind"`
+	OK          bool           `json:"ok"`
+	Golden      int            `json:"golden_vectors"`
+	Weights     []weightReport `json:"weights,omitempty"` // where some are narrow
+	Comparisons []*comparison  `json:"comparisons"`
+	Notes       []string       `json:"notes,omitempty"`
+
+	atol, rtol float64 // of the golden vectors
 }
 
 // comparison is one form of a computation on two engines.
@@ -162,8 +165,9 @@ func (c *verifyCmd) policy(v *verification, path string) error {
 	if err != nil {
 		return err
 	}
+	v.Weights = weightsHeld(reference.Composed())
 	if a.Card.Golden != nil {
-		v.Golden = len(a.Card.Golden.Vectors)
+		v.Golden, v.atol, v.rtol = len(a.Card.Golden.Vectors), a.Card.Golden.Atol, a.Card.Golden.Rtol
 	}
 	o, err := c.observations(reference)
 	if err != nil {
@@ -337,6 +341,7 @@ const networkSteps = 8
 // graph compares the engines on drawn inputs. The state of each engine is its
 // own.
 func (c *verifyCmd) graph(v *verification, g *graph.Graph, tol tolerance) error {
+	v.Weights = weightsHeld(g)
 	engines, notes := rivals()
 	v.Notes = append(v.Notes, notes...)
 	for _, engine := range engines {
