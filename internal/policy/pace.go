@@ -26,6 +26,7 @@ const paceClasses = 21
 
 type paceClass struct {
 	mean atomic.Int64 // nanoseconds, 0 before the first call, after it what that took, negated
+	dev  atomic.Int64 // mean distance of a call from the mean, in nanoseconds
 	last atomic.Int64 // when a call last began, in nanoseconds since 1970
 }
 
@@ -52,6 +53,36 @@ func (p *Pace) Expect(rows int) time.Duration {
 		}
 	}
 	return 0
+}
+
+// Bound returns Expect, and as much more as most calls stay below: three times
+// their mean distance from it, but no more than the average itself. Who begins
+// what just fits on the average is late every other time.
+func (p *Pace) Bound(rows int) time.Duration {
+	for i := p.class(rows); i >= 0; i-- {
+		if mean := p.classes[i].mean.Load(); mean > 0 {
+			return time.Duration(mean + min(mean, 3*p.classes[i].dev.Load()))
+		}
+	}
+	return 0
+}
+
+// Within returns how many rows a call may have to take no longer than a time, as
+// far as is known: a power of two of which it is known, or the first one of which
+// it is not, so that a caller who asks again and again finds out. It is 1 at
+// least.
+func (p *Pace) Within(limit time.Duration) int {
+	rows := 1
+	for i := range p.classes {
+		mean := p.classes[i].mean.Load()
+		if mean > int64(limit) {
+			break
+		}
+		if rows = 1 << i; mean <= 0 {
+			break
+		}
+	}
+	return rows
 }
 
 // Estimate returns Expect, but where the class has no average it is that of the
@@ -83,8 +114,12 @@ func (p *Pace) Note(rows int, began time.Time, took time.Duration, trial bool) {
 		mean = min(-mean, x)
 	case trial && x < mean:
 		mean = x
+		c.dev.Store(0)
 	default:
-		mean += (min(x, paceSpike*mean) - mean) / paceWeight
+		off := min(x, paceSpike*mean) - mean
+		dev := c.dev.Load()
+		c.dev.Store(dev + (max(off, -off)-dev)/paceWeight)
+		mean += off / paceWeight
 	}
 	c.mean.Store(mean)
 }

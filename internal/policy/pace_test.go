@@ -7,6 +7,45 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
+// TestPaceOfRows: what is known of some rows bounds others, and the first number
+// of which nothing is known is tried.
+func TestPaceOfRows(t *testing.T) {
+	p := &policy.Pace{}
+	at := time.Unix(1e9, 0)
+	note := func(rows int, took time.Duration) {
+		for range 2 {
+			p.Note(rows, at, took, false)
+		}
+	}
+	f := func(limit time.Duration, want int) {
+		t.Helper()
+		if got := p.Within(limit); got != want {
+			t.Errorf("within %v: %d rows, want %d", limit, got, want)
+		}
+	}
+	f(time.Second, 1)
+	note(1, time.Millisecond)
+	f(time.Second, 2)
+	f(time.Microsecond, 1)
+	note(2, 2*time.Millisecond)
+	note(4, 4*time.Millisecond)
+	f(time.Second, 8)
+	f(3*time.Millisecond, 2)
+	if got := p.Estimate(16); got != 16*time.Millisecond {
+		t.Errorf("16 rows are estimated at %v", got)
+	}
+	if got := p.Bound(4); got != 4*time.Millisecond {
+		t.Errorf("what always takes 4 ms is bounded by %v", got)
+	}
+	for range 100 {
+		p.Note(4, at, 3*time.Millisecond, false)
+		p.Note(4, at, 5*time.Millisecond, false)
+	}
+	if mean, got := p.Expect(4), p.Bound(4); got < mean+2*time.Millisecond || got > 2*mean {
+		t.Errorf("what takes 3 or 5 ms takes %v, and is bounded by %v", mean, got)
+	}
+}
+
 func TestPace(t *testing.T) {
 	const ms = time.Millisecond
 	begin := time.Unix(1000, 0)

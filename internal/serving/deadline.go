@@ -13,6 +13,7 @@ const (
 	refusedPassed = "passed" // the deadline had passed when it came
 	refusedQueue  = "queue"  // it waited for as long as it could
 	refusedSlow   = "slow"   // its policy takes longer than what was left
+	computedLate  = "late"   // it was started, and took longer than expected
 )
 
 // DeadlineError says why a request that had a deadline of its own was not
@@ -50,7 +51,7 @@ func (s *Service) admit(ctx context.Context, p *policy.Policy, req *Request, now
 		return until, nil
 	}
 	pace := p.Pace()
-	latest := req.Deadline.Add(-pace.Expect(req.Rows))
+	latest := req.Deadline.Add(-expect(pace, req.Rows))
 	switch {
 	case !now.Before(req.Deadline):
 		return until, s.refused(refusedPassed, p, req, now)
@@ -73,7 +74,7 @@ func (s *Service) start(p *policy.Policy, req *Request, now time.Time) (trial bo
 	switch {
 	case left <= 0:
 		return false, s.refused(refusedQueue, p, req, now)
-	case p.Pace().Expect(req.Rows) <= left:
+	case expect(p.Pace(), req.Rows) <= left:
 		return false, nil
 	case p.Pace().Try(req.Rows, now):
 		return true, nil
@@ -88,5 +89,5 @@ func (s *Service) refused(reason string, p *policy.Policy, req *Request, now tim
 	if req.Deadline.IsZero() {
 		return ErrDeadline
 	}
-	return &DeadlineError{Reason: reason, Left: req.Deadline.Sub(now), Expect: p.Pace().Expect(req.Rows), Queue: req.Queue}
+	return &DeadlineError{Reason: reason, Left: req.Deadline.Sub(now), Expect: expect(p.Pace(), req.Rows), Queue: req.Queue}
 }

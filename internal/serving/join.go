@@ -88,7 +88,7 @@ func (q *queue) join(w *waiter, now time.Time, to []*waiter) []*waiter {
 		if alike(w, x) && rows+x.req.Rows <= most {
 			first := earliest(latest, x.req.Deadline)
 			took := pace.Estimate(rows + x.req.Rows)
-			if took <= limit && (first.IsZero() || !now.Add(took).After(first)) {
+			if took <= limit && (first.IsZero() || !now.Add(max(took, expect(pace, rows+x.req.Rows))).After(first)) {
 				q.remove(x)
 				rows, latest, to = rows+x.req.Rows, first, append(to, x)
 			}
@@ -168,7 +168,9 @@ func (s *Service) runJoined(lane int, p *policy.Policy, req *Request, j *joint, 
 		if !j.call.First {
 			p.Pace().Note(j.call.Rows, running, took, false)
 		}
-		j.scatter(p.Contract(), took)
+		for range j.scatter(p.Contract(), took, running.Add(took)) {
+			s.refuse(computedLate)
+		}
 	} else {
 		s.counts.rerun.Add(1)
 		for _, m := range j.members {
@@ -239,8 +241,9 @@ func (j *joint) gather(c *policy.Contract) {
 	}
 }
 
-// scatter gives each member its part of the answer.
-func (j *joint) scatter(c *policy.Contract, took time.Duration) {
+// scatter gives each member its part of the answer, and returns how many of them
+// had to have it earlier.
+func (j *joint) scatter(c *policy.Contract, took time.Duration, ended time.Time) (late int) {
 	j.interventions = j.call.Interventions
 	found, base, width := j.interventions, 0, c.ActionWidth()
 	for _, m := range j.members {
@@ -265,9 +268,13 @@ func (j *joint) scatter(c *policy.Contract, took time.Duration) {
 			r.Interventions, found = append(r.Interventions, one), found[1:]
 		}
 		r.Infer, r.Enveloping = took, j.call.Enveloping
+		if !r.Deadline.IsZero() && ended.After(r.Deadline) {
+			late++
+		}
 		base += r.Rows
 	}
 	clear(j.histories)
+	return late
 }
 
 // emptied returns n slices of no length, with the memory that they had.

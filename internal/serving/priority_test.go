@@ -148,8 +148,10 @@ func TestUselessLeavesAtOnce(t *testing.T) {
 			t.Fatalf("one leaves every %v, want 10ms", got)
 		}
 		now := time.Now()
-		if _, err := q.acquire(t.Context(), nil, &Request{}, now, now.Add(15*time.Millisecond)); !errors.Is(err, ErrDeadline) || time.Since(now) != 0 {
-			t.Errorf("after %v: %v, want ErrDeadline at once", time.Since(now), err)
+		for want, req := range map[error]*Request{ErrQueueFull: {}, ErrDeadline: {Deadline: now.Add(15 * time.Millisecond)}} {
+			if _, err := q.acquire(t.Context(), nil, req, now, now.Add(15*time.Millisecond)); !errors.Is(err, want) || time.Since(now) != 0 {
+				t.Errorf("after %v: %v, want %v at once", time.Since(now), err, want)
+			}
 		}
 		lane, err := q.acquire(t.Context(), nil, &Request{}, now, now.Add(45*time.Millisecond))
 		if err != nil || time.Since(now) > 30*time.Millisecond {

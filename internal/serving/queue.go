@@ -180,6 +180,9 @@ func (w *waiter) begin(p *policy.Policy, req *Request, now, until time.Time, joi
 func (q *queue) enter(w *waiter) error {
 	l := &q.lists[w.class]
 	if wait := l.leaving.expect(l.n); wait > 0 && !w.until.IsZero() && w.since.Add(wait).After(w.until) {
+		if w.req.Deadline.IsZero() {
+			return ErrQueueFull // There is room for it, and no time.
+		}
 		return ErrDeadline
 	}
 	if q.queued >= q.maxQueue && (w.class != PriorityControl || !q.displace()) {

@@ -17,7 +17,8 @@ import (
 
 // Errors that Act returns besides those of the policy.
 var (
-	// ErrQueueFull says that as many requests wait as may wait.
+	// ErrQueueFull says that as many requests wait as may wait, or as can be
+	// answered before the context's deadline.
 	ErrQueueFull = errors.New("the request queue is full")
 	// ErrDeadline says that the request could not be answered in time: no lane
 	// came free, or its policy takes longer than what was left. It was not
@@ -49,7 +50,8 @@ type Options struct {
 	// Refused is told of each request that was not started because of its
 	// deadline, and why: "passed" where it had passed before, "queue" where no
 	// lane came free in time, "slow" where its policy takes longer than what
-	// was left. Nil tells nobody.
+	// was left; and of each that ran and was not over in time: "late". Nil tells
+	// nobody.
 	Refused func(reason string)
 	// Waited is told of each request that waited for its lane and got it, or ran
 	// together with one that did. Nil tells nobody.
@@ -191,13 +193,14 @@ func (s *Service) act(ctx context.Context, lane int, p *policy.Policy, req *Requ
 			return s.runJoined(lane, p, req, j, running)
 		}
 	}
-	if req.Rows > 1 {
-		if rows := s.slice(p, req.Rows); rows < req.Rows && req.fits(p.Contract()) {
-			return s.runDivided(ctx, lane, p, req, rows, running)
-		}
+	if req.Rows > 1 && !s.whole(p.Pace(), req.Rows) && req.fits(p.Contract()) {
+		return s.runDivided(ctx, lane, p, req, running)
 	}
 	err := s.run(lane, p, req)
 	req.Infer = time.Since(running)
+	if !req.Deadline.IsZero() && running.Add(req.Infer).After(req.Deadline) {
+		s.refuse(computedLate)
+	}
 	if err == nil && !req.call.First { // What it took to compile is of no other call.
 		p.Pace().Note(req.Rows, running, req.Infer, trial)
 	}

@@ -19,17 +19,14 @@ import (
 // that fails leaves state and histories as they were.
 
 const (
-	// sliceTime is how long a slice is to take, which is the longest that a
-	// request of control waits for it.
+	// sliceTime is how long a slice is to take, or twice what a single row takes
+	// where that is more: the longest that a request of control waits for it.
 	sliceTime = time.Millisecond
 	// shareTime is from when on it pays to have other lanes take a part: waking
 	// a goroutine on another core takes some ten microseconds.
 	shareTime = 200 * time.Microsecond
-	// sliceUnknown is the number of rows of a slice where nothing is known of
-	// the policy.
-	sliceUnknown = 32
-	// sliceAlign is what the number of rows is a multiple of where it is larger,
-	// so that kernels which take rows in groups have full ones.
+	// sliceAlign is what the number of rows of a shared part is a multiple of, so
+	// that kernels which take rows in groups have full ones.
 	sliceAlign = 8
 	// breathEvery and breath let the network in: while every processor is busy
 	// with slices, the runtime looks for requests that have arrived only every
@@ -38,44 +35,67 @@ const (
 	breath      = 20 * time.Microsecond
 )
 
-// slice returns the number of rows that a request is to be run in at a time, rows
-// itself where it is to be run whole.
-func (s *Service) slice(p *policy.Policy, rows int) int {
-	took, n := p.Pace().Estimate(rows), 1
-	switch {
-	case took == 0:
-		n = (rows + sliceUnknown - 1) / sliceUnknown
-	case took >= shareTime:
-		n = max(int((took+sliceTime-1)/sliceTime), min(1+s.queue.spares(), s.queue.lanes))
+// sliceRows is the number of rows of a slice of a policy. It is learnt by
+// doubling: a network whose weights do not fit into a cache takes hardly longer
+// for eight rows than for one, another takes eight times as long.
+func sliceRows(p *policy.Pace) int { return p.Within(max(sliceTime, 2*p.Expect(1))) }
+
+// whole tells whether a request of many rows runs in one call.
+func (s *Service) whole(p *policy.Pace, rows int) bool {
+	return sliceRows(p) >= rows && (p.Expect(rows) < shareTime || s.queue.spares() == 0)
+}
+
+// expect is how long a request of so many rows takes on one lane, as far as is
+// known.
+func expect(p *policy.Pace, rows int) time.Duration {
+	if rows > 1 {
+		if each := sliceRows(p); each < rows {
+			return p.Bound(each) * time.Duration(rows) / time.Duration(each)
+		}
 	}
-	each := (rows + n - 1) / n
-	if each > sliceAlign {
-		each = (each + sliceAlign - 1) / sliceAlign * sliceAlign
-	}
-	return min(each, rows)
+	return p.Bound(rows)
 }
 
 // division is one request that is run in slices.
 type division struct {
-	s    *Service
-	p    *policy.Policy
-	req  *Request
-	each int // rows of a slice, of the last one maybe fewer
-	n    int // slices
+	s   *Service
+	p   *policy.Policy
+	req *Request
 
-	next    atomic.Int64 // slice that nobody has begun
+	next    atomic.Int64 // row that nobody has begun
 	stopped atomic.Bool  // no other slice is to begin
 	helpers sync.WaitGroup
 
-	mu       sync.Mutex    // guards what follows
-	busy     time.Duration // all slices together
-	first    bool          // one of them compiled
-	failed   int           // slice of err
+	mu       sync.Mutex // guards what follows
+	first    bool       // one of the slices compiled
+	failed   int        // first row of the slice of err
 	err      error
 	panicked *PanicError
 	found    []envelope.Intervention // their rows are those of the request
 	held     time.Duration           // of the envelope
 }
+
+// take returns the rows of the next slice, 0 of them where none is left.
+func (d *division) take() (base, rows int) {
+	for !d.stopped.Load() {
+		from := d.next.Load()
+		left := d.req.Rows - int(from)
+		if left <= 0 {
+			return 0, 0
+		}
+		rows = min(left, sliceRows(d.p.Pace()))
+		if spare := d.s.queue.spares(); spare > 0 && rows > sliceAlign && left < 2*rows {
+			rows = min(rows, (left/(1+spare)+sliceAlign-1)/sliceAlign*sliceAlign)
+		}
+		if d.next.CompareAndSwap(from, from+int64(rows)) {
+			return int(from), rows
+		}
+	}
+	return 0, 0
+}
+
+// left tells how many rows nobody has begun.
+func (d *division) left() int { return d.req.Rows - int(d.next.Load()) }
 
 // part is the memory of one who runs slices.
 type part struct {
@@ -86,12 +106,11 @@ type part struct {
 
 var parts = sync.Pool{New: func() any { return &part{} }}
 
-// runDivided runs a request that has a lane in slices of so many rows, and gives
-// the lane back.
-func (s *Service) runDivided(ctx context.Context, lane int, p *policy.Policy, req *Request, each int, running time.Time) error {
+// runDivided runs a request that has a lane in slices, and gives the lane back.
+func (s *Service) runDivided(ctx context.Context, lane int, p *policy.Policy, req *Request, running time.Time) error {
 	s.counts.divided.Add(1)
 	req.prepare(p.Contract())
-	d := &division{s: s, p: p, req: req, each: each, n: (req.Rows + each - 1) / each, found: req.Interventions[:0]}
+	d := &division{s: s, p: p, req: req, found: req.Interventions[:0]}
 	undo := req.snapshot()
 	waited := d.own(ctx, lane)
 	d.helpers.Wait()
@@ -106,30 +125,29 @@ func (s *Service) runDivided(ctx context.Context, lane int, p *policy.Policy, re
 		undo()
 		return d.err
 	}
-	if !d.first {
-		p.Pace().Note(req.Rows, running, d.busy, false)
-	}
 	slices.SortStableFunc(d.found, func(a, b envelope.Intervention) int { return a.Row - b.Row })
 	req.Interventions, req.Enveloping = d.found, d.held
 	return nil
 }
 
 // own runs slices on the lane of the request, and returns how long it stood in
-// the queue between them.
+// the queue between them. One of control goes on to its end: those that wait
+// behind it are no more urgent, and taking turns would have all of them late.
 func (d *division) own(ctx context.Context, lane int) (waited time.Duration) {
 	q := d.s.queue
 	pt := parts.Get().(*part)
 	defer parts.Put(pt)
 	breathed := time.Now()
 	for {
+		base, rows := d.take()
+		if rows == 0 {
+			break
+		}
 		d.recruit()
-		if !d.run(lane, pt) {
+		if !d.run(lane, pt, base, rows) || d.left() <= 0 {
 			break
 		}
-		if int(d.next.Load()) >= d.n {
-			break
-		}
-		if q.urgent.Load() > 0 {
+		if d.req.Priority != PriorityControl && q.urgent.Load() > 0 {
 			d.s.counts.yields.Add(1)
 			q.release(lane)
 			began := time.Now()
@@ -138,14 +156,14 @@ func (d *division) own(ctx context.Context, lane int) (waited time.Duration) {
 			breathed = time.Now()
 			waited += breathed.Sub(began)
 			if err != nil {
-				d.fail(d.n, d.s.turnedAway(err, d.p, d.req, breathed), nil)
+				d.fail(d.req.Rows, d.s.turnedAway(err, d.p, d.req, breathed), nil)
 				return waited
 			}
 			continue
 		}
 		if now := time.Now(); now.Sub(breathed) >= breathEvery {
 			if late := d.req.Deadline; !late.IsZero() && now.After(late) {
-				d.fail(d.n, d.s.refused(refusedSlow, d.p, d.req, now), nil)
+				d.fail(d.req.Rows, d.s.refused(refusedSlow, d.p, d.req, now), nil)
 				break
 			}
 			if q.spares() == 0 {
@@ -166,13 +184,16 @@ func (d *division) until(ctx context.Context) time.Time {
 
 // recruit has every lane that nobody needs take slices of what is left.
 func (d *division) recruit() {
-	for int(d.next.Load())+1 < d.n && !d.stopped.Load() {
+	for d.left() > 0 && !d.stopped.Load() {
 		lane, ok := d.s.queue.spare()
 		if !ok {
 			return
 		}
 		d.helpers.Add(1)
 		go d.help(lane)
+		if d.p.Pace().Expect(d.left()) < shareTime { // It is enough for one.
+			return
+		}
 	}
 }
 
@@ -182,21 +203,16 @@ func (d *division) help(lane int) {
 	defer d.s.queue.release(lane)
 	pt := parts.Get().(*part)
 	defer parts.Put(pt)
-	for d.run(lane, pt) && d.s.queue.waiting() == 0 {
+	for d.s.queue.waiting() == 0 {
+		base, rows := d.take()
+		if rows == 0 || !d.run(lane, pt, base, rows) {
+			return
+		}
 	}
 }
 
-// run runs the next slice, and tells whether there may be another.
-func (d *division) run(lane int, pt *part) bool {
-	if d.stopped.Load() {
-		return false
-	}
-	i := int(d.next.Add(1)) - 1
-	if i >= d.n {
-		return false
-	}
-	base := i * d.each
-	rows := min(d.each, d.req.Rows-base)
+// run runs a slice, and tells whether there may be another.
+func (d *division) run(lane int, pt *part, base, rows int) bool {
 	pt.cut(d.req, d.p.Contract(), base, rows)
 	began := time.Now()
 	panicked, err := try(func() error { return d.p.Runner(lane).Act(&pt.call) })
@@ -204,7 +220,7 @@ func (d *division) run(lane int, pt *part) bool {
 	pt.found = pt.call.Interventions[:0]
 	d.s.counts.slices.Add(1)
 	if err != nil || panicked != nil {
-		d.fail(i, shifted(err, base), panicked)
+		d.fail(base, shifted(err, base), panicked)
 		pt.forget()
 		return false
 	}
@@ -213,7 +229,6 @@ func (d *division) run(lane int, pt *part) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.busy += took
 	d.held += pt.call.Enveloping
 	d.first = d.first || pt.call.First
 	for _, one := range pt.call.Interventions {
@@ -224,17 +239,17 @@ func (d *division) run(lane int, pt *part) bool {
 	return true
 }
 
-// fail stops the division because of slice i. Of several that failed, the first
+// fail stops the division because of the slice that begins with a row. Of several that failed, the first
 // is told, as by one call of all rows.
-func (d *division) fail(i int, err error, panicked *PanicError) {
+func (d *division) fail(row int, err error, panicked *PanicError) {
 	d.stopped.Store(true)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if panicked != nil && d.panicked == nil {
 		d.panicked = panicked
 	}
-	if err != nil && (d.err == nil || i < d.failed) {
-		d.err, d.failed = err, i
+	if err != nil && (d.err == nil || row < d.failed) {
+		d.err, d.failed = err, row
 	}
 }
 

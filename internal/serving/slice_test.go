@@ -57,6 +57,49 @@ func slicing(t *testing.T, lanes int, f func(s *serving.Service, p *policy.Polic
 	})
 }
 
+// TestSlicesGrow: a network that takes hardly longer for many rows than for one
+// is not cut to single rows, although one takes longer than a slice should.
+func TestSlicesGrow(t *testing.T) {
+	bubble(t, 1, 3*time.Millisecond, func(s *serving.Service, p *policy.Policy, e *paced, _ map[string]int) {
+		learn(t, s, p, e)
+		for range 12 {
+			if err := s.Act(context.Background(), p, large(p, 32)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.runs.Store(0)
+		if err := s.Act(context.Background(), p, large(p, 32)); err != nil || e.runs.Load() != 1 {
+			t.Errorf("%v: 32 rows, which take as long as one, in %d runs", err, e.runs.Load())
+		}
+	})
+}
+
+// TestLargeControlDoesNotTakeTurns: large requests of control run one after
+// another: in turns, all of them would be late.
+func TestLargeControlDoesNotTakeTurns(t *testing.T) {
+	slicing(t, 1, func(s *serving.Service, p *policy.Policy) {
+		begun := time.Now()
+		var wg sync.WaitGroup
+		for i := range 4 {
+			req := large(p, 100) // 10 ms
+			req.Priority = serving.PriorityControl
+			wg.Go(func() {
+				if err := s.Act(context.Background(), p, req); err != nil {
+					t.Error(err)
+				}
+				if took, most := time.Since(begun), time.Duration(i+1)*11*time.Millisecond; took > most {
+					t.Errorf("number %d took %v, want at most %v", i, took, most)
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if st := s.Stats(); st.Yields != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
 func large(p *policy.Policy, rows int) *serving.Request {
 	req := &serving.Request{Deterministic: true, Priority: serving.PriorityBatch}
 	observe(req, p.Contract(), rows, 1)

@@ -7,7 +7,7 @@ import "github.com/prometheus/client_golang/prometheus"
 var (
 	sessionEnds     = []string{"closed", "expired", "shutdown"}
 	tokenRefusals   = []string{"malformed", "size", "unauthentic", "expired", "model", "version", "rows"}
-	deadlineReasons = []string{"passed", "queue", "slow"}
+	deadlineReasons = []string{"passed", "queue", "slow", "late"}
 )
 
 // sessions count what becomes of sessions, tokens and deadlines.
@@ -23,7 +23,7 @@ func (s *sessions) init(m *Metrics) {
 	m.registry.MustRegister(s.opened)
 	s.ended = counters(m, "carla_rl_sessions_ended_total", "Sessions that ended, by why.", "reason")
 	s.refused = counters(m, "carla_rl_session_tokens_refused_total", "States carried by clients that were refused, by why.", "reason")
-	s.deadline = counters(m, "carla_rl_deadline_refusals_total", "Requests that were not started because of their deadline, by why.", "reason")
+	s.deadline = counters(m, "carla_rl_deadline_refusals_total", "Requests that were not started because of their deadline, by why, and those that ran and were too late.", "reason")
 	for v, reasons := range map[*prometheus.CounterVec][]string{s.ended: sessionEnds, s.refused: tokenRefusals, s.deadline: deadlineReasons} {
 		for _, reason := range reasons {
 			v.WithLabelValues(reason)

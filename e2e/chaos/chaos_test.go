@@ -1,0 +1,242 @@
+//go:build e2e
+
+// Package chaos_test puts on a built server what a good day does not: more
+// requests than it can answer, deadlines that it cannot keep, clients of control
+// beside a load of batch. It speaks to the server over the wire only, in a
+// process of its own, and prints figures with the word "figure:".
+//
+//	go test -tags e2e -count=1 -v ./e2e/chaos -args -duration 60s
+package chaos_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/carla-rl/carla-rl-serving/bench/onnxmodel"
+	"github.com/carla-rl/carla-rl-serving/internal/load"
+)
+
+// duration is how long each load is held.
+var duration = flag.Duration("duration", 60*time.Second, "how long each load is held")
+
+// binary is the server, built once.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "carla-rl-chaos-")
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "carla-rl")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", name, "../../cmd/carla-rl")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return name, nil
+})
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if name, err := binary(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(name))
+	}
+	os.Exit(code)
+}
+
+// The policies that are served, each of eight numbers in and four out.
+const (
+	small = "small" // microseconds a call
+	quick = "quick" // some hundred microseconds
+	slow  = "slow"  // some milliseconds
+)
+
+// policies writes an artifact root with all of them.
+func policies(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, size := range map[string]struct{ width, layers int }{small: {64, 2}, quick: {768, 3}, slow: {1024, 9}} {
+		m := onnxmodel.New(name)
+		x, in := m.Input("obs", onnxmodel.Float, onnxmodel.Batch, 8), 8
+		for i := range size.layers {
+			x = m.Node("Tanh", nil, m.Dense(x, fmt.Sprint("layer", i), in, size.width))
+			in = size.width
+		}
+		m.Output(m.Dense(x, "out", in, 4), onnxmodel.Float)
+		dir := filepath.Join(root, name, "v1.0.0")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		card := "model_name: " + name + "\nversion: v1.0.0\nmodel_type: onnx\nmodel_filename: model.onnx\npostprocess: none\naction: [{name: out, shape: [4]}]\nobservation: [{name: obs, shape: [8]}]\n"
+		for file, data := range map[string][]byte{"model.onnx": m.Bytes(), "model_card.yaml": []byte(card)} {
+			if err := os.WriteFile(filepath.Join(dir, file), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return root
+}
+
+// observations is the JSON of rows for them.
+func observations(rows int) string {
+	return "[" + strings.TrimSuffix(strings.Repeat(`{"obs":[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8]},`, rows), ",") + "]"
+}
+
+// process is a running server.
+type process struct {
+	t    *testing.T
+	addr string
+	cmd  *exec.Cmd
+	log  *os.File
+}
+
+// serve starts a server with settings of the environment. It ends with the test.
+func serve(t *testing.T, env ...string) *process {
+	t.Helper()
+	name, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, addr: addr, log: log}
+	p.cmd = exec.Command(name, "serve", policies(t), "--host", "127.0.0.1", "--port", port)
+	p.cmd.Env = append(append(os.Environ(), "CARLA_RL_DRAIN_DELAY=0s", "CARLA_RL_DEFAULT_MODEL="+small), env...)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.stop)
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if status, _, _, err := load.Ask("tcp", addr, load.Request("GET", addr, "/readyz", "", nil), time.Second); err == nil && status == 200 {
+			return p
+		}
+		if time.Since(begun) > 60*time.Second {
+			t.Fatalf("the server is not ready:\n%s", p.said())
+		}
+	}
+}
+
+func (p *process) said() string {
+	text, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-4000):])
+}
+
+// stop ends the server, which has to leave by itself.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	done := make(chan error, 1)
+	go func() { done <- p.cmd.Wait() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			p.t.Errorf("the server ended with %v:\n%s", err, p.said())
+		}
+	case <-time.After(30 * time.Second):
+		p.t.Errorf("the server did not stop:\n%s", p.said())
+		_ = p.cmd.Process.Kill()
+		<-done
+	}
+	_ = p.log.Close()
+}
+
+// request is one to a policy's own route.
+func (p *process) request(model, body string) []byte {
+	return load.Request("POST", p.addr, "/v1/models/"+model+"/predict", "application/json", []byte(body))
+}
+
+// load puts a load on the server: open with a rate, else closed.
+func (p *process) load(request []byte, connections int, rate float64, d time.Duration) *load.Result {
+	p.t.Helper()
+	r, err := load.Run(load.Options{
+		Network: "tcp", Address: p.addr, Requests: [][]byte{request}, Connections: connections, Rate: rate, Duration: d, Wait: true,
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return r
+}
+
+// metric sums the series of a metric whose labels contain what is asked for.
+func (p *process) metric(name string, labels ...string) float64 {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.addr+"/metrics", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, m := range regexp.MustCompile(`(?m)^`+name+`(\{[^}]*\})? (\S+)$`).FindAllStringSubmatch(string(text), -1) {
+		all := true
+		for _, l := range labels {
+			all = all && strings.Contains(m[1], l)
+		}
+		if v, err := strconv.ParseFloat(m[2], 64); err == nil && all {
+			sum += v
+		}
+	}
+	return sum
+}
+
+// count is the number of answers of a status, and their P99 from the sending.
+func count(r *load.Result, status int) (n uint64, p99 time.Duration) {
+	if c := r.Status[status]; c != nil {
+		return c.Count, c.Service.Percentile(99)
+	}
+	return 0, 0
+}
+
+// alive asks /livez ten times a second until it is told to stop, and returns
+// the longest that an answer took.
+func (p *process) alive(stop <-chan struct{}) (worst time.Duration) {
+	ask := load.Request("GET", p.addr, "/livez", "", nil)
+	for {
+		begun := time.Now()
+		if status, _, _, err := load.Ask("tcp", p.addr, ask, 5*time.Second); err != nil || status != 200 {
+			p.t.Errorf("/livez: %d %v", status, err)
+		}
+		worst = max(worst, time.Since(begun))
+		select {
+		case <-stop:
+			return worst
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
