@@ -144,7 +144,7 @@ func TestUselessLeavesAtOnce(t *testing.T) {
 			go serve(1)
 		}
 		time.Sleep(50*time.Millisecond + time.Microsecond) // three wait, one is served
-		if got := q.lists[control].leaving.mean; got != 10*time.Millisecond {
+		if got := leavingMean(q, 0); got != 10*time.Millisecond {
 			t.Fatalf("one leaves every %v, want 10ms", got)
 		}
 		now := time.Now()
@@ -159,15 +159,26 @@ func TestUselessLeavesAtOnce(t *testing.T) {
 		}
 		q.release(lane)
 		// A hiccup is not believed for long.
-		q.lists[control].leaving.mean = time.Hour
+		leavingMean(q, time.Hour)
 		for range 12 {
 			go serve(1)
 		}
 		time.Sleep(time.Second)
-		if got := q.lists[control].leaving.mean; got > time.Second*2 {
+		if got := leavingMean(q, 0); got > time.Second*2 {
 			t.Errorf("after eleven that left every 10 ms, one leaves every %v", got)
 		}
 	})
+}
+
+// leavingMean returns that of control, and sets it unless it is to be 0.
+func leavingMean(q *queue, to time.Duration) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := &q.lists[control].leaving
+	if to > 0 {
+		l.mean = to
+	}
+	return l.mean
 }
 
 func TestClassesHaveNames(t *testing.T) {
