@@ -20,7 +20,10 @@ type backend struct {
 	root    string // as it is shown to clients
 }
 
-var _ server.Backend = (*backend)(nil)
+var (
+	_ server.Backend = (*backend)(nil)
+	_ server.Admin   = (*backend)(nil)
+)
 
 // Resolve implements server.Backend.
 func (b *backend) Resolve(model, version string) (server.Target, error) {
@@ -39,15 +42,40 @@ func translate(err error) error {
 	switch {
 	case errors.Is(err, repository.ErrModelNotFound):
 		return &server.UnknownError{Err: server.ErrModelNotFound, Message: err.Error()}
+	case errors.Is(err, repository.ErrNoPrevious):
+		return &server.UnknownError{Err: server.ErrNoPrevious, Message: err.Error()}
+	case errors.Is(err, repository.ErrClosed):
+		return &server.NotReadyError{Reason: err.Error()}
 	case errors.Is(err, repository.ErrVersionNotFound):
 		return &server.UnknownError{Err: server.ErrVersionNotFound, Message: err.Error()}
 	}
 	return err
 }
 
-// Act implements server.Backend.
+// Act implements server.Backend. A version that answers what may not leave is
+// counted, and so is one whose request panics; one that was quarantined answers
+// no more, also to a session that is to end on it.
 func (b *backend) Act(ctx context.Context, t *server.Target, req *serving.Request) error {
-	return b.service.Act(ctx, t.Handle.(*repository.Version).Policy, req)
+	v := t.Handle.(*repository.Version)
+	if v.Quarantined() {
+		return &server.NotReadyError{Model: v.Model, Version: v.Name, State: repository.StateQuarantined.String(), Reason: "it gave unusable answers"}
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			b.repo.Unusable(v, "a request panicked")
+		}
+	}()
+	err := b.service.Act(ctx, v.Policy, req)
+	ended = true
+	if err == nil {
+		v.Usable()
+		return nil
+	}
+	if unusable := (*policy.ActionError)(nil); errors.As(err, &unusable) {
+		b.repo.Unusable(v, unusable.Error())
+	}
+	return err
 }
 
 // Warmup implements server.Backend: it runs a row of zeros through the current
@@ -91,15 +119,81 @@ func (b *backend) Listing() server.Listing {
 	if b.repo.Requested() != "" {
 		l.Strategy = "environment_with_fallback"
 	}
+	look := b.repo.Looked()
+	l.CheckedAt, l.Trouble, l.Poll = look.At, look.Error, b.repo.Poll()
 	for _, m := range b.repo.Models() {
 		if m.Default {
 			l.Model, l.Current = m.Name, m.Current
 		}
+		state := server.ModelStatus{
+			Model: m.Name, Version: m.Current, Digest: m.Version.Digest, Ready: m.Version.State == repository.StateReady,
+			Since: m.Changed, Why: m.Why, Pinned: m.Pinned,
+		}
+		if m.Previous != nil {
+			state.Previous = m.Previous.Name
+		}
+		l.Models = append(l.Models, state)
+		add := func(v *repository.Version, kept bool) {
+			s := versionStatus(v)
+			s.Answers, s.Previous, s.Kept = v == m.Version, v == m.Previous, kept
+			l.Versions = append(l.Versions, s)
+		}
+		for _, v := range m.Kept {
+			add(v, true)
+		}
 		for _, v := range m.All {
-			l.Versions = append(l.Versions, versionStatus(v))
+			add(v, false)
 		}
 	}
 	return l
+}
+
+// Reload implements server.Admin.
+func (b *backend) Reload(ctx context.Context, model string) (server.Reloaded, error) {
+	p, err := b.repo.Reload(ctx, model)
+	if err != nil {
+		return server.Reloaded{}, translate(err)
+	}
+	r := server.Reloaded{Result: repository.ResultUnchanged, Error: p.Error, TookMS: float64(p.Took.Microseconds()) / 1e3, Models: []server.ModelChange{}}
+	for _, m := range p.Models {
+		if m.Result != repository.ResultUnchanged {
+			r.Result = repository.ResultChanged
+		}
+		c := server.ModelChange{Model: m.Model, Result: m.Result}
+		setAnswers(&c, m.From, m.To)
+		for _, v := range m.Loaded {
+			c.Loaded = append(c.Loaded, v.Name)
+		}
+		for _, v := range m.Failed {
+			c.Refused = append(c.Refused, server.RefusedChange{Version: v.Name, Reason: v.Reason})
+		}
+		r.Models = append(r.Models, c)
+	}
+	if p.Failed() {
+		r.Result = repository.ResultFailed
+	}
+	return r, nil
+}
+
+// Rollback implements server.Admin.
+func (b *backend) Rollback(model string) (server.ModelChange, error) {
+	e, err := b.repo.Rollback(model)
+	if err != nil {
+		return server.ModelChange{}, translate(err)
+	}
+	c := server.ModelChange{Model: e.Model, Result: repository.ResultChanged}
+	setAnswers(&c, e.From, e.To)
+	return c, nil
+}
+
+// setAnswers tells which version answers and which did.
+func setAnswers(c *server.ModelChange, from, to *repository.Version) {
+	if to != nil {
+		c.Version, c.Digest = to.Name, to.Digest
+	}
+	if from != nil && (to == nil || from.Name != to.Name || from.Digest != to.Digest) {
+		c.Before, c.BeforeID = from.Name, from.Digest
+	}
 }
 
 func versionStatus(v *repository.Version) server.VersionStatus {
@@ -111,6 +205,7 @@ func versionStatus(v *repository.Version) server.VersionStatus {
 		Digest:  v.Digest,
 		Stable:  v.Stable,
 		Ready:   v.State == repository.StateReady,
+		Since:   v.Since,
 		Hashed:  v.Hashed,
 	}
 	if v.Card != nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/doctor"
@@ -23,7 +24,7 @@ var routes = []string{
 	"/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict",
 	"/v1/models", "/v1/models/{model}", "/v1/models/{model}/versions/{version}",
 	"/v1/stream", "/v1/sessions", "/v1/sessions/{id}", "/v1/sessions/{id}/act", "/v1/sessions/{id}/reset",
-	"/healthz", "/livez", "/readyz", "/startupz", "/metadata", "/warmup", "/versions",
+	"/healthz", "/livez", "/readyz", "/startupz", "/metadata", "/warmup", "/versions", "/admin/reload", "/admin/rollback",
 	"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{model}", "/v2/models/{model}/ready", "/v2/models/{model}/infer",
 	"/v2/models/{model}/versions/{version}", "/v2/models/{model}/versions/{version}/ready", "/v2/models/{model}/versions/{version}/infer",
 	"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css", "/", "/metrics",
@@ -39,7 +40,7 @@ func doctorServer() doctor.Server {
 }
 
 // elsewhere are settings that name files of the machine that will read them.
-var elsewhere = []string{"security.api_key_file", "sessions.token_key_file", "server.tls_cert_file", "server.tls_key_file"}
+var elsewhere = []string{"security.api_key_file", "security.admin_key_file", "sessions.token_key_file", "server.tls_cert_file", "server.tls_key_file"}
 
 // checkConfigText checks a configuration that is not a file here, and an
 // environment that is not this one.
@@ -98,7 +99,9 @@ func exposed() []doctor.Metric {
 	m.Current(func() []telemetry.CurrentVersion {
 		return []telemetry.CurrentVersion{{Model: "model", Version: "version"}}
 	})
-	m.ModelState("model", "version", true, true, true)
+	m.Versions(func() []telemetry.VersionState { return []telemetry.VersionState{{Model: "model", Version: "version"}} })
+	m.Quarantined("model", "version")
+	m.Root(time.Now, zero)
 	m.ModelLoaded("model", "version", 0, errors.New("reason"))
 	r, err := http.NewRequest(http.MethodGet, "/metrics", nil)
 	if err != nil {

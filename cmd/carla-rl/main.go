@@ -31,6 +31,10 @@ type cli struct {
 	Diff    diffCmd    `cmd:"" help:"Compare the weights and the actions of two policies."`
 	Convert convertCmd `cmd:"" help:"Write a policy as ONNX, or as an artifact folder with card, digests and golden vectors."`
 
+	Status   statusCmd   `cmd:"" help:"Print what a running server serves, and since when."`
+	Reload   reloadCmd   `cmd:"" help:"Have a running server look for changed versions now."`
+	Rollback rollbackCmd `cmd:"" help:"Have a running server go back to the version that answered before."`
+
 	Doctor     doctorCmd     `cmd:"" help:"Name what keeps a configuration, an artifact folder and Kubernetes manifests from working, with the mend."`
 	Check      checkCmd      `cmd:"" help:"Say everything that is wrong with a configuration or an artifact."`
 	Version    versionCmd    `cmd:"" help:"Print the version of this program."`

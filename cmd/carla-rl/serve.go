@@ -116,6 +116,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 		return err
 	}
 	root := c.repository(cfg, metrics, log)
+	root.Happened = func(e repository.Event) { happened(e, metrics, log) }
 	root.Open = func(a *artifact.Artifact) (*policy.Policy, error) {
 		return policy.Open(a, policy.Options{Engine: engine})
 	}
@@ -129,6 +130,8 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	}
 	service := newService(cfg, metrics)
 	metrics.Current(func() []telemetry.CurrentVersion { return current(repo) })
+	metrics.Versions(func() []telemetry.VersionState { return versionStates(repo) })
+	metrics.Root(func() time.Time { return repo.Looked().At }, repo.InMemory)
 
 	o, err := serverOptions(cfg, info, metrics, tracer, log)
 	if err != nil {
@@ -205,8 +208,14 @@ func (c *serveCmd) repository(cfg *config.Config, metrics *telemetry.Metrics, lo
 		MaxModels:   cfg.Model.MaxModels,
 		MaxVersions: cfg.Model.MaxVersions,
 		Loaders:     cmp.Or(cfg.Model.Loaders, cfg.Server.Workers),
-		Lanes:       cfg.Server.Workers,
-		Loaded:      func(v *repository.Version) { loaded(v, metrics, log) },
+		Poll:        cfg.Model.PollInterval,
+
+		LoadTimeout:     cfg.Model.LoadTimeout,
+		MaxLoadMemory:   int64(cfg.Model.MaxLoadMemory),
+		QuarantineAfter: cfg.Model.QuarantineAfter,
+
+		Lanes:  cfg.Server.Workers,
+		Loaded: func(v *repository.Version) { loaded(v, metrics, log) },
 	}
 	if o.Root == "" {
 		o.Root = demoName
@@ -214,7 +223,7 @@ func (c *serveCmd) repository(cfg *config.Config, metrics *telemetry.Metrics, lo
 		if err != nil {
 			panic(err) // The folder is embedded.
 		}
-		o.FS = sub
+		o.FS, o.Poll = sub, 0
 		if info, err := os.Stat("artifacts"); err == nil && info.IsDir() {
 			log.Warn("serving the demo policy, although there is a folder ./artifacts: to serve it, say carla-rl serve ./artifacts", "event_type", "startup")
 		}
@@ -224,26 +233,6 @@ func (c *serveCmd) repository(cfg *config.Config, metrics *telemetry.Metrics, lo
 
 // demoName names the artifact inside the program.
 const demoName = "the demo policy"
-
-// loaded tells of a version whose load has ended.
-func loaded(v *repository.Version, metrics *telemetry.Metrics, log *slog.Logger) {
-	ready := v.State == repository.StateReady
-	metrics.ModelState(v.Model, v.Name, ready, ready, v.Hashed)
-	l := log.With("model", v.Model, "model_version", v.Name)
-	if !ready {
-		metrics.ModelLoaded(v.Model, v.Name, v.Took, errors.New(v.Reason))
-		l.Error("version is not ready", "event_type", "model_loading_error", "state", v.State.String(), "reason", v.Reason)
-		if len(v.Stack) > 0 {
-			l.Error("the load panicked", "event_type", "model_loading_error", "stack", string(v.Stack))
-		}
-		return
-	}
-	metrics.ModelLoaded(v.Model, v.Name, v.Took, nil)
-	l.Info("version is ready", "event_type", "model_loaded", "duration", v.Took, "digest", v.Digest, "hashed", v.Hashed)
-	for _, note := range v.Notes {
-		l.Info("about the version", "event_type", "model_loaded", "note", note)
-	}
-}
 
 // ready tells the service manager when the first load has ended, well or
 // badly: a policy that is refused is told in the status, as in /readyz, and
@@ -257,16 +246,6 @@ func ready(ctx context.Context, repo *repository.Repository, log *slog.Logger) {
 		status = "NOT READY: " + oneLine(err.Error())
 	}
 	tellManager(log, "READY=1", "STATUS="+status)
-}
-
-// current lists the version of each model that answers.
-func current(repo *repository.Repository) []telemetry.CurrentVersion {
-	var list []telemetry.CurrentVersion
-	for _, m := range repo.Models() {
-		v := m.Version
-		list = append(list, telemetry.CurrentVersion{Model: m.Name, Version: v.Name, Digest: v.Digest, Ready: v.State == repository.StateReady})
-	}
-	return list
 }
 
 // announce prints where the server listens, and what it serves there, for the

@@ -140,6 +140,15 @@ func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metric
 			return o, usage(err)
 		}
 	}
+	admins, err := cfg.AdminKeys()
+	if err != nil {
+		return o, usage(err)
+	}
+	if len(admins) > 0 {
+		if o.AdminKeys, err = server.NewKeys(admins...); err != nil {
+			return o, usage(err)
+		}
+	}
 	return o, nil
 }
 

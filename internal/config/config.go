@@ -76,7 +76,11 @@ type Model struct {
 	MaxVersions         int
 	MaxModelSize        Size
 	MaxPreprocessorSize Size
-	Loaders             int // 0 is as many as there are lanes
+	Loaders             int           // 0 is as many as there are lanes
+	PollInterval        time.Duration // 0 does not look
+	QuarantineAfter     int           // 0 never does
+	LoadTimeout         time.Duration
+	MaxLoadMemory       Size // 0 is what the memory limit leaves
 }
 
 // Monitoring is what the server tells of itself.
@@ -94,6 +98,8 @@ type Monitoring struct {
 type Security struct {
 	APIKey         Secret
 	APIKeyFile     string
+	AdminKey       Secret
+	AdminKeyFile   string
 	CORSOrigins    []string
 	AllowedHosts   []string
 	MaxRequestSize Size
@@ -171,6 +177,9 @@ func Default() *Config {
 			MaxVersions:         16,
 			MaxModelSize:        512 << 20,
 			MaxPreprocessorSize: 64 << 20,
+			PollInterval:        5 * time.Second,
+			QuarantineAfter:     3,
+			LoadTimeout:         time.Minute,
 		},
 		Monitoring: Monitoring{
 			EnableMetrics:   true,

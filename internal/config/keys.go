@@ -26,11 +26,19 @@ func guards(key string) bool { return key == "security.api_key" || key == "secur
 // APIKeys returns the keys of the configuration: security.api_key, and each
 // line of security.api_key_file, which is read anew.
 func (c *Config) APIKeys() ([]string, error) {
+	return keysOf(c.Security.APIKey, c.Security.APIKeyFile)
+}
+
+// AdminKeys returns those of security.admin_key and security.admin_key_file.
+func (c *Config) AdminKeys() ([]string, error) {
+	return keysOf(c.Security.AdminKey, c.Security.AdminKeyFile)
+}
+
+func keysOf(one Secret, name string) ([]string, error) {
 	var keys []string
-	if key := c.Security.APIKey.Reveal(); key != "" {
+	if key := one.Reveal(); key != "" {
 		keys = append(keys, key)
 	}
-	name := c.Security.APIKeyFile
 	if name == "" {
 		return keys, nil
 	}
@@ -63,6 +71,11 @@ func (l *loader) checkFiles() {
 	if err != nil {
 		l.fail(c.Source("security.api_key_file"), "security.api_key_file", err)
 	}
+	admins, err := c.AdminKeys()
+	if err != nil {
+		l.fail(c.Source("security.admin_key_file"), "security.admin_key_file", err)
+	}
+	keys = append(keys, admins...)
 	l.shortKey = slices.ContainsFunc(keys, func(k string) bool { return len(k) < shortestKey })
 	l.knownKey = slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, placeholderKey) })
 

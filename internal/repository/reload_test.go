@@ -60,7 +60,7 @@ func state(r *repository.Repository) string {
 
 func want(t *testing.T, r *repository.Repository, state_ string) {
 	t.Helper()
-	if got := state(r); !strings.HasPrefix(got, state_) {
+	if got := state(r); got != state_ {
 		t.Errorf("got  %s\nwant %s", got, state_)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -49,6 +50,24 @@ func (k *Keys) match(sent []byte) bool {
 		ok |= subtle.ConstantTimeCompare(h[:], known[:])
 	}
 	return ok == 1
+}
+
+// admits is admit of keys that there may be none of.
+func (k *Keys) admits(h *fasthttp.RequestHeader) bool { return k != nil && k.admit(h) }
+
+// identify names the key that a request carries for the record of what was done
+// with it: by the beginning of its SHA-256, which tells keys apart and cannot be
+// turned back into one. It is "" where the request carries none of these keys.
+func (k *Keys) identify(h *fasthttp.RequestHeader) string {
+	sent := h.PeekCanonical(peekAPIKey)
+	if len(sent) == 0 || !k.match(sent) {
+		_, key, _ := bytes.Cut(h.PeekCanonical(peekAuthorization), []byte(" "))
+		if sent = trimBlanks(key); len(sent) == 0 || !k.match(sent) {
+			return ""
+		}
+	}
+	sum := sha256.Sum256(sent)
+	return "sha256:" + hex.EncodeToString(sum[:4])
 }
 
 var (

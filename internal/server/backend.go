@@ -54,6 +54,25 @@ type Listing struct {
 	// wants strangers to see.
 	Root     string
 	Versions []VersionStatus
+	// Models tells of each model what answers for it.
+	Models []ModelStatus
+	// CheckedAt is when the root was looked at the last time, Trouble why it
+	// could not be, and Poll how often it is; 0 for only when asked.
+	CheckedAt time.Time
+	Trouble   string
+	Poll      time.Duration
+}
+
+// ModelStatus is what answers for one model.
+type ModelStatus struct {
+	Model    string
+	Version  string
+	Digest   string
+	Ready    bool
+	Since    time.Time // when it took over
+	Why      string    // from what
+	Previous string    // what a rollback returns to
+	Pinned   bool      // by a rollback
 }
 
 // VersionStatus is one version of one model.
@@ -73,6 +92,12 @@ type VersionStatus struct {
 	Card any
 	// Hashed tells whether the card vouches for its files.
 	Hashed bool
+	// Since is when the version came into its state.
+	Since time.Time
+	// Answers tells that the version answers for its model, Previous that a
+	// rollback returns to it, and Kept that it is in memory and not under the
+	// root any longer.
+	Answers, Previous, Kept bool
 }
 
 // Metrics is where the server counts. Each method that takes labels is called
@@ -101,6 +126,8 @@ type Metrics interface {
 	Active(delta int)
 	// Panicked counts a panic that a handler was recovered from.
 	Panicked()
+	// AdminAct counts an act of an admin by what it was and what came of it.
+	AdminAct(act, result string)
 	// Streams is told how to read the number of open streams.
 	Streams(read func() int)
 	// StreamMessages returns the counter of messages that were answered, by

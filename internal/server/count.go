@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
 // rejections holds the counter of each reason for which a limit turns a
@@ -32,8 +31,8 @@ type targetKey struct{ model, version string }
 
 // versionObserver counts the requests of one version.
 type versionObserver struct {
-	key      targetKey
-	contract *policy.Contract
+	key       targetKey
+	digest    string
 	inference func(shard uint32, rows int, deterministic, err bool, decode, queued, took, encode time.Duration)
 	actions   func(rows []float32)
 
@@ -46,11 +45,12 @@ type versionObserver struct {
 func (a *act) observe(err error, id []byte) {
 	t, req := &a.target, &a.req
 	// Mostly the version is that of the act before, and its names are the same
-	// strings.
+	// strings. It is told by its digest: whoever holds the contract keeps the
+	// whole of a version that was replaced in memory.
 	o := a.observer
-	if key := (targetKey{t.Model, t.Version}); o == nil || o.key != key || o.contract != t.Contract {
+	if key := (targetKey{t.Model, t.Version}); o == nil || o.key != key || o.digest != t.Digest {
 		var ok bool
-		if o, ok = a.s.inference.get(key); !ok {
+		if o, ok = a.s.inference.get(key); !ok || o.digest != t.Digest { // Its actions may be others.
 			o = a.s.inference.put(key, newVersionObserver(a.s.metrics, t))
 		}
 		a.observer = o
@@ -84,7 +84,7 @@ func newVersionObserver(m Metrics, t *Target) *versionObserver {
 		}
 	}
 	return &versionObserver{
-		key: targetKey{t.Model, t.Version}, contract: c,
+		key: targetKey{t.Model, t.Version}, digest: t.Digest,
 		inference: m.Inference(t.Model, t.Version),
 		actions:   m.Saturation(t.Model, t.Version, names, low, high),
 
@@ -114,6 +114,7 @@ func (noMetrics) Rejected(string) func() { return func() {} }
 func (noMetrics) Error(string, string)   {}
 func (noMetrics) Active(int)             {}
 func (noMetrics) Panicked()              {}
+func (noMetrics) AdminAct(_, _ string)   {}
 func (noMetrics) Connections(func() int) {}
 func (noMetrics) Ready(func() bool)      {}
 func (noMetrics) Streams(func() int)     {}

@@ -20,10 +20,10 @@ var (
 	ErrVersionNotFound = errors.New("the model has no such version")
 )
 
-// UnknownError is one of the two with a message of its own: what there is
+// UnknownError is one of the two, or ErrNoPrevious, with a message of its own: what there is
 // instead.
 type UnknownError struct {
-	Err     error  // ErrModelNotFound or ErrVersionNotFound
+	Err     error  // ErrModelNotFound, ErrVersionNotFound or ErrNoPrevious
 	Message string // for clients; names no path of the machine
 }
 
@@ -78,6 +78,8 @@ var (
 	faultMalformedPack = &fault{status: 400, code: "MALFORMED_MSGPACK", message: "the body is not well-formed MessagePack"}
 	faultUnauthorized  = &fault{status: 401, code: "UNAUTHORIZED", message: "a valid API key is needed: send it as X-API-Key, or as Authorization with Bearer or Api-Key", reason: "unauthorized"}
 	faultOrigin        = &fault{status: 403, code: "ORIGIN_NOT_ALLOWED", message: "pages of this origin may not call the server", reason: "origin"}
+	faultAdminOff      = &fault{status: 403, code: "ADMIN_DISABLED", message: "the routes of admins are off: security.admin_key or security.admin_key_file sets their key", reason: "admin"}
+	faultForbidden     = &fault{status: 403, code: "FORBIDDEN", message: "the key is not one of an admin", reason: "admin"}
 	faultNotFound      = &fault{status: 404, code: "NOT_FOUND", message: "there is no such route; /docs lists those that there are"}
 	faultModel         = &fault{status: 404, code: "MODEL_NOT_FOUND", message: "there is no such model; /versions lists those that there are"}
 	faultVersion       = &fault{status: 404, code: "VERSION_NOT_FOUND", message: "the model has no such version; /versions lists those that there are"}
@@ -86,6 +88,7 @@ var (
 	faultTimeout       = &fault{status: 408, code: "REQUEST_TIMEOUT", message: "the request did not arrive in time", reason: "timeout"}
 	faultSessionBusy   = &fault{status: 409, code: "SESSION_BUSY", message: "another request of the session is under way: send the next one when it is answered"}
 	faultSessionExists = &fault{status: 409, code: "SESSION_EXISTS", message: "there is a session of that name"}
+	faultNoPrevious    = &fault{status: 409, code: "NO_PREVIOUS_VERSION", message: "there is no version to go back to"}
 	faultStep          = &fault{status: 409, code: "STEP_MISMATCH", message: "the session is at another step"}
 	faultLength        = &fault{status: 411, code: "LENGTH_REQUIRED", message: "bodies are taken with Content-Length only, not with Transfer-Encoding", reason: "transfer_encoding"}
 	faultTooLarge      = &fault{status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", reason: "body_size"}
@@ -98,6 +101,7 @@ var (
 	faultContract      = &fault{status: 422, code: "VALIDATION_ERROR", message: "the request does not fit the policy's contract"}
 	faultOverloaded    = &fault{status: 429, code: "RESOURCE_EXHAUSTED", message: "too many requests wait already", retryAfter: 1, reason: "queue_full"}
 	faultSessions      = &fault{status: 429, code: "TOO_MANY_SESSIONS", message: "too many sessions are open", retryAfter: 1, reason: "sessions"}
+	faultAdminBusy     = &fault{status: 429, code: "TOO_MANY_ADMIN_ACTS", message: "too many acts of admins are under way", retryAfter: 1, reason: "admin_acts"}
 	faultAddress       = &fault{status: 429, code: "TOO_MANY_CONNECTIONS", message: "too many connections are open from this address", retryAfter: 1, reason: "connections_per_ip"}
 	faultHeaders       = &fault{status: 431, code: "HEADERS_TOO_LARGE", message: "the header of the request is too large", reason: "header_size"}
 	faultInternal      = &fault{status: 500, code: "INTERNAL_ERROR", message: "an unexpected error occurred"}
@@ -114,7 +118,7 @@ var (
 
 // faults lists the table for documents and tests.
 var faults = []*fault{
-	faultFraming, faultMalformed, faultMalformedPack, faultHandshake, faultUpgrade, faultStreams, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
+	faultFraming, faultMalformed, faultMalformedPack, faultHandshake, faultUpgrade, faultAdminOff, faultForbidden, faultNoPrevious, faultAdminBusy, faultStreams, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
 	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
 	faultSession, faultSessionBusy, faultSessionExists, faultStep, faultSessions,
 	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,
@@ -128,6 +132,7 @@ var causes = []struct {
 }{
 	{ErrModelNotFound, faultModel},
 	{ErrVersionNotFound, faultVersion},
+	{ErrNoPrevious, faultNoPrevious},
 	{serving.ErrQueueFull, faultOverloaded},
 	{serving.ErrDeadline, faultDeadline},
 	{serving.ErrNoSession, faultSession},

@@ -137,7 +137,13 @@ func (x *exchange) serve() error {
 		x.ctx.Response.Header.Set(fasthttp.HeaderAllow, e.allow)
 		return explain(faultMethod, "the route takes %s, not this method", e.allow)
 	}
-	if s.o.Keys != nil && !e.open && !e.page {
+	switch {
+	case e.admin:
+		if f := x.admitAdmin(); f != nil {
+			x.audit(e.template[len("/admin/"):], "", "refused", f.code, 0)
+			return f
+		}
+	case s.o.Keys != nil && !e.open && !e.page:
 		if err := x.authorize(header); err != nil {
 			return err
 		}
@@ -150,7 +156,7 @@ func (x *exchange) serve() error {
 
 // authorize holds the request to the keys.
 func (x *exchange) authorize(h *fasthttp.RequestHeader) error {
-	if x.s.o.Keys.admit(h) {
+	if x.s.o.Keys.admit(h) || x.s.o.AdminKeys.admits(h) {
 		return nil
 	}
 	x.set(fasthttp.HeaderWWWAuthenticate, "Bearer")

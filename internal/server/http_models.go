@@ -141,7 +141,7 @@ func (s *Server) describe(t *Target) *metadata {
 		Recurrent: len(c.State) > 0, FrameStack: c.FrameStack, Distribution: c.Distribution, Return: returnable(c), OnVersionChange: c.OnVersionChange,
 	}
 	for _, v := range s.backend.Listing().Versions {
-		if v.Model == t.Model && v.Version == t.Version {
+		if v.Model == t.Model && v.Version == t.Version && (m.Digest == "" || v.Digest == t.Digest) {
 			m.InputShape, m.Digest = v.InputShape, v.Digest
 		}
 	}

@@ -65,7 +65,7 @@ func TestBodies(t *testing.T) {
 	f("GET", "/v1/models/carla-ppo/versions/v0.1.0", "", metadata)
 	f("GET", "/v1/models", "", `{"models":[{"name":"carla-ppo","default":true,"ready":true,"current":"v0.1.0","versions":[{"version":"v0.1.0","state":"ready","ready":true,"stable":true,"digest":"sha256:abc"}]}]}`)
 	f("GET", "/versions", "", `{"current_version":"v0.1.0","available_versions":[{"version":"v0.1.0","is_stable":true,"is_current":true,"performance_metrics":{"reward":850.5},"model_card":{"model_name":"carla-ppo"},`+
-		`"model":"carla-ppo","state":"ready","digest":"sha256:abc","hashed":true}],"selection_strategy":"fallback","artifacts_root":"artifacts","current_model":"carla-ppo"}`)
+		`"model":"carla-ppo","state":"ready","digest":"sha256:abc","hashed":true,"answers":true,"previous":false,"under_root":true,"sessions":0}],"selection_strategy":"fallback","artifacts_root":"artifacts","current_model":"carla-ppo","models":[],"root":{"poll_interval_s":0}}`)
 }
 
 func TestWarmup(t *testing.T) {

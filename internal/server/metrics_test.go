@@ -60,6 +60,7 @@ func (m *countingMetrics) Rejected(reason string) func() {
 func (m *countingMetrics) Error(code, endpoint string) { m.count("error %s %s", code, endpoint) }
 func (m *countingMetrics) Active(delta int)            { m.active.Add(int64(delta)) }
 func (m *countingMetrics) Panicked()                   { m.panics.Add(1) }
+func (m *countingMetrics) AdminAct(_, _ string)        {}
 func (m *countingMetrics) Connections(read func() int) { m.open = read }
 func (m *countingMetrics) Ready(read func() bool)      { m.ready = read }
 func (m *countingMetrics) Streams(read func() int)     { m.streams = read }

@@ -22,17 +22,17 @@ func (t *observerTable) get(k targetKey) (*versionObserver, bool) {
 	return o, ok
 }
 
-func (t *observerTable) put(k targetKey, o *versionObserver) *versionObserver {
+func (t *observerTable) put(k targetKey, with *versionObserver) *versionObserver {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := map[targetKey]*versionObserver{}
 	if old := t.table.Load(); old != nil {
-		if o, ok := (*old)[k]; ok {
+		if o, ok := (*old)[k]; ok && o.digest == with.digest {
 			return o
 		}
 		maps.Copy(next, *old)
 	}
-	next[k] = o
+	next[k] = with
 	t.table.Store(&next)
-	return o
+	return with
 }

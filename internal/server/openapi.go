@@ -88,7 +88,13 @@ var descriptions = map[string]told{
 		[]*fault{faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultVersion, faultNotReady, faultSession, faultSessionBusy, faultSessionExists, faultSessions}},
 	streamPath: {
 		"stream", "Upgrade to WebSocket: one session, whose messages are acts in JSON (text) or MessagePack (binary).", "sessions", "", streamFaults},
-	"get /versions":     {"versions", "Every model and version, and its state.", "models", "Versions", nil},
+	"get /versions": {"versions", "Every model and version, and its state.", "models", "Versions", nil},
+	"post /admin/reload": {
+		"reload", "Look for changed versions now, and wait until they were tried.", "admin", "Reloaded",
+		[]*fault{faultAdminOff, faultForbidden, faultUnauthorized, faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultAdminBusy, faultNotReady}},
+	"post /admin/rollback": {
+		"rollback", "Let the version answer that answered before.", "admin", "ModelChange",
+		[]*fault{faultAdminOff, faultForbidden, faultUnauthorized, faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultAdminBusy, faultNoPrevious}},
 	"get /openapi.json": {"openapi", "This description.", "models", "Any", nil},
 	"post /warmup":      {"warmup", "Run the version that answers for each model once more. It is warm already.", "models", "Warmup", []*fault{faultNotReady}},
 	"post /predict":     {"predict", "Actions for observations, by the default model.", "predict", "Prediction", predictFaults},
@@ -131,7 +137,7 @@ func (s *Server) operation(method string, e *endpoint) object {
 	}
 	if !e.open {
 		list = append(list, faultHost, faultOrigin)
-		if s.o.Keys != nil {
+		if s.o.Keys != nil || e.admin {
 			list = append(list, faultUnauthorized)
 			op["security"] = []any{object{"apiKey": []any{}}, object{"bearer": []any{}}}
 		}
@@ -233,6 +239,10 @@ func (s *Server) schemas() object {
 		"Metadata": metadataSchema(),
 		"Models":   form(object{"models": object{"type": "array", "items": modelSchema()}}),
 		"Versions": object{"type": "object", "required": []any{"current_version", "available_versions", "selection_strategy", "artifacts_root"}},
+
+		"AdminAct":    object{"type": "object", "additionalProperties": false, "properties": object{"model": object{"type": []any{"string", "null"}, "pattern": namePattern}}},
+		"Reloaded":    reloadedSchema(),
+		"ModelChange": changeSchema(),
 		"Error": form(object{
 			"error":   object{"type": "string", "enum": codes},
 			"message": text,

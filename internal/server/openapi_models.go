@@ -43,6 +43,28 @@ func metadataSchema() object {
 	return m
 }
 
+// reloadedSchema is that of Reloaded.
+func reloadedSchema() object {
+	s := form(object{"result": resultSchema(), "took_ms": object{"type": "number"}, "models": object{"type": "array", "items": ref("ModelChange")}})
+	add(s, object{"error": object{"type": "string", "description": "Why the artifact root could not be looked at."}})
+	return s
+}
+
+// changeSchema is that of ModelChange.
+func changeSchema() object {
+	text := object{"type": "string"}
+	s := form(object{"model": text, "result": resultSchema()})
+	add(s, object{
+		"version": text, "digest": text, "before": text, "before_digest": text, "loaded": object{"type": "array", "items": text},
+		"refused": object{"type": "array", "items": form(object{"version": text, "reason": text})},
+	})
+	return s
+}
+
+func resultSchema() object {
+	return object{"type": "string", "enum": []any{"unchanged", "changed", "failed"}}
+}
+
 // add adds members that need not be there to the schema of an object.
 func add(schema, properties object) {
 	maps.Copy(schema["properties"].(object), properties)

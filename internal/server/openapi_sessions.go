@@ -56,6 +56,7 @@ func addSessionSchemas(schemas object) {
 // sessionBodies are the schemas of request bodies, by that of the answer and
 // the route.
 var sessionBodies = map[string]string{
+	"/admin/reload": "AdminAct", "/admin/rollback": "AdminAct",
 	"/v1/sessions": "OpenSession", "/v1/sessions/{id}/reset": "ResetSession", "/v1/sessions/{id}/act": "ActRequest",
 }
 
@@ -69,7 +70,7 @@ func (s *Server) addSessionBody(op object, e *endpoint) {
 	switch schema {
 	case "OpenSession":
 		example = object{"seed": 7}
-	case "ResetSession":
+	case "ResetSession", "AdminAct":
 		example = object{}
 	default:
 		example = object{}

@@ -148,7 +148,7 @@ func TestOpenAPI(t *testing.T) {
 	contracts := map[string]*policy.Contract{"named": driving(), "unnamed": unnamed(4), "square": unnamed(2, 2), "scalar": unnamed(), "keeping": keeping(), "camera": camera()}
 	for name, c := range contracts {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, &fakeBackend{contract: c}, server.Options{Version: "v1.2.3", Limits: fast(), Keys: keys, MetricsHandler: emptyMetrics})
+			s := serve(t, &fakeBackend{contract: c}, server.Options{Version: "v1.2.3", Limits: fast(), Keys: keys, AdminKeys: keys, MetricsHandler: emptyMetrics})
 			open := document(t, &site{addr: s.addr, t: t, Server: s.Server, key: "k"})
 			if open["openapi"] != "3.1.0" || at(t, open, "info", "version") != "v1.2.3" {
 				t.Errorf("head: %v %v", open["openapi"], open["info"])
@@ -245,6 +245,7 @@ func checkAnswer(t *testing.T, r reply, doc map[string]any, where string, op any
 var routes = []struct{ method, template string }{
 	{"post", "/predict"}, {"post", "/v1/models/{model}/predict"}, {"post", "/v1/models/{model}/versions/{version}/predict"},
 	{"get", "/healthz"}, {"get", "/livez"}, {"get", "/readyz"}, {"get", "/startupz"}, {"get", "/metadata"}, {"post", "/warmup"},
+	{"post", "/admin/reload"}, {"post", "/admin/rollback"},
 	{"post", "/v1/sessions"}, {"get", "/v1/sessions/{id}"}, {"delete", "/v1/sessions/{id}"}, {"post", "/v1/sessions/{id}/act"}, {"post", "/v1/sessions/{id}/reset"},
 	{"get", "/v1/stream"}, {"get", "/v1/models"}, {"get", "/v1/models/{model}"}, {"get", "/v1/models/{model}/versions/{version}"},
 	{"get", "/versions"}, {"get", "/metrics"}, {"get", "/openapi.json"},

@@ -29,6 +29,8 @@ type endpoint struct {
 	// page endpoints ask for no key, being the same for everybody, and carry
 	// the headers that a browser wants.
 	page bool
+	// admin endpoints ask for a key of an admin, and are off where there is none.
+	admin bool
 	// v2 endpoints answer errors in the form of the Open Inference Protocol.
 	v2 bool
 	// hot endpoints are answered where their requests are read (hot.go). Their
@@ -87,6 +89,8 @@ func newRoutes(s *Server) *routes {
 	add(&endpoint{template: "/metadata", get: (*exchange).metadata})
 	add(&endpoint{template: "/warmup", post: (*exchange).warmup})
 	add(&endpoint{template: "/versions", get: (*exchange).versions})
+	add(&endpoint{template: "/admin/reload", post: (*exchange).reload, admin: true})
+	add(&endpoint{template: "/admin/rollback", post: (*exchange).rollback, admin: true})
 	add(&endpoint{template: "/openapi.json", get: (*exchange).openAPI})
 	add(&endpoint{template: "/docs", get: (*exchange).docsPage, page: true})
 	add(&endpoint{template: "/docs/docs.js", get: (*exchange).docsScript, page: true})

@@ -53,6 +53,9 @@ type Options struct {
 
 	// Keys are the API keys; nil asks for none.
 	Keys *Keys
+	// AdminKeys are the keys of those who may change what is served. They are
+	// taken everywhere; nil turns the routes of admins off.
+	AdminKeys *Keys
 	// AllowedHosts are the names that a Host header may carry: "a.example",
 	// "*.example" for what is below it, "*" or an empty list for all.
 	AllowedHosts []string
@@ -186,6 +189,7 @@ type Server struct {
 
 	inference observerTable
 	shards    atomic.Uint32 // that acts were given
+	admin     adminActs
 
 	streams       streamRegistry
 	streamMetrics streamMetrics

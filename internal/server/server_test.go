@@ -155,7 +155,7 @@ func (b *fakeBackend) Listing() server.Listing {
 	return server.Listing{
 		Model: "carla-ppo", Current: "v0.1.0", Strategy: "fallback", Root: "artifacts",
 		Versions: []server.VersionStatus{{
-			Model: "carla-ppo", Version: "v0.1.0", State: "ready", Digest: "sha256:abc", Stable: true, Ready: true,
+			Model: "carla-ppo", Version: "v0.1.0", State: "ready", Digest: "sha256:abc", Stable: true, Ready: true, Answers: true,
 			InputShape: []int{7}, Metrics: map[string]float64{"reward": 850.5}, Card: map[string]string{"model_name": "carla-ppo"}, Hashed: true,
 		}},
 	}

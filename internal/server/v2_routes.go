@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 )
@@ -121,7 +122,7 @@ func (x *exchange) v2Model() error {
 	t := &x.target
 	m := v2Metadata{Name: t.Model, Platform: "carla_rl_policy"}
 	for _, v := range x.s.backend.Listing().Versions {
-		if v.Model == t.Model && v.Ready && (x.version == nil || v.Version == t.Version) {
+		if v.Model == t.Model && v.Ready && (x.version == nil || v.Version == t.Version) && !slices.Contains(m.Versions, v.Version) {
 			m.Versions = append(m.Versions, v.Version)
 		}
 	}

@@ -258,6 +258,18 @@ func (ss *Sessions) Len() int {
 	return len(ss.byID)
 }
 
+// Count returns the number of open sessions of each version, by its model, name
+// and digest.
+func (ss *Sessions) Count() map[[3]string]int {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	n := map[[3]string]int{}
+	for _, s := range ss.byID {
+		n[[3]string{s.version.Model, s.version.Version, s.version.Digest}]++
+	}
+	return n
+}
+
 // Bytes returns the memory that the states of all sessions take.
 func (ss *Sessions) Bytes() int64 {
 	ss.mu.Lock()

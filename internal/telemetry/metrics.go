@@ -49,9 +49,7 @@ type Metrics struct {
 	errors *prometheus.CounterVec
 	panics prometheus.Counter
 
-	modelLoaded    *prometheus.GaugeVec
-	modelWarm      *prometheus.GaugeVec
-	modelHashed    *prometheus.GaugeVec
+	reloads        reloads
 	modelLoading   prometheus.Summary
 	modelLoadFails *prometheus.CounterVec
 }
@@ -97,9 +95,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.sessions.init(m)
 	m.queue.init(m)
 
-	m.modelLoaded = gauges(m, "carla_rl_model_loaded", "1 where the version is ready.", "model", "version")
-	m.modelWarm = gauges(m, "carla_rl_model_warmed_up", "1 where the version has been run since it was loaded.", "model", "version")
-	m.modelHashed = gauges(m, "carla_rl_model_hashed", "1 where the version's card carries the hashes of its files.", "model", "version")
+	m.reloads.init(m)
 	m.modelLoading = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_loading_duration_seconds", Help: "Time to read, verify and compile a version."})
 	m.modelLoadFails = counters(m, "carla_rl_model_load_failures_total", "Attempts to load a version that failed.", "model", "version")
 
@@ -217,14 +213,6 @@ func (m *Metrics) Ready(read func() bool) {
 // process has one queue and one server.
 func (m *Metrics) gauge(name, help string, read func() int) {
 	_ = m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) }))
-}
-
-// ModelState says whether a version is ready, has been warmed up, and whether
-// its card vouches for its files.
-func (m *Metrics) ModelState(model, version string, ready, warm, hashed bool) {
-	m.modelLoaded.WithLabelValues(model, version).Set(number(ready))
-	m.modelWarm.WithLabelValues(model, version).Set(number(warm))
-	m.modelHashed.WithLabelValues(model, version).Set(number(hashed))
 }
 
 // ModelLoaded observes an attempt to load a version.

@@ -66,8 +66,18 @@ func filled() *telemetry.Metrics {
 			{Model: "other", Version: "v2"},
 		}
 	})
-	m.ModelState("carla-ppo", "v0.1.0", true, true, false)
-	m.ModelState("carla-ppo", "v0.0.9", false, false, true)
+	m.Versions(func() []telemetry.VersionState {
+		return []telemetry.VersionState{
+			{Model: "carla-ppo", Version: "v0.1.0", Ready: true},
+			{Model: "carla-ppo", Version: "v0.1.0", Quarantined: true}, // of other files: the first is told of
+			{Model: "carla-ppo", Version: "v0.0.9", Hashed: true},
+		}
+	})
+	m.Root(func() time.Time { return time.UnixMicro(1795000000_500000) }, func() int { return 3 })
+	m.VersionChanged("rollback")
+	m.Quarantined("carla-ppo", "v0.0.9")
+	m.RootFailed()
+	m.AdminAct("reload", "changed")
 	m.ModelLoaded("carla-ppo", "v0.1.0", 20*time.Millisecond, nil)
 	m.ModelLoaded("carla-ppo", "v0.0.9", 0, errors.New("no file"))
 	return m

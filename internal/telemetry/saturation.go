@@ -69,11 +69,13 @@ func (s *saturation) version(model, version string, fresh func() *actionCounts) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := [2]string{model, version}
-	if c := s.byName[key]; c != nil {
-		return c
+	old, c := s.byName[key], fresh()
+	if old != nil && old.same(c) {
+		return old
 	}
-	c := fresh()
 	c.model, c.version = model, version
+	// The files of the version were replaced, and its actions are others.
+	s.versions = slices.DeleteFunc(slices.Clone(s.versions), func(v *actionCounts) bool { return v == old })
 	if s.byName == nil {
 		s.byName = map[[2]string]*actionCounts{}
 	}
@@ -122,6 +124,19 @@ func newActionCounts(names []string, low, high []float64) *actionCounts {
 		}
 	}
 	return c
+}
+
+// same reports whether two versions have the same actions with the same bounds.
+func (c *actionCounts) same(o *actionCounts) bool {
+	return slices.Equal(c.low, o.low) && slices.Equal(c.high, o.high) && slices.Equal(c.action, o.action) && slices.Equal(c.names(), o.names())
+}
+
+func (c *actionCounts) names() []string {
+	list := make([]string, len(c.actions))
+	for i := range c.actions {
+		list[i] = c.actions[i].name
+	}
+	return list
 }
 
 func finite(v float64) float64 {

@@ -1,0 +1,186 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// The routes that change what is served. They are off until a key of their own
+// is configured, and each act leaves a record in the log: who, from where, what
+// and what came of it.
+
+// Admin is what a Backend offers besides where its versions can be changed. A
+// model of "" is all models of a reload, and the default one of a rollback.
+type Admin interface {
+	// Reload looks for changes now and returns when they were tried.
+	Reload(ctx context.Context, model string) (Reloaded, error)
+	// Rollback lets the version answer that answered before. It returns
+	// ErrNoPrevious, wrapped or not, where there is none.
+	Rollback(model string) (ModelChange, error)
+}
+
+// ErrNoPrevious says that there is no version to go back to.
+var ErrNoPrevious = errors.New("there is no previous version")
+
+// Reloaded is what came of a reload.
+type Reloaded struct {
+	Result string        `json:"result"` // "unchanged", "changed" or "failed"
+	Error  string        `json:"error,omitempty"`
+	TookMS float64       `json:"took_ms"`
+	Models []ModelChange `json:"models"`
+}
+
+// ModelChange is what came of an act for one model.
+type ModelChange struct {
+	Model    string          `json:"model"`
+	Result   string          `json:"result"`
+	Version  string          `json:"version,omitempty"` // that answers now
+	Digest   string          `json:"digest,omitempty"`
+	Before   string          `json:"before,omitempty"` // that answered before, where it was another
+	BeforeID string          `json:"before_digest,omitempty"`
+	Loaded   []string        `json:"loaded,omitempty"`
+	Refused  []RefusedChange `json:"refused,omitempty"`
+}
+
+// RefusedChange is a version that was tried and is not served.
+type RefusedChange struct {
+	Version string `json:"version"`
+	Reason  string `json:"reason"`
+}
+
+// maxAdminActs is how many acts of admins may be under way at the same time: a
+// reload waits for the one before it, and each waits with a connection.
+const maxAdminActs = 64
+
+// reloadLimit is how long an act waits for what it asked for. The reload itself
+// goes on.
+const reloadLimit = 10 * time.Minute
+
+type adminActs struct{ running atomic.Int32 }
+
+// reload looks for changed versions now.
+func (x *exchange) reload() error {
+	return x.administer("reload", func(a Admin, model string) (any, string, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), reloadLimit)
+		defer cancel()
+		r, err := a.Reload(ctx, model)
+		return &r, r.Result, err
+	})
+}
+
+// rollback goes back to the version before.
+func (x *exchange) rollback() error {
+	return x.administer("rollback", func(a Admin, model string) (any, string, error) {
+		c, err := a.Rollback(model)
+		return &c, c.Result, err
+	})
+}
+
+// administer runs an act and leaves a record of it, whatever becomes of it.
+func (x *exchange) administer(what string, do func(a Admin, model string) (answer any, result string, err error)) (err error) {
+	start := time.Now()
+	var model, result string
+	defer func() {
+		code := ""
+		if err != nil {
+			f, _, _ := faultOf(err)
+			result, code = "refused", f.code
+		}
+		x.audit(what, model, result, code, time.Since(start))
+	}()
+	admin, ok := x.s.backend.(Admin)
+	if !ok {
+		return faultAdminOff
+	}
+	if model, err = x.readModel(); err != nil {
+		return err
+	}
+	if x.s.admin.running.Add(1) > maxAdminActs {
+		x.s.admin.running.Add(-1)
+		return faultAdminBusy
+	}
+	defer x.s.admin.running.Add(-1)
+	var answer any
+	if answer, result, err = do(admin, model); err != nil {
+		return err
+	}
+	return x.answer(answer)
+}
+
+// audit leaves the record of an act, in one line.
+func (x *exchange) audit(what, model, result, code string, took time.Duration) {
+	x.s.metrics.AdminAct(what, result)
+	who := "none"
+	if keys := x.s.o.AdminKeys; keys != nil {
+		if id := keys.identify(&x.ctx.Request.Header); id != "" {
+			who = id
+		}
+	}
+	attrs := []slog.Attr{
+		slog.String("event_type", "audit"), slog.String("act", what), slog.String("key", who), slog.String("from", x.ctx.RemoteAddr().String()),
+		slog.String("model", model), slog.String("result", result), slog.Duration("duration", took), slog.String("request_id", string(x.id)),
+	}
+	if code != "" {
+		attrs = append(attrs, slog.String("error", code))
+	}
+	x.s.log.LogAttrs(context.Background(), slog.LevelWarn, "admin", attrs...)
+}
+
+// admitAdmin tells why a request may not change what is served. A key that is
+// good for something else is not let in, and is told so.
+func (x *exchange) admitAdmin() *fault {
+	keys, header := x.s.o.AdminKeys, &x.ctx.Request.Header
+	switch {
+	case keys == nil:
+		return faultAdminOff
+	case keys.admit(header):
+		return nil
+	case x.s.o.Keys != nil && x.s.o.Keys.admit(header):
+		return faultForbidden
+	}
+	x.ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	return faultUnauthorized
+}
+
+var adminNames = []string{"model"}
+
+// readModel reads the body {"model": NAME}, which may be left out.
+func (x *exchange) readModel() (model string, err error) {
+	body := x.ctx.PostBody()
+	if len(bytes.TrimSpace(body)) == 0 {
+		return "", nil
+	}
+	if err := x.mediaType(); err != nil {
+		return "", err
+	}
+	var d inferDecoder
+	d.begin(body)
+	ok := d.members("body", adminNames, 0, func(i int, name []byte) bool {
+		if i < 0 {
+			return d.unknown("body", name, adminNames) && d.skip(1)
+		}
+		if ok, null := d.null(); null {
+			return ok
+		}
+		return d.nameAt("body.model", &model)
+	})
+	if ok {
+		if d.next(); d.pos < len(d.data) {
+			d.expected("the end of the body")
+			ok = false
+		}
+	}
+	switch {
+	case !ok:
+		return "", d.malformed()
+	case d.count > 0:
+		return "", d.refused()
+	}
+	return model, nil
+}

@@ -1,0 +1,108 @@
+package telemetry
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Why another version took over, and what admins do: each is counted from 0 on,
+// or its first one would be no increase.
+var (
+	swapKinds = []string{"swap", "rollback", "quarantine"}
+	adminActs = []string{"reload", "rollback"}
+)
+
+// reloads count what becomes of the versions while the server runs.
+type reloads struct {
+	changes     *prometheus.CounterVec
+	quarantines *prometheus.CounterVec
+	trouble     prometheus.Counter
+	acts        *prometheus.CounterVec
+}
+
+func (r *reloads) init(m *Metrics) {
+	r.changes = counters(m, "carla_rl_version_changes_total", "Times that another version took over, by why: a load (swap), a rollback, a quarantine.", "kind")
+	for _, kind := range swapKinds {
+		r.changes.WithLabelValues(kind)
+	}
+	r.quarantines = counters(m, "carla_rl_quarantines_total", "Versions that were taken out of service because of unusable answers.", "model", "version")
+	r.trouble = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_root_failures_total", Help: "Times that the artifact root was found to be unreadable or to lack what is asked for."})
+	m.registry.MustRegister(r.trouble)
+	r.acts = counters(m, "carla_rl_admin_acts_total", "Acts of admins, by what they were and what came of them.", "act", "result")
+	for _, act := range adminActs {
+		r.acts.WithLabelValues(act, "changed")
+	}
+}
+
+// VersionChanged counts that another version took over.
+func (m *Metrics) VersionChanged(kind string) { m.reloads.changes.WithLabelValues(kind).Inc() }
+
+// Quarantined counts a version that was taken out of service.
+func (m *Metrics) Quarantined(model, version string) {
+	m.reloads.quarantines.WithLabelValues(model, version).Inc()
+}
+
+// RootFailed counts that the root was found to be unreadable.
+func (m *Metrics) RootFailed() { m.reloads.trouble.Inc() }
+
+// AdminAct counts an act of an admin.
+func (m *Metrics) AdminAct(act, result string) { m.reloads.acts.WithLabelValues(act, result).Inc() }
+
+// Root tells how to read when the root was looked at the last time, and how many
+// policies are held in memory.
+func (m *Metrics) Root(checked func() time.Time, inMemory func() int) {
+	_ = m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "carla_rl_root_checked_timestamp_seconds", Help: "When the artifact root was looked at the last time, in seconds since 1970.",
+	}, func() float64 { return float64(checked().UnixMicro()) / 1e6 }))
+	m.gauge("carla_rl_versions_in_memory", "Policies in memory: versions that are ready, those kept for a rollback, and those that a request or a session still uses.", inMemory)
+}
+
+// VersionState is the state of one version.
+type VersionState struct {
+	Model, Version string
+	Ready, Hashed  bool
+	Quarantined    bool
+}
+
+// versionStates tells at each scrape of the versions that there are, as current
+// does.
+type versionStates struct {
+	read func() []VersionState
+}
+
+var (
+	stateLabels   = []string{"model", "version"}
+	descLoaded      = prometheus.NewDesc("carla_rl_model_loaded", "1 where the version is ready.", stateLabels, nil)
+	descWarm        = prometheus.NewDesc("carla_rl_model_warmed_up", "1 where the version has been run since it was loaded.", stateLabels, nil)
+	descHashed      = prometheus.NewDesc("carla_rl_model_hashed", "1 where the version's card carries the hashes of its files.", stateLabels, nil)
+	descQuarantined = prometheus.NewDesc("carla_rl_model_quarantined", "1 where the version was taken out of service because of unusable answers.", stateLabels, nil)
+)
+
+// Versions tells how to read the states of all versions. Of two with the same
+// name, because the files of the one were replaced by those of the other, the
+// first is told of.
+func (m *Metrics) Versions(read func() []VersionState) { _ = m.registry.Register(versionStates{read}) }
+
+// Describe implements prometheus.Collector.
+func (s versionStates) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descLoaded
+	ch <- descWarm
+	ch <- descHashed
+	ch <- descQuarantined
+}
+
+// Collect implements prometheus.Collector.
+func (s versionStates) Collect(ch chan<- prometheus.Metric) {
+	seen := map[[2]string]bool{}
+	for _, v := range s.read() {
+		key := [2]string{v.Model, v.Version}
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		for desc, on := range map[*prometheus.Desc]bool{descLoaded: v.Ready, descWarm: v.Ready, descHashed: v.Hashed, descQuarantined: v.Quarantined} {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, number(on), v.Model, v.Version)
+		}
+	}
+}
