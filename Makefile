@@ -15,6 +15,8 @@ GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := $(CACHE)/tools-golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 GOVULNCHECK_VERSION := v1.9.0
 GOVULNCHECK := $(CACHE)/tools-govulncheck-$(GOVULNCHECK_VERSION)/govulncheck
+GITLEAKS_VERSION := v8.30.1
+GITLEAKS := $(CACHE)/tools-gitleaks-$(GITLEAKS_VERSION)/gitleaks
 NFPM_VERSION := v2.45.0
 NFPM := $(CACHE)/tools-nfpm-$(NFPM_VERSION)/nfpm
 
@@ -225,8 +227,27 @@ fmt: $(GOLANGCI_LINT) ## Format the Go files.
 	$(GOLANGCI_LINT) fmt ./...
 
 .PHONY: vuln
-vuln: $(GOVULNCHECK) ## Known vulnerabilities in what is linked.
-	$(GOVULNCHECK) ./...
+vuln: $(GOVULNCHECK) ## Known vulnerabilities in what is linked; GOVULNDB names a mirror of the database.
+	GOVULNCHECK=$(GOVULNCHECK) tools/vuln
+
+.PHONY: secrets
+secrets: $(GITLEAKS) ## Look for keys and passwords in every commit.
+	$(GITLEAKS) git --no-banner --redact --verbose .
+
+.PHONY: licenses
+licenses: ## Write THIRD_PARTY_LICENSES, the licences of what is linked.
+	go run ./tools/licenses
+
+.PHONY: licenses-check
+licenses-check: ## Fail where THIRD_PARTY_LICENSES is not what is linked, or a licence is none that may be.
+	go run ./tools/licenses -check
+
+.PHONY: reproducible
+reproducible: ## Build twice, in other folders and with empty caches: the same bytes.
+	VERSION=$(VERSION) COMMIT=$(COMMIT) DATE=$(DATE) tools/reproducible
+
+.PHONY: supply-chain
+supply-chain: licenses-check secrets vuln sbom ## What is linked: licences, secrets in the history, known vulnerabilities, bill of materials.
 
 .PHONY: asm
 asm: ## Generate the amd64 kernels.
@@ -276,10 +297,13 @@ coverage: ## Write coverage.out and print the sum.
 	go tool cover -func=coverage.out | tail -1
 
 .PHONY: tools
-tools: $(GOLANGCI_LINT) ## Install the pinned tools into the cache.
+tools: $(GOLANGCI_LINT) $(GOVULNCHECK) $(GITLEAKS) ## Install the pinned tools into the cache.
 
 $(GOLANGCI_LINT):
 	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+$(GITLEAKS):
+	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install github.com/zricethezav/gitleaks/v8@$(GITLEAKS_VERSION)
 
 $(NFPM):
 	GOBIN=$(@D) GOFLAGS= GOOS= GOARCH= go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)

@@ -76,6 +76,7 @@ var law = map[string][]string{
 	"tools/gen-deploy":    {},
 	"tools/testsum":       {},
 	"tools/image/rootfs":  {},
+	"tools/licenses":      {},
 	"tools/mutate":        {},
 	"tools/noop":          {},
 }

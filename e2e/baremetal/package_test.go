@@ -21,6 +21,7 @@ var packaged = []string{
 	"/var/lib/carla-rl/artifacts",
 	"/usr/share/bash-completion/completions/carla-rl",
 	"/usr/share/doc/carla-rl/copyright",
+	"/usr/share/doc/carla-rl/THIRD_PARTY_LICENSES",
 	"/usr/share/doc/carla-rl/examples/nginx.conf",
 }
 

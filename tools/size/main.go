@@ -223,16 +223,16 @@ func compare(w io.Writer, parts, budget map[string]int) (wrong int) {
 	for _, part := range names {
 		n := kib(parts[part])
 		total += parts[part]
-		max, ok := budget[part]
+		most, ok := budget[part]
 		switch {
 		case !ok:
 			wrong++
 			fmt.Fprintf(w, "%-58s %9d %9s  FAIL: it has no budget\n", part, n, "-")
-		case n > max:
+		case n > most:
 			wrong++
-			fmt.Fprintf(w, "%-58s %9d %9d  FAIL\n", part, n, max)
+			fmt.Fprintf(w, "%-58s %9d %9d  FAIL\n", part, n, most)
 		default:
-			fmt.Fprintf(w, "%-58s %9d %9d\n", part, n, max)
+			fmt.Fprintf(w, "%-58s %9d %9d\n", part, n, most)
 		}
 	}
 	for _, part := range slices.Sorted(maps.Keys(budget)) {

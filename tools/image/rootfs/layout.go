@@ -73,8 +73,10 @@ func layOut(source, out string) error {
 			return err
 		}
 	}
-	if err := copyFile(filepath.Join(source, "LICENSE"), filepath.Join(out, "licenses/LICENSE")); err != nil {
-		return err
+	for _, name := range []string{"LICENSE", "THIRD_PARTY_LICENSES"} {
+		if err := copyFile(filepath.Join(source, name), filepath.Join(out, "licenses", name)); err != nil {
+			return err
+		}
 	}
 	// The authorities that HTTPS to a trace collector is checked by. A base
 	// image may bring its own.
