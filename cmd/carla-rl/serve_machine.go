@@ -8,6 +8,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/machine"
+	"github.com/carla-rl/carla-rl-serving/internal/plan"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
@@ -46,12 +47,14 @@ func lockedMemory(log *slog.Logger) *machine.Locked {
 	})
 }
 
-// planEngine is the plan in the memory that the settings want.
+// planEngine is the plan with the sums and in the memory that the settings
+// want.
 func planEngine(cfg *config.Config, locked *machine.Locked) policy.Engine {
-	if !cfg.Optimization.EnableMemoryPinning {
-		return policy.Plan
+	o := plan.Options{Fast: cfg.Optimization.Determinism == "fast"}
+	if cfg.Optimization.EnableMemoryPinning {
+		o.Memory = locked
 	}
-	return policy.PlanIn(locked)
+	return policy.PlanWith(o)
 }
 
 // settleAfter is how long after the first load what only the start needed is

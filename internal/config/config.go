@@ -127,6 +127,7 @@ type Optimization struct {
 	CacheMaxBytes       Size   // of all of them
 	BatchSize           int    // rows that requests which run together may have
 	MaxDelay            time.Duration
+	Determinism         string // "strict" or "fast"
 	EnableJIT           bool
 	EnableAVX           bool
 	EnableMKL           bool
@@ -196,7 +197,7 @@ func Default() *Config {
 			TokenTTL:     time.Hour,
 			MaxTokenSize: 1 << 20,
 		},
-		Optimization: Optimization{PinCores: "off", BatchSize: 32, CacheMaxBytes: 32 << 20, EnableAVX: true},
+		Optimization: Optimization{PinCores: "off", Determinism: "strict", BatchSize: 32, CacheMaxBytes: 32 << 20, EnableAVX: true},
 	}
 }
 

@@ -177,6 +177,8 @@ func (c *Config) settings() []setting {
 			doc: "Observations that run as one, of requests that wait for the same policy while every lane is busy. 1 runs each request by itself. A request that finds a lane free is never held up."},
 		{key: "optimization.max_delay", env: "CARLA_RL_MAX_DELAY", dst: &opt.MaxDelay, check: delaying(&opt.MaxDelay),
 			doc: "Time that a request waits for others to run with, also while a lane is free. 0 does not wait."},
+		{key: "optimization.determinism", env: "CARLA_RL_DETERMINISM", dst: &opt.Determinism, check: oneOf(&opt.Determinism, "strict", "fast"),
+			doc: "strict gives an observation the same bits in every batch and beside any other. fast adds the terms of layers of 13 to 32 outputs in another order where an observation runs alone."},
 		{key: "optimization.enable_jit", env: "CARLA_RL_ENABLE_JIT", dst: &opt.EnableJIT, idle: true,
 			doc: "Known from the Python server; policies are always compiled here."},
 		{key: "optimization.enable_avx", env: "CARLA_RL_ENABLE_AVX", dst: &opt.EnableAVX, idle: true,

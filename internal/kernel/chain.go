@@ -20,6 +20,7 @@ type chainOp struct {
 	panel         int // from one panel of tail to the next
 	kind          int
 	relu          int
+	split         int     // whether narrow panels have several partial sums
 	a, b, c, _    float32 // of a function
 }
 
@@ -70,7 +71,12 @@ func CanChain(m *Matrix, act Unary) bool {
 // NewChain returns the chain of the first layers that fit into one call, each
 // of which CanChain; the inputs of a layer are the outputs of the one before.
 // Len tells how many they are.
-func NewChain(layers []*Matrix, acts []Unary) *Chain {
+//
+// A chain computes to the bit what Linear does, unless split allows it to add
+// the terms of one or two panels behind the last 64 outputs in four or two
+// parts: a single sum waits for each of its additions, and such a layer takes
+// up to four times as long as its loads do.
+func NewChain(layers []*Matrix, acts []Unary, split bool) *Chain {
 	total, n := 0, 0
 	for i, m := range layers {
 		if total += m.in * m.out; total > maxGemvWeights || !CanChain(m, acts[i]) || i > 0 && m.in != layers[i-1].out {
@@ -84,7 +90,11 @@ func NewChain(layers []*Matrix, acts []Unary) *Chain {
 	}
 	from, to := -1, 0
 	for i, m := range c.layers {
-		c.ops = append(c.ops, m.op(from, to, acts[i].Op == Relu))
+		o := m.op(from, to, acts[i].Op == Relu)
+		if split {
+			o.split = 1
+		}
+		c.ops = append(c.ops, o)
 		if kind, _ := chainKind(acts[i]); kind >= 0 {
 			c.ops = append(c.ops, chainOp{x: to, y: to, out: m.out, kind: kind, a: acts[i].A, b: acts[i].B, c: acts[i].C})
 		}
@@ -131,8 +141,8 @@ func (c *Chain) Len() int { return len(c.layers) }
 // Room returns the number of floats that Run needs beside its operands.
 func (c *Chain) Room() int { return 2 * c.side }
 
-// Chain computes the layers for one row, to the bit as Linear does one after
-// the other. room has at least c.Room() numbers and is nobody else's
+// Chain computes the layers for one row, as Linear does one after the other.
+// room has at least c.Room() numbers and is nobody else's
 // meanwhile. y, x and room must not overlap.
 func (k Impl) Chain(y, x []float32, c *Chain, room []float32) {
 	n := len(c.layers)

@@ -247,9 +247,9 @@ yset:
 	CMPQ         BX, $0x06
 	JEQ          silu
 	MOVQ         56(AX), BX
-	VBROADCASTSS 88(AX), Y0
-	VBROADCASTSS 92(AX), Y1
-	VBROADCASTSS 96(AX), Y2
+	VBROADCASTSS 96(AX), Y0
+	VBROADCASTSS 100(AX), Y1
+	VBROADCASTSS 104(AX), Y2
 
 eluloop:
 	VMOVUPS      (CX), Y3
@@ -525,8 +525,8 @@ tanhloop:
 
 clamp:
 	MOVQ         56(AX), BX
-	VBROADCASTSS 88(AX), Y0
-	VBROADCASTSS 92(AX), Y1
+	VBROADCASTSS 96(AX), Y0
+	VBROADCASTSS 100(AX), Y1
 
 clamploop:
 	VMOVUPS (CX), Y2
@@ -878,6 +878,8 @@ n3linear:
 	JMP     next
 
 n2:
+	CMPQ    88(AX), $0x00
+	JNE     n2split
 	VMOVUPS (SI), Y0
 	VMOVUPS 32(SI), Y1
 	VMOVUPS 64(SI), Y2
@@ -944,7 +946,84 @@ n2linear:
 	VMOVUPS Y3, 96(DX)
 	JMP     next
 
+n2split:
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 96(SI), Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	MOVQ    40(AX), SI
+	SUBQ    $0x04, SI
+	JLT     n2sfew
+
+n2sloop:
+	VBROADCASTF128 (CX), Y8
+	VPERMILPS      $0x00, Y8, Y9
+	VFMADD231PS    (BX), Y9, Y0
+	VFMADD231PS    32(BX), Y9, Y1
+	VFMADD231PS    (BX)(R9*1), Y9, Y2
+	VFMADD231PS    32(BX)(R9*1), Y9, Y3
+	VPERMILPS      $0x55, Y8, Y9
+	VFMADD231PS    64(BX), Y9, Y4
+	VFMADD231PS    96(BX), Y9, Y5
+	VFMADD231PS    64(BX)(R9*1), Y9, Y6
+	VFMADD231PS    96(BX)(R9*1), Y9, Y7
+	VPERMILPS      $0xaa, Y8, Y9
+	VFMADD231PS    128(BX), Y9, Y0
+	VFMADD231PS    160(BX), Y9, Y1
+	VFMADD231PS    128(BX)(R9*1), Y9, Y2
+	VFMADD231PS    160(BX)(R9*1), Y9, Y3
+	VPERMILPS      $0xff, Y8, Y8
+	VFMADD231PS    192(BX), Y8, Y4
+	VFMADD231PS    224(BX), Y8, Y5
+	VFMADD231PS    192(BX)(R9*1), Y8, Y6
+	VFMADD231PS    224(BX)(R9*1), Y8, Y7
+	ADDQ           $0x00000100, BX
+	ADDQ           $0x10, CX
+	SUBQ           $0x04, SI
+	JGE            n2sloop
+
+n2sfew:
+	ADDQ $0x04, SI
+	JZ   n2sdone
+
+n2sone:
+	VBROADCASTSS (CX), Y8
+	VFMADD231PS  (BX), Y8, Y0
+	VFMADD231PS  32(BX), Y8, Y1
+	VFMADD231PS  (BX)(R9*1), Y8, Y2
+	VFMADD231PS  32(BX)(R9*1), Y8, Y3
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x04, CX
+	SUBQ         $0x01, SI
+	JNE          n2sone
+
+n2sdone:
+	VADDPS Y4, Y0, Y0
+	VADDPS Y5, Y1, Y1
+	VADDPS Y6, Y2, Y2
+	VADDPS Y7, Y3, Y3
+	CMPQ   80(AX), $0x00
+	JEQ    n2slinear
+	VXORPS Y4, Y4, Y4
+	VMAXPS Y0, Y4, Y0
+	VMAXPS Y1, Y4, Y1
+	VMAXPS Y2, Y4, Y2
+	VMAXPS Y3, Y4, Y3
+
+n2slinear:
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	VMOVUPS Y2, 64(DX)
+	VMOVUPS Y3, 96(DX)
+	JMP     next
+
 n1:
+	CMPQ    88(AX), $0x00
+	JNE     n1split
 	VMOVUPS (SI), Y0
 	VMOVUPS 32(SI), Y1
 	MOVQ    40(AX), SI
@@ -991,6 +1070,69 @@ n1done:
 	VMAXPS Y1, Y2, Y1
 
 n1linear:
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	JMP     next
+
+n1split:
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	MOVQ    40(AX), SI
+	SUBQ    $0x04, SI
+	JLT     n1sfew
+
+n1sloop:
+	VBROADCASTF128 (CX), Y8
+	VPERMILPS      $0x00, Y8, Y9
+	VFMADD231PS    (BX), Y9, Y0
+	VFMADD231PS    32(BX), Y9, Y1
+	VPERMILPS      $0x55, Y8, Y9
+	VFMADD231PS    64(BX), Y9, Y2
+	VFMADD231PS    96(BX), Y9, Y3
+	VPERMILPS      $0xaa, Y8, Y9
+	VFMADD231PS    128(BX), Y9, Y4
+	VFMADD231PS    160(BX), Y9, Y5
+	VPERMILPS      $0xff, Y8, Y8
+	VFMADD231PS    192(BX), Y8, Y6
+	VFMADD231PS    224(BX), Y8, Y7
+	ADDQ           $0x00000100, BX
+	ADDQ           $0x10, CX
+	SUBQ           $0x04, SI
+	JGE            n1sloop
+
+n1sfew:
+	ADDQ $0x04, SI
+	JZ   n1sdone
+
+n1sone:
+	VBROADCASTSS (CX), Y8
+	VFMADD231PS  (BX), Y8, Y0
+	VFMADD231PS  32(BX), Y8, Y1
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x04, CX
+	SUBQ         $0x01, SI
+	JNE          n1sone
+
+n1sdone:
+	VADDPS Y2, Y0, Y0
+	VADDPS Y3, Y1, Y1
+	VADDPS Y6, Y4, Y2
+	VADDPS Y7, Y5, Y3
+	VADDPS Y2, Y0, Y0
+	VADDPS Y3, Y1, Y1
+	CMPQ   80(AX), $0x00
+	JEQ    n1slinear
+	VXORPS Y2, Y2, Y2
+	VMAXPS Y0, Y2, Y0
+	VMAXPS Y1, Y2, Y1
+
+n1slinear:
 	VMOVUPS Y0, (DX)
 	VMOVUPS Y1, 32(DX)
 	JMP     next
@@ -1082,7 +1224,7 @@ dotlinear:
 	JG      group
 
 next:
-	ADDQ $0x68, AX
+	ADDQ $0x70, AX
 	SUBQ $0x01, DI
 	JNE  op
 	VZEROUPPER

@@ -23,7 +23,7 @@ func newChain(r *rand.Rand, acts []Unary, widths ...int) *Chain {
 		layers = append(layers, newLayer(r, widths[i], widths[i-1]).m)
 		of = append(of, acts[i%len(acts)])
 	}
-	return NewChain(layers, of)
+	return NewChain(layers, of, false)
 }
 
 // checkChain holds a chain against its layers one after the other, to the bit,
@@ -93,6 +93,60 @@ func TestChainKeepsNaN(t *testing.T) {
 	})
 }
 
+// splitGeneric is what a product with the given number of partial sums gives,
+// term by term: the bias begins the first, and they are added pairwise.
+func splitGeneric(l layer, o, parts int, x []float32) float32 {
+	sums := make([]float32, parts)
+	sums[0] = l.b[o]
+	whole := len(x) &^ 3
+	for k, v := range x {
+		at := k % parts
+		if k >= whole {
+			at = 0
+		}
+		sums[at] = fma32(v, l.w[o*l.in+k], sums[at])
+	}
+	for ; parts > 1; parts /= 2 {
+		for i := range parts / 2 {
+			sums[i] = sums[2*i] + sums[2*i+1]
+		}
+	}
+	return sums[0]
+}
+
+// With split sums the last one or two panels have four or two parts, and
+// everything else is as it was.
+func TestChainInParts(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 3))
+	forEachImpl(t, func(t *testing.T, k Impl) {
+		if !k.Chains() {
+			t.Log("no chains to compare")
+			return
+		}
+		for _, out := range []int{3, 13, 16, 17, 32, 33, 64, 70, 90, 100} {
+			for in := 1; in <= 41; in++ {
+				l := newLayer(r, out, in)
+				c := NewChain([]*Matrix{l.m}, []Unary{{}}, true)
+				x, y := random(r, make([]float32, in)), make([]float32, out)
+				k.Chain(y, x, c, make([]float32, c.Room()))
+				for o, got := range y {
+					parts := 1
+					if rest := out % wideWidth; o >= out-rest && !l.m.dot && rest <= 2*panelWidth {
+						parts = 4 / ((rest + panelWidth - 1) / panelWidth)
+					}
+					want := l.exact(o, x)
+					if parts > 1 {
+						want = splitGeneric(l, o, parts, x)
+					}
+					if got != want {
+						t.Fatalf("%dx%d in %d parts: output %d is %v, want %v", out, in, parts, o, got, want)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestChainEndsWhereItMust(t *testing.T) {
 	m := func(out, in int) *Matrix { return Pack(make([]float32, out*in), nil, out, in) }
 	f := func(want int, acts []UnaryOp, layers ...*Matrix) {
@@ -101,7 +155,7 @@ func TestChainEndsWhereItMust(t *testing.T) {
 		for i, a := range acts {
 			u[i].Op = a
 		}
-		if got := NewChain(layers, u).Len(); got != want {
+		if got := NewChain(layers, u, false).Len(); got != want {
 			t.Errorf("%d layers of %d", got, want)
 		}
 	}
@@ -145,11 +199,13 @@ func TestAVX2KernelsNeedNoMore(t *testing.T) {
 }
 
 func BenchmarkChain(b *testing.B) {
-	for _, widths := range [][]int{{5, 64, 64, 3}, {64, 64}, {17, 256, 256, 6}, {256, 256}} {
-		for _, k := range Impls()[1:] {
-			b.Run(fmt.Sprintf("%v/%v", widths, k), func(b *testing.B) {
+	k := Best()
+	for _, widths := range [][]int{{5, 64, 64, 3}, {64, 64}, {17, 256, 256, 6}, {256, 256}, {12, 32, 32, 3}, {12, 16, 16, 3}, {80, 80, 16}} {
+		for _, split := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%v/split=%v", widths, split), func(b *testing.B) {
 				r := rand.New(rand.NewPCG(1, 1))
 				c := newChain(r, []Unary{{Op: Relu}}, widths...)
+				c = NewChain(c.layers, c.acts, split)
 				x, y, room := random(r, aligned(widths[0])), aligned(widths[len(widths)-1]), aligned(c.Room())
 				b.ReportAllocs()
 				bytes := 0

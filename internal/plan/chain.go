@@ -12,7 +12,8 @@ type rowChain struct {
 // chains finds dense layers one behind the other, each of which alone reads
 // what the one before wrote, and prepares them for runs of one row: the calls
 // and the way through memory cost as much as the products of a small policy.
-func (p *Plan) chains() {
+// split is as for kernel.NewChain.
+func (p *Plan) chains(split bool) {
 	if !p.impl.Chains() {
 		return
 	}
@@ -36,7 +37,7 @@ func (p *Plan) chains() {
 			i++
 			continue
 		}
-		c := kernel.NewChain(layers, acts)
+		c := kernel.NewChain(layers, acts, split)
 		last := i + c.Len() - 1
 		p.steps[i].chain = &rowChain{c, last, p.steps[last].out}
 		p.scratch = max(p.scratch, c.Room())

@@ -26,6 +26,10 @@ type Options struct {
 	// Generic compiles for the Go twins of the kernels, against which the
 	// fast ones are tested.
 	Generic bool
+	// Fast lets a row alone have sums in another order than a row of a batch,
+	// where that is faster: its bits then depend on the company, within the
+	// error that any order of the sums has.
+	Fast bool
 	// Kernels names the instruction set, as kernel.Impl prints it; empty is
 	// the fastest that this CPU has.
 	Kernels string
@@ -125,7 +129,7 @@ func compile(g *graph.Graph, o Options) (*Plan, error) {
 		return nil, err
 	}
 	c.plan.assign()
-	c.plan.chains()
+	c.plan.chains(o.Fast)
 	return c.plan, nil
 }
 

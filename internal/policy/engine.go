@@ -82,11 +82,12 @@ func (e autoEngine) Compile(g *graph.Graph) (Program, error) {
 
 // PlanIn is Plan with the constants of its programs and the memory of their
 // runners in m.
-func PlanIn(m plan.Memory) Engine { return planEngine{m} }
+func PlanIn(m plan.Memory) Engine { return PlanWith(plan.Options{Memory: m}) }
 
-type planEngine struct {
-	memory plan.Memory // nil for the heap
-}
+// PlanWith is Plan with programs that are compiled with the options.
+func PlanWith(o plan.Options) Engine { return planEngine{o} }
+
+type planEngine struct{ options plan.Options }
 
 // planned is the program of a plan.
 type planned struct {
@@ -111,7 +112,7 @@ func (e planEngine) Compile(g *graph.Graph) (Program, error) {
 	if err := graph.Optimize(optimized); err != nil {
 		return nil, err
 	}
-	p, err := plan.Compile(optimized, plan.Options{Memory: e.memory})
+	p, err := plan.Compile(optimized, e.options)
 	if err != nil {
 		return nil, err
 	}

@@ -8,11 +8,11 @@ import (
 
 // The layout of chainOp.
 const (
-	opW, opTail, opBias         = 0, 8, 16
-	opX, opY, opIn              = 24, 32, 40
-	opBlocks, opOut, opPanel    = 48, 56, 64
-	opKind, opRelu, opConstants = 72, 80, 88
-	opSize                      = 104
+	opW, opTail, opBias      = 0, 8, 16
+	opX, opY, opIn           = 24, 32, 40
+	opBlocks, opOut, opPanel = 48, 56, 64
+	opKind, opRelu, opSplit  = 72, 80, 88
+	opConstants, opSize      = 96, 112
 )
 
 type chainGen struct {
@@ -109,7 +109,7 @@ func (c *chainGen) panels() {
 	Label("block")
 	SUBQ(Imm(1), blocks)
 	JLT(LabelRef("rest"))
-	c.product("b", 4, 256, func(panel int) Mem { return Mem{Base: c.w, Disp: 64 * panel} }, c.w)
+	c.product("b", 4, 1, 256, func(panel int) Mem { return Mem{Base: c.w, Disp: 64 * panel} }, c.w)
 	ADDQ(U32(256), c.y)
 	ADDQ(U32(256), c.bias)
 	JMP(LabelRef("block"))
@@ -127,6 +127,10 @@ func (c *chainGen) panels() {
 	for panels := 4; panels >= 1; panels-- {
 		name := label("n%d", panels)
 		Label(name)
+		if panels <= 2 {
+			CMPQ(c.field(opSplit), Imm(0))
+			JNE(LabelRef(name + "split"))
+		}
 		at := []Mem{{Base: c.w}, {Base: c.w, Index: ps, Scale: 1}, {Base: c.w, Index: ps, Scale: 2}, {Base: w3}}
 		steps := []reg.GPVirtual{c.w}
 		if panels == 4 {
@@ -134,25 +138,36 @@ func (c *chainGen) panels() {
 			ADDQ(ps, w3)
 			steps = append(steps, w3)
 		}
-		c.product(name, panels, 64, func(panel int) Mem { return at[panel] }, steps...)
+		c.product(name, panels, 1, 64, func(panel int) Mem { return at[panel] }, steps...)
 		JMP(LabelRef("next"))
+		if panels <= 2 {
+			Label(name + "split")
+			c.product(name+"s", panels, 4/panels, 64, func(panel int) Mem { return at[panel] }, steps...)
+			JMP(LabelRef("next"))
+		}
 	}
 }
 
-// product: the given panels of outputs for all inputs, four a turn. at is the
-// address of a panel's weights, stride the bytes from one input to the next,
-// by which the registers of the weights move.
-func (c *chainGen) product(name string, panels, stride int, at func(panel int) Mem, w ...reg.GPVirtual) {
-	acc := vecs(2 * panels)
+// product: the given panels of outputs for all inputs, four a turn. Each output
+// has the given number of partial sums, 1, 2 or 4: input k of a turn goes to
+// sum k mod parts, and they are added pairwise. at is the address of a panel's
+// weights, stride the bytes from one input to the next, by which the registers
+// of the weights move.
+func (c *chainGen) product(name string, panels, parts, stride int, at func(panel int) Mem, w ...reg.GPVirtual) {
+	acc := vecs(2 * panels * parts)
 	for i := range acc {
-		VMOVUPS(Mem{Base: c.bias, Disp: 32 * i}, acc[i])
+		if i < 2*panels {
+			VMOVUPS(Mem{Base: c.bias, Disp: 32 * i}, acc[i])
+		} else {
+			VXORPS(acc[i], acc[i], acc[i])
+		}
 	}
 	x, k := GP64(), GP64()
 	MOVQ(c.x, x)
 	MOVQ(c.field(opIn), k)
 	step := func(i int, bc reg.VecVirtual) {
-		for j := range acc {
-			VFMADD231PS(at(j/2).Offset(stride*i+32*(j%2)), bc, acc[j])
+		for j := range 2 * panels {
+			VFMADD231PS(at(j/2).Offset(stride*i+32*(j%2)), bc, acc[i%parts*2*panels+j])
 		}
 	}
 	SUBQ(Imm(4), k)
@@ -185,6 +200,14 @@ func (c *chainGen) product(name string, panels, stride int, at func(panel int) M
 	SUBQ(Imm(1), k)
 	JNE(LabelRef(name + "one"))
 	Label(name + "done")
+	for ; parts > 1; parts /= 2 {
+		for i := range parts / 2 {
+			for j := range 2 * panels {
+				VADDPS(acc[(2*i+1)*2*panels+j], acc[2*i*2*panels+j], acc[i*2*panels+j])
+			}
+		}
+	}
+	acc = acc[:2*panels]
 	c.relu(name, acc)
 	for i := range acc {
 		VMOVUPS(acc[i], Mem{Base: c.y, Disp: 32 * i})
