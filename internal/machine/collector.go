@@ -13,10 +13,14 @@ import (
 // and buffers of the kernel's.
 const shareOfLimit = 0.9
 
-// quietBytes is what a start may take before the collector runs for the first
-// time. The heap of a start is a few MiB, of which little is garbage; without
-// this it would be collected at 4, 5 and 7 MiB.
-const quietBytes = 32 << 20
+// quietPercent is GOGC until the first collection, which then comes at 32 MiB:
+// the runtime takes no heap for less than 4 MiB at a GOGC of 100. The heap of a
+// start is a few MiB, of which little is garbage; without this it would be
+// collected at 4, 5 and 7 MiB.
+const (
+	quietPercent = 800
+	quietBytes   = quietPercent / 100 * 4 << 20
+)
 
 // Collector is the memory limit that the garbage collector keeps to.
 type Collector struct {
@@ -44,20 +48,16 @@ func StartCollector(group float64) *Collector {
 		limit = int64(group * shareOfLimit)
 		c.Limit, c.From = limit, "the memory limit of the control group"
 	}
+	debug.SetMemoryLimit(limit)
 	if os.Getenv("GOGC") != "" || limit <= quietBytes { // The operator's word, or no room.
-		debug.SetMemoryLimit(limit)
 		c.awake = func() {}
 		return c
 	}
-	percent := debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(quietBytes)
-	awake := sync.OnceFunc(func() {
-		debug.SetMemoryLimit(limit)
-		debug.SetGCPercent(percent)
-	})
+	percent := debug.SetGCPercent(quietPercent)
+	awake := sync.OnceFunc(func() { debug.SetGCPercent(percent) })
 	c.awake = awake
-	// The first collection, which comes at quietBytes, ends the quiet: the
-	// collector would otherwise run without a pause from there on.
+	// The first collection ends the quiet: a heap of many times what is live is
+	// for no more than the start.
 	sentinel := new([64]byte)
 	runtime.AddCleanup(sentinel, func(struct{}) { awake() }, struct{}{})
 	return c

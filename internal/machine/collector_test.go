@@ -3,6 +3,7 @@ package machine_test
 import (
 	"math"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 
 	"github.com/carla-rl/carla-rl-serving/internal/machine"
@@ -55,11 +56,16 @@ func TestCollectorAwakesByItself(t *testing.T) {
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
 	machine.StartCollector(math.Inf(1))
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
+		t.Errorf("the limit is %d", limit)
+	}
 	for range 1000 { // The cleanup runs on a goroutine of its own, soon.
 		for range 16 {
 			ballast = append(ballast, make([]byte, 1<<20))
 		}
-		if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		gogc := []metrics.Sample{{Name: "/gc/gogc:percent"}} // which it is read by without being set
+		metrics.Read(gogc)
+		if gogc[0].Value.Uint64() == 100 {
 			ballast = nil
 			return
 		}
@@ -67,5 +73,5 @@ func TestCollectorAwakesByItself(t *testing.T) {
 			ballast = nil
 		}
 	}
-	t.Error("the collector keeps to the limit of the start")
+	t.Error("the heap grows to many times what is live")
 }
