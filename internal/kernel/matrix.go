@@ -117,9 +117,18 @@ func packPanels(panels, width int, w []float32, out, in int) []float32 {
 		to := p[panel*width*in:]
 		for from := 0; from < in; from += columns {
 			n := min(columns, in-from)
-			for j := range min(width, out-panel*width) {
-				row := w[(panel*width+j)*in+from:][:n]
-				for k, v := range row {
+			rows := min(width, out-panel*width)
+			row := func(j int) []float32 { return w[(panel*width+j)*in+from:][:n] }
+			j := 0
+			for ; j+4 <= rows; j += 4 { // four at a time: a quarter of the lines are touched
+				r0, r1, r2, r3 := row(j), row(j+1), row(j+2), row(j+3)
+				for k := range r0 {
+					d := to[(from+k)*width+j:][:4]
+					d[0], d[1], d[2], d[3] = r0[k], r1[k], r2[k], r3[k]
+				}
+			}
+			for ; j < rows; j++ {
+				for k, v := range row(j) {
 					to[(from+k)*width+j] = v
 				}
 			}
