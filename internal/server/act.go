@@ -41,6 +41,8 @@ type act struct {
 	postprocess time.Duration
 	context     requestContext
 
+	text []byte // scratch for what is made of JSON
+
 	shard    uint32           // of the counts
 	observer *versionObserver // of the act before
 }
@@ -181,6 +183,9 @@ func (a *act) release() {
 	a.target = Target{}
 	a.decoder.release()
 	a.pack.release()
+	if cap(a.text) > maxKeptBytes {
+		a.text = nil
+	}
 	a.options.release()
 	a.req.Trim(maxKeptBytes / 4)
 }

@@ -43,7 +43,7 @@ func TestHotParts(t *testing.T) {
 	hot.Path(t, "server encode", 1000, 0, func() { out, _ = a.appendAnswer(out[:0], nil) })
 	s, st := packing(t)
 	a.s = s
-	hot.Path(t, "server encode msgpack", 1000, 0, func() { out, _ = st.packAnswer(out[:0], &a, overtaken{}, false) })
+	hot.Path(t, "server encode msgpack", 1000, 0, func() { out, _ = a.packAnswer(out[:0], carried{session: st.session}) })
 
 	g := newGate()
 	g.maxBody = 1000

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
-
-	"github.com/carla-rl/carla-rl-serving/internal/msgpack"
 )
 
 // predict answers POST /predict and its siblings for one model or version.
@@ -32,7 +30,7 @@ func (x *exchange) predict() error {
 	err = x.run(x.spanCtx)
 	endChild(span)
 	if err == nil {
-		x.out, err = x.appendAnswer(x.out[:0], x.nextState())
+		err = x.encode(kind)
 	}
 	x.observe(err, x.id)
 	if err != nil {
@@ -42,20 +40,32 @@ func (x *exchange) predict() error {
 	return nil
 }
 
-// nextState returns the member of the answer that carries the state to the
-// next step, of a request that has any.
+// encode makes the answer in what the body came in.
+func (x *exchange) encode(m media) (err error) {
+	token := x.nextState()
+	if m == mediaPack {
+		x.out, err = x.packAnswer(x.out[:0], carried{state: token, reset: token != nil && x.anew})
+		return err
+	}
+	b := x.member[:0]
+	if token != nil {
+		b = append(append(append(b, `,"state":"`...), token...), '"')
+		if x.anew {
+			b = append(b, resetByVersion...)
+		}
+	}
+	x.member = b
+	x.out, err = x.appendAnswer(x.out[:0], b)
+	return err
+}
+
+// nextState returns the token that carries the state to the next step, of a
+// request that has any.
 func (x *exchange) nextState() []byte {
 	if len(x.target.Contract.State) == 0 && x.req.Histories == nil {
 		return nil
 	}
-	b := append(x.member[:0], `,"state":"`...)
-	b = append(b, x.s.o.Sessions.Seal(x.sessionVersion(), &x.req)...)
-	b = append(b, '"')
-	if x.anew {
-		b = append(b, resetByVersion...)
-	}
-	x.member = b
-	return x.member
+	return x.s.o.Sessions.Seal(x.sessionVersion(), &x.req)
 }
 
 // nameText is the string of a name in a path. It is made anew only when the
@@ -100,12 +110,11 @@ func (x *exchange) media(form *actForm) (media, error) {
 // reply answers an act in what its body came in. Raw bytes are answered in
 // JSON, and errors always.
 func (x *exchange) reply(m media, body []byte) {
-	if m != mediaPack {
-		x.json(fasthttp.StatusOK, body)
+	if m == mediaPack {
+		x.respond(fasthttp.StatusOK, typePack, body)
 		return
 	}
-	x.pack.text = msgpack.AppendFromJSON(x.pack.text[:0], body)
-	x.respond(fasthttp.StatusOK, typePack, x.pack.text)
+	x.json(fasthttp.StatusOK, body)
 }
 
 var typePack = []byte("application/msgpack")

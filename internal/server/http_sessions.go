@@ -87,8 +87,12 @@ func (x *exchange) sessionAct() error {
 	err = x.run(x.spanCtx)
 	endChild(span)
 	if err == nil {
-		x.member = appendSessionMembers(x.member[:0], sess, reset)
-		x.out, err = x.appendAnswer(x.out[:0], x.member)
+		if kind == mediaPack {
+			x.out, err = x.packAnswer(x.out[:0], carried{session: sess, reset: reset})
+		} else {
+			x.member = appendSessionMembers(x.member[:0], sess, reset)
+			x.out, err = x.appendAnswer(x.out[:0], x.member)
+		}
 	}
 	x.observe(err, x.id)
 	if err != nil {

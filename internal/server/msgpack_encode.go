@@ -10,21 +10,31 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/msgpack"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
+	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
 
-// packAnswer appends in MessagePack the answer of a stream that act.appendAnswer,
-// appendSessionMembers and actStream.carrier make in JSON. Its bytes are those
-// that msgpack.AppendFromJSON makes of that; one form for both would cost
-// the JSON some 50 ns a step. What is rare goes by way of the JSON.
-func (st *stream) packAnswer(b []byte, a *act, over overtaken, reset bool) ([]byte, error) {
-	t, req, sess := &a.target, &a.req, st.session
+// carried is what the carrier of an act adds to its answer.
+type carried struct {
+	state   []byte // of the next step, of POST /predict
+	session *serving.Session
+	reset   bool // another version has taken over
+	over    overtaken
+}
+
+// packAnswer appends in MessagePack the answer that appendAnswer makes in JSON,
+// with the members of its carrier: those of nextState, appendSessionMembers and
+// actStream.carrier. Its bytes are those that msgpack.AppendFromJSON makes of
+// that; one form for both would cost the JSON some 50 ns a step. What is rare
+// goes by way of the JSON.
+func (a *act) packAnswer(b []byte, more carried) ([]byte, error) {
+	t, req, st := &a.target, &a.req, &a.text
 	width := t.Contract.ActionWidth()
 	for _, v := range req.Actions[:req.Rows*width] {
 		if v-v != 0 {
 			return b, faultInference
 		}
 	}
-	start, members := len(b), 9
+	start, members := len(b), 6
 	b = append(b, 0) // their number, which is known at the end
 	b = packHead(msgp.AppendString(b, "actions"), packArray, req.Rows)
 	for row := range req.Rows {
@@ -40,8 +50,8 @@ func (st *stream) packAnswer(b []byte, a *act, over overtaken, reset bool) ([]by
 	}
 	if wanted := a.options.Return; wanted != 0 {
 		members += bits.OnesCount64(uint64(wanted))
-		st.text = append(appendReturns(append(st.text[:0], '{'), wanted, t.Contract, req), '}')
-		b = st.packMembers(b)
+		*st = append(appendReturns(append((*st)[:0], '{'), wanted, t.Contract, req), '}')
+		b = packMembers(b, *st)
 	}
 	if a.options.Given.has(memberObserved) {
 		members++
@@ -49,28 +59,35 @@ func (st *stream) packAnswer(b []byte, a *act, over overtaken, reset bool) ([]by
 	}
 	if len(req.Interventions) > 0 {
 		members++
-		st.text = AppendInterventions(st.text[:0], t.Contract, req.Interventions)
-		b = msgpack.AppendFromJSON(msgp.AppendString(b, "interventions"), st.text)
+		*st = AppendInterventions((*st)[:0], t.Contract, req.Interventions)
+		b = msgpack.AppendFromJSON(msgp.AppendString(b, "interventions"), *st)
 	}
 	if moving := t.Contract.Moving(); moving != nil && req.Histories == nil {
 		members++
-		st.text = AppendUnheld(st.text[:0], moving)
-		b = msgpack.AppendFromJSON(msgp.AppendString(b, "unheld"), st.text)
+		*st = AppendUnheld((*st)[:0], moving)
+		b = msgpack.AppendFromJSON(msgp.AppendString(b, "unheld"), *st)
 	}
-	b = packString(msgp.AppendString(b, "session_id"), sess.ID())
-	b = msgp.AppendUint64(msgp.AppendString(b, "step"), sess.Step())
-	b = msgp.AppendUint64(msgp.AppendString(b, "episode"), sess.Episode())
-	if reset {
+	if more.state != nil {
+		members++
+		b = msgp.AppendStringFromBytes(msgp.AppendString(b, "state"), more.state)
+	}
+	if sess := more.session; sess != nil {
+		members += 3
+		b = packString(msgp.AppendString(b, "session_id"), sess.ID())
+		b = msgp.AppendUint64(msgp.AppendString(b, "step"), sess.Step())
+		b = msgp.AppendUint64(msgp.AppendString(b, "episode"), sess.Episode())
+	}
+	if more.reset {
 		members++
 		b = msgp.AppendString(msgp.AppendString(b, "reset"), "version")
 	}
-	if a.options.Given.has(memberSeq) {
+	if more.session != nil && a.options.Given.has(memberSeq) {
 		members++
 		b = msgp.AppendUint64(msgp.AppendString(b, "seq"), a.options.Seq)
 	}
-	if over.count > 0 {
+	if more.over.count > 0 {
 		members++
-		b = msgp.AppendUint64(msgp.AppendString(b, "skipped"), over.count)
+		b = msgp.AppendUint64(msgp.AppendString(b, "skipped"), more.over.count)
 	}
 	a.postprocess = a.rest()
 	b = packHead(msgp.AppendString(b, "timing"), packMap, 4)
@@ -86,11 +103,11 @@ func (st *stream) packAnswer(b []byte, a *act, over overtaken, reset bool) ([]by
 	return b, nil
 }
 
-// packMembers appends the members of the object that st.text is, without the
-// head of a map.
-func (st *stream) packMembers(b []byte) []byte {
+// packMembers appends the members of the object that text is, without the head
+// of a map.
+func packMembers(b, text []byte) []byte {
 	at := len(b)
-	b = msgpack.AppendFromJSON(b, st.text)
+	b = msgpack.AppendFromJSON(b, text)
 	head := 1
 	if b[at] > packMap|maxShort {
 		head = longHead

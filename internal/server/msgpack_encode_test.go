@@ -175,12 +175,30 @@ func (g *answerer) packed(t *testing.T, s *Server, st *stream) (members []string
 		return bytes.Clone(b[room:])
 	}
 	text, got := encode(websocket.Text), encode(websocket.Binary)
-	if want := msgpack.AppendFromJSON(nil, text); !bytes.Equal(got, want) {
-		same := 0
-		for same < min(len(got), len(want)) && got[same] == want[same] {
-			same++
+	g.same(t, text, got)
+	// And as POST /predict does, with a state or without, and an act of a session.
+	x := &exchange{act: *a}
+	x.act.options.Given &^= 1 << memberSeq
+	for _, more := range []carried{{}, {state: []byte("v1.token_-"), reset: reset}, {session: st.session, reset: reset}} {
+		var members []byte
+		if more.state != nil {
+			members = append(members, `,"state":"v1.token_-"`...)
 		}
-		t.Fatalf("behind %d bytes\n got %q\nwant %q\nof %s", same, got[same:], want[same:], text)
+		if more.session != nil {
+			members = appendSessionMembers(members, st.session, false)
+		}
+		if more.reset {
+			members = append(members, resetByVersion...)
+		}
+		text, err := x.appendAnswer(nil, members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := x.packAnswer(nil, more)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.same(t, text, got)
 	}
 	// The slow way is held to another reader of each form.
 	var ofText map[string]any
@@ -192,6 +210,18 @@ func (g *answerer) packed(t *testing.T, s *Server, st *stream) (members []string
 		t.Fatalf("%s\nis in MessagePack %v (%v)", text, ofPack, err)
 	}
 	return slices.Collect(maps.Keys(ofText))
+}
+
+// same holds what was packed to what becomes of the JSON.
+func (g *answerer) same(t *testing.T, text, got []byte) {
+	t.Helper()
+	if want := msgpack.AppendFromJSON(nil, text); !bytes.Equal(got, want) {
+		same := 0
+		for same < min(len(got), len(want)) && got[same] == want[same] {
+			same++
+		}
+		t.Fatalf("behind %d bytes\n got %q\nwant %q\nof %s", same, got[same:], want[same:], text)
+	}
 }
 
 // floats makes float64s of all numbers, as readers of JSON do.
@@ -282,7 +312,7 @@ func TestPackedAnswerRefuses(t *testing.T) {
 	_, st := packing(t)
 	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		a := act{target: Target{Contract: drivingContract()}, req: serving.Request{Rows: 1, Actions: []float32{0, 0, float32(v)}}}
-		if _, err := st.packAnswer(nil, &a, overtaken{}, false); err != faultInference {
+		if _, err := a.packAnswer(nil, carried{session: st.session}); err != faultInference {
 			t.Errorf("%v is answered: %v", v, err)
 		}
 	}
@@ -300,7 +330,7 @@ func BenchmarkEncodePacked(b *testing.B) {
 	b.Run("direct", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			out, _ = st.packAnswer(out[:0], a, overtaken{}, false)
+			out, _ = a.packAnswer(out[:0], carried{session: st.session})
 		}
 	})
 	b.Run("json", func(b *testing.B) {

@@ -63,7 +63,7 @@ func (a *act) streamPacked(m websocket.Message) error { return a.decodePack(m.Pa
 // overtook.
 func (p actStream) encode(st *stream, a *act, op websocket.Op, over overtaken, reset bool) ([]byte, error) {
 	if op == websocket.Binary {
-		return st.packAnswer(st.conn.Frame(), a, over, reset)
+		return a.packAnswer(st.conn.Frame(), carried{session: st.session, reset: reset, over: over})
 	}
 	b := appendSessionMembers(st.member[:0], st.session, reset)
 	st.member = p.carrier(b, a, over)

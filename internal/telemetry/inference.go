@@ -3,6 +3,7 @@ package telemetry
 import (
 	"math/bits"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -194,7 +195,7 @@ type stages struct{ decode, queue, took, encode *tally }
 // Collect implements prometheus.Collector.
 func (s *inference) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Lock()
-	versions := s.versions[:len(s.versions):len(s.versions)]
+	versions := slices.Clip(s.versions)
 	s.mu.Unlock()
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
