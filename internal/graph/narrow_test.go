@@ -27,7 +27,7 @@ func dense(t *testing.T, weights ...float32) (*graph.Graph, *graph.Node) {
 
 // To bf16 is to the nearest, half to even: eight bits of the mantissa stay.
 func TestNarrowWeightsToBFloat16(t *testing.T) {
-	g, n := dense(t, 1, -1.00390625, 1.01171875, 3.1415927, 1e-40, -0.0)
+	g, n := dense(t, 1, -1.00390625, 1.01171875, 3.1415927, 1e-40, 0)
 	if layers, elements, err := graph.NarrowWeights(g, graph.BFloat16); err != nil || layers != 1 || elements != 8192 {
 		t.Fatalf("%d layers, %d weights: %v", layers, elements, err)
 	}
