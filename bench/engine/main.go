@@ -5,6 +5,8 @@
 //	go run -tags ort ./bench/engine            # all cases, about a minute
 //	go run -tags ort ./bench/engine -run mlp256 -batch 1 -budget 5s
 //
+//	go run -tags ort ./bench/engine -run 'mlp256|lstm|nature' -weights bf16
+//
 // Without the build tag ort there is no column of ONNX Runtime. -torch takes a
 // Python that has torch.
 //
@@ -17,6 +19,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -55,6 +58,7 @@ func run(args []string, w io.Writer) error {
 	core := f.Int("core", -1, "core to be pinned to; -1 is the last")
 	python := f.String("torch", "", "a Python with torch, to measure that as well")
 	out := f.String("json", "", "write the result to this file")
+	weights := f.String("weights", "float32", "weights of the plan's dense layers: float32, bf16 or int8")
 	progress := f.Bool("progress", false, "say on standard error what is measured")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -73,7 +77,11 @@ func run(args []string, w io.Writer) error {
 	}
 	// A collection in the middle of a sample would be part of it.
 	debug.SetGCPercent(-1)
-	b := &bench{sample: *sample, budget: *budget}
+	kind, ok := narrowKinds[*weights]
+	if !ok {
+		return fmt.Errorf("-weights %q: float32, bf16 and int8 are known", *weights)
+	}
+	b := &bench{sample: *sample, budget: *budget, weights: kind}
 	if b.runtime, res.Runtime, err = openRuntime(); err != nil {
 		return err
 	}
@@ -97,6 +105,9 @@ func run(args []string, w io.Writer) error {
 				fmt.Fprintf(os.Stderr, "engine: %s, batch %d\n", n.name, batch)
 			}
 			row, err := b.measure(&n, batch)
+			if errors.Is(err, errNothingNarrow) {
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("%s, batch %d: %w", n.name, batch, err)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"encoding/json"
 	"io"
 	"os"
@@ -81,10 +82,26 @@ func TestNothingMatches(t *testing.T) {
 
 func TestAnswersAreCompared(t *testing.T) {
 	a := [][]float32{{1, 2}}
-	if err := same(a, [][]float32{{1, 2.00001}}); err != nil {
+	if err := same(a, [][]float32{{1, 2.00001}}, 1e-4); err != nil {
 		t.Error(err)
 	}
-	if err := same(a, [][]float32{{1, 2.01}}); err == nil {
+	if err := same(a, [][]float32{{1, 2.01}}, 1e-4); err == nil {
 		t.Error("2 and 2.01 are the same")
+	}
+}
+
+func TestNarrowWeightsOfThePlan(t *testing.T) {
+	b := &bench{weights: narrowKinds["bf16"]}
+	for _, n := range networks() {
+		if n.key != "mlp256" && n.key != "driving" {
+			continue
+		}
+		_, _, held, err := b.prepare(&n, 1)
+		switch {
+		case n.key == "driving" && !errors.Is(err, errNothingNarrow):
+			t.Errorf("%s: %v", n.name, err)
+		case n.key == "mlp256" && (err != nil || held >= 3*n.weights || held <= 2*n.weights):
+			t.Errorf("%s: %d bytes of %d weights: %v", n.name, held, n.weights, err)
+		}
 	}
 }

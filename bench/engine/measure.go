@@ -110,6 +110,7 @@ func timesOf(seconds []float64) *Times {
 
 // bench is what the cases are measured with.
 type bench struct {
+	weights graph.DType  // of the plan
 	runtime *onnxruntime // or nil
 	torch   *torch       // or nil
 	sample  time.Duration
@@ -127,11 +128,14 @@ const torchSample = 10 * time.Millisecond
 // ONNX Runtime's, the core's ceilings and, more rarely because a process has to
 // wake for it, torch's.
 func (b *bench) measure(n *network, batch int) (*Row, error) {
-	ours, theirs, err := b.prepare(n, batch)
+	ours, theirs, held, err := b.prepare(n, batch)
 	if err != nil {
 		return nil, err
 	}
 	row := &Row{Case: n.key, Name: n.name, Batch: batch, ReadBytes: 4 * n.weights, Operations: 2 * float64(n.macs) * float64(batch)}
+	if b.narrows() {
+		row.ReadBytes = held
+	}
 	a := newRunner(ours, b.sample)
 	var o *runner
 	if theirs != nil {
@@ -201,7 +205,9 @@ func (b *bench) measure(n *network, batch int) (*Row, error) {
 	if row.ReadCeiling > 0 {
 		row.ReadShare = float64(row.ReadBytes) / row.Ours.Min / row.ReadCeiling
 	}
-	row.hold(n.limits[batch])
+	if !b.narrows() { // the limits are those of float32
+		row.hold(n.limits[batch])
+	}
 	return row, nil
 }
 
@@ -219,23 +225,27 @@ func (r *Row) hold(l limit) {
 }
 
 // prepare compiles a network for the plan and for ONNX Runtime and holds their
-// answers against each other.
-func (b *bench) prepare(n *network, batch int) (ours, theirs func(), err error) {
+// answers against each other. held are the bytes of narrow constants, 0 of
+// float32.
+func (b *bench) prepare(n *network, batch int) (ours, theirs func(), held int, err error) {
 	file := n.file()
 	decoded, err := format.Decode("model.onnx", file)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	g, err := decoded.Lower(format.LowerOptions{})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	if err := graph.Optimize(g); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
+	}
+	if held, err = b.narrow(g); err != nil {
+		return nil, nil, 0, err
 	}
 	p, err := plan.Compile(g, plan.Options{})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	var in, out, other [][]float32
@@ -254,17 +264,25 @@ func (b *bench) prepare(n *network, batch int) (ours, theirs func(), err error) 
 	}
 	run := p.NewRunner()
 	if err := run.Run(batch, in, out, plan.Noise{}); err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	if b.runtime != nil {
 		if theirs, err = b.runtime.prepare(file, batch, in, other, inShapes, outShapes); err != nil {
-			return nil, nil, err
+			return nil, nil, 0, err
 		}
-		if err := same(out, other); err != nil {
-			return nil, nil, err
+		if err := same(out, other, b.near()); err != nil {
+			return nil, nil, 0, err
 		}
 	}
-	return func() { _ = run.Run(batch, in, out, plan.Noise{}) }, theirs, nil
+	return func() { _ = run.Run(batch, in, out, plan.Noise{}) }, theirs, held, nil
+}
+
+// near is how far answers may be apart, absolute and relative.
+func (b *bench) near() float64 {
+	if b.narrows() {
+		return 0.05
+	}
+	return 1e-4
 }
 
 // errDiffers is an answer that is not the other engine's.
@@ -272,10 +290,10 @@ var errDiffers = errors.New("the answers differ")
 
 // same tells whether two engines answered the same, but for the order in which
 // they add.
-func same(a, b [][]float32) error {
+func same(a, b [][]float32, near float64) error {
 	for i := range a {
 		for j, x := range a[i] {
-			if y := b[i][j]; !(math.Abs(float64(x-y)) <= 1e-4+1e-4*math.Abs(float64(y))) {
+			if y := b[i][j]; !(math.Abs(float64(x-y)) <= near+near*math.Abs(float64(y))) {
 				return fmt.Errorf("%w: output %d, element %d: %v and %v", errDiffers, i, j, x, y)
 			}
 		}
