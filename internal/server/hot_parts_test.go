@@ -27,7 +27,7 @@ func TestHotParts(t *testing.T) {
 
 	id, target := &inferDecoder{}, &Target{Contract: c}
 	tensors := []byte(guideTensors)
-	hot.Path(t, "server decode tensors", 1000, 16, func() {
+	hot.Path(t, "server decode tensors", 1000, 0, func() {
 		if err := id.decodeInfer(tensors, len(tensors), target, 1000, req); err != nil {
 			t.Fatal(err)
 		}
