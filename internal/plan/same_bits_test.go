@@ -3,6 +3,7 @@ package plan_test
 import (
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -37,10 +38,11 @@ func rowsOf(x []float32, s graph.Shape, all, from, n int) []float32 {
 func TestSameBitsInEveryBatch(t *testing.T) {
 	for _, k := range kernel.Impls() {
 		batches := []int{1000, 1, 2, 3, 7, 32, 33}
+		emulated := os.Getenv("CARLA_RL_EMULATED") != "" // a hundred times slower
 		switch {
 		case k == (kernel.Impl{}):
 			batches = []int{7, 1, 2, 3}
-		case k != kernel.Best():
+		case k != kernel.Best() || emulated:
 			batches = []int{33, 1, 2, 3, 7, 32}
 		}
 		t.Run(k.String(), func(t *testing.T) {
