@@ -3,7 +3,6 @@ package server
 import (
 	"math"
 	"time"
-
 )
 
 // rejections holds the counter of each reason for which a limit turns a

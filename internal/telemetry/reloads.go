@@ -72,7 +72,7 @@ type versionStates struct {
 }
 
 var (
-	stateLabels   = []string{"model", "version"}
+	stateLabels     = []string{"model", "version"}
 	descLoaded      = prometheus.NewDesc("carla_rl_model_loaded", "1 where the version is ready.", stateLabels, nil)
 	descWarm        = prometheus.NewDesc("carla_rl_model_warmed_up", "1 where the version has been run since it was loaded.", stateLabels, nil)
 	descHashed      = prometheus.NewDesc("carla_rl_model_hashed", "1 where the version's card carries the hashes of its files.", stateLabels, nil)
