@@ -63,7 +63,9 @@ var law = map[string][]string{
 	"bench/fleet":         {"internal/demo"},
 	"bench/footprint":     {"bench/fleet"},
 	"tools/bench-stream":  {"internal/msgpack", "internal/websocket"},
+	"bench":               {"internal/load"},
 	"bench/load":          {"internal/load"},
+	"bench/noop":          {},
 	"bench/onnxmodel":     {},
 	"bench/ceiling":       {},
 	"bench/engine":        {"bench/ceiling", "bench/onnxmodel", "internal/format", "internal/graph", "internal/ort", "internal/plan"},
@@ -78,7 +80,6 @@ var law = map[string][]string{
 	"tools/image/rootfs":  {},
 	"tools/licenses":      {},
 	"tools/mutate":        {},
-	"tools/noop":          {},
 }
 
 // engine are the packages that stand between a stranger's bytes and an action.
