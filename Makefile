@@ -264,7 +264,11 @@ arm64-test: ## Run the kernels' and the plan's tests for arm64 under qemu.
 ##@ Other
 
 .PHONY: bench
-bench: ## Benchmarks of the engine and of HTTP (requests a second against a no-op on the same stack).
+bench: ## Measure engine and server beside other servers, into docs/performance (25 minutes; PART, RUNS, SECONDS, PEERS=none|all make it shorter or longer).
+	@go run ./bench -part "$(PART)" -runs $(or $(RUNS),5) -seconds $(or $(SECONDS),5) -peers "$(or $(PEERS),default)" $(BENCH_ARGS)
+
+.PHONY: bench-quick
+bench-quick: ## Benchmarks of the Go packages, and requests a second against a no-op on the same stack.
 	tools/bench
 
 .PHONY: bench-engine
