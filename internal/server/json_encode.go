@@ -88,10 +88,15 @@ func appendFloat32(b []byte, v float32) []byte {
 // appendMillis appends a duration as milliseconds with nanosecond digits, none
 // of them a trailing zero but the first.
 func appendMillis(b []byte, d time.Duration) []byte {
-	ns := max(0, d.Nanoseconds())
-	b = strconv.AppendInt(b, ns/1e6, 10)
-	b = append(b, '.')
-	b = appendPadded(b, ns%1e6, 6)
+	ns := uint64(max(0, d.Nanoseconds()))
+	whole, rest := ns/1e6, uint32(ns%1e6)
+	if whole < 10 {
+		b = append(b, byte('0'+whole), '.')
+	} else {
+		b = append(strconv.AppendUint(b, whole, 10), '.')
+	}
+	b = appendFour(b, rest/100)
+	b = append(b, pairs[2*(rest%100)], pairs[2*(rest%100)+1])
 	end := len(b)
 	for b[end-1] == '0' && b[end-2] != '.' {
 		end--
@@ -101,10 +106,12 @@ func appendMillis(b []byte, d time.Duration) []byte {
 
 // appendSeconds appends a duration as seconds with nanosecond digits.
 func appendSeconds(b []byte, d time.Duration) []byte {
-	ns := max(0, d.Nanoseconds())
-	b = strconv.AppendInt(b, ns/1e9, 10)
-	b = append(b, '.')
-	return appendPadded(b, ns%1e9, 9)
+	ns := uint64(max(0, d.Nanoseconds()))
+	b = append(strconv.AppendUint(b, ns/1e9, 10), '.')
+	rest := uint32(ns % 1e9)
+	b = appendFour(b, rest/1e5)
+	b = append(b, byte('0'+rest/1e4%10))
+	return appendFour(b, rest%1e4)
 }
 
 // appendPadded appends n with leading zeros to the number of digits.
@@ -115,6 +122,24 @@ func appendPadded(b []byte, n int64, digits int) []byte {
 		n /= 10
 	}
 	return b
+}
+
+// pairs are the numbers of two digits.
+const pairs = "00010203040506070809" +
+	"10111213141516171819" +
+	"20212223242526272829" +
+	"30313233343536373839" +
+	"40414243444546474849" +
+	"50515253545556575859" +
+	"60616263646566676869" +
+	"70717273747576777879" +
+	"80818283848586878889" +
+	"90919293949596979899"
+
+// appendFour appends the four digits of n, which is below 10,000.
+func appendFour(b []byte, n uint32) []byte {
+	high, low := 2*(n/100), 2*(n%100)
+	return append(b, pairs[high], pairs[high+1], pairs[low], pairs[low+1])
 }
 
 // appendString appends s as a JSON string. What is not UTF-8 becomes U+FFFD,

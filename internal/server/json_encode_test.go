@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strconv"
@@ -93,6 +94,16 @@ func TestAppendTimes(t *testing.T) {
 	f(150200*time.Microsecond, "150.2", "0.150200000")
 	f(90*time.Second, "90000.0", "90.000000000")
 	f(-5, "0.0", "0.000000000")
+	// The slow way.
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 100_000 {
+		d := time.Duration(r.Int64() >> r.IntN(63))
+		millis := strings.TrimRight(fmt.Sprintf("%d.%06d", d/1e6, d%1e6), "0")
+		if strings.HasSuffix(millis, ".") {
+			millis += "0"
+		}
+		f(d, millis, fmt.Sprintf("%d.%09d", d/1e9, d%1e9))
+	}
 }
 
 func TestAppendString(t *testing.T) {
