@@ -57,8 +57,8 @@ func TestControlGoesFirst(t *testing.T) {
 		if got := outcomes(); !slices.Equal(got, want) {
 			t.Errorf("served %q, want %q", got, want)
 		}
-		if q.urgent.Load() != 0 || q.queued != 0 || len(q.free) != 1 {
-			t.Errorf("%d urgent, %d queued, %d free at the end", q.urgent.Load(), q.queued, len(q.free))
+		if q.urgent.Load() != 0 || q.waiting() != 0 || q.active() != 0 {
+			t.Errorf("%d urgent, %d waiting, %d busy at the end", q.urgent.Load(), q.waiting(), q.active())
 		}
 	})
 }
@@ -102,15 +102,16 @@ func TestWorkUnderWayIsNotShed(t *testing.T) {
 			t.Fatal(err)
 		}
 		outcomes := stand(t, q, batch)
-		var resumed error
+		resumed := make(chan error, 1)
 		go func() {
-			var lane int
-			if lane, resumed = q.again(t.Context(), nil, &Request{Priority: batch}, time.Time{}); resumed == nil {
+			lane, err := q.again(t.Context(), nil, &Request{Priority: batch}, time.Time{})
+			if err == nil {
 				if len(outcomes()) != 1 { // of the one that was shed
 					t.Error("one that had not begun was served before")
 				}
 				q.release(lane)
 			}
+			resumed <- err
 		}()
 		synctest.Wait()
 		more := stand(t, q, control, control)
@@ -118,9 +119,8 @@ func TestWorkUnderWayIsNotShed(t *testing.T) {
 			t.Errorf("two of control, with room for one: %q", got)
 		}
 		q.release(lane)
-		time.Sleep(time.Second)
-		if resumed != nil {
-			t.Errorf("work under way was given up: %v", resumed)
+		if err := <-resumed; err != nil {
+			t.Errorf("work under way was given up: %v", err)
 		}
 	})
 }
