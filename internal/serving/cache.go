@@ -97,13 +97,13 @@ func cacheable(p *policy.Policy, req *Request) bool {
 // answer looks a request up that arrived at a time, and reports whether it has
 // been answered.
 func (c *cache) answer(p *policy.Policy, req *Request, start time.Time) bool {
-	req.kept = kept{asked: start}
-	if !cacheable(p, req) {
-		return false
-	}
+	req.kept.asked, req.kept.use = start, nil
 	u := c.use(p.Serial())
 	if u.skips() {
 		c.bypassed.Add(1)
+		return false
+	}
+	if !cacheable(p, req) {
 		return false
 	}
 	hash := c.hash(p, req)
