@@ -125,20 +125,25 @@ func serve(t *testing.T, env ...string) *process {
 	}
 	p := &process{t: t, addr: addr, log: log}
 	p.cmd = exec.Command(name, "serve", policies(t), "--host", "127.0.0.1", "--port", port)
-	p.cmd.Env = append(append(os.Environ(), "CARLA_RL_DRAIN_DELAY=0s", "CARLA_RL_DEFAULT_MODEL="+small), env...)
+	p.cmd.Env = append(append(os.Environ(), "CARLA_RL_DRAIN_DELAY=0s", "CARLA_RL_LOADERS=1", "CARLA_RL_DEFAULT_MODEL="+small), env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.stop)
-	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		if status, _, _, err := load.Ask("tcp", addr, load.Request("GET", addr, "/readyz", "", nil), time.Second); err == nil && status == 200 {
-			return p
-		}
-		if time.Since(begun) > 60*time.Second {
-			t.Fatalf("the server is not ready:\n%s", p.said())
+	for _, model := range []string{small, quick, slow} {
+		ask := p.request(model, `{"observations":`+observations(1)+`,"deterministic":true}`)
+		for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+			status, _, body, err := load.Ask("tcp", addr, ask, time.Second)
+			if err == nil && status == 200 {
+				break
+			}
+			if time.Since(begun) > 60*time.Second {
+				t.Fatalf("model %s is not ready: %v %d %s\n%s", model, err, status, body, p.said())
+			}
 		}
 	}
+	return p
 }
 
 func (p *process) said() string {

@@ -43,6 +43,9 @@ func TestControlBesideBatch(t *testing.T) {
 	t.Logf("figure: beside batch: %s", told(beside))
 	t.Logf("figure: of batch %.0f rows/s; %d good, %d of 429, %d of 504; lanes given to control between slices: %.0f",
 		500*batch.Throughput(), batch.Good, full, late, p.metric("carla_rl_slice_yields_total"))
+	waits := p.metric("carla_rl_queue_wait_seconds_count", `priority="control"`)
+	t.Logf("figure: %.0f of control waited for a lane, %.0f of them longer than 2 ms and %.0f longer than 5 ms", waits,
+		waits-p.metric("carla_rl_queue_wait_seconds_bucket", `priority="control"`, `le="0.002"`), waits-p.metric("carla_rl_queue_wait_seconds_bucket", `priority="control"`, `le="0.005"`))
 	if at := beside[int(0.999*float64(len(beside)-1))]; at > controlMax {
 		t.Errorf("P99.9 of control beside batch is %v, want at most %v", at, controlMax)
 	}

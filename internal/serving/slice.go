@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,12 +29,31 @@ const (
 	// sliceAlign is what the number of rows of a shared part is a multiple of, so
 	// that kernels which take rows in groups have full ones.
 	sliceAlign = 8
-	// breathEvery and breath let the network in: while every processor is busy
-	// with slices, the runtime looks for requests that have arrived only every
-	// ten milliseconds, unless a goroutine sleeps.
-	breathEvery = 2 * time.Millisecond
+	// breathEvery is how often who runs slices lets others have the processor,
+	// and breath for how long it sleeps then.
+	breathEvery = time.Millisecond
 	breath      = 20 * time.Microsecond
 )
+
+// breather keeps slices from shutting out the network. While every processor is
+// busy with them, the runtime looks for what has arrived only every ten
+// milliseconds, or where a processor has nothing to run. So between slices
+// first all that is ready runs, then the processor has nothing, and then what
+// the network had runs: a goroutine that wakes is ahead of all that is ready,
+// and one that yields is behind.
+type breather struct{ last time.Time }
+
+func (b *breather) breathe(q *queue, now time.Time) {
+	if now.Sub(b.last) < breathEvery {
+		return
+	}
+	if q.spares() == 0 {
+		runtime.Gosched()
+		time.Sleep(breath)
+		runtime.Gosched()
+	}
+	b.last = time.Now()
+}
 
 // sliceRows is the number of rows of a slice of a policy. It is learnt by
 // doubling: a network whose weights do not fit into a cache takes hardly longer
@@ -137,7 +157,7 @@ func (d *division) own(ctx context.Context, lane int) (waited time.Duration) {
 	q := d.s.queue
 	pt := parts.Get().(*part)
 	defer parts.Put(pt)
-	breathed := time.Now()
+	b := breather{time.Now()}
 	for {
 		base, rows := d.take()
 		if rows == 0 {
@@ -147,29 +167,24 @@ func (d *division) own(ctx context.Context, lane int) (waited time.Duration) {
 		if !d.run(lane, pt, base, rows) || d.left() <= 0 {
 			break
 		}
+		now := time.Now()
+		if late := d.req.Deadline; !late.IsZero() && now.After(late) {
+			d.fail(d.req.Rows, d.s.refused(refusedSlow, d.p, d.req, now), nil)
+			break
+		}
+		b.breathe(q, now) // Who has arrived meanwhile may be urgent.
 		if d.req.Priority != PriorityControl && q.urgent.Load() > 0 {
 			d.s.counts.yields.Add(1)
 			q.release(lane)
 			began := time.Now()
 			var err error
 			lane, err = q.again(ctx, d.p, d.req, d.until(ctx))
-			breathed = time.Now()
-			waited += breathed.Sub(began)
+			ended := time.Now()
+			waited += ended.Sub(began)
 			if err != nil {
-				d.fail(d.req.Rows, d.s.turnedAway(err, d.p, d.req, breathed), nil)
+				d.fail(d.req.Rows, d.s.turnedAway(err, d.p, d.req, ended), nil)
 				return waited
 			}
-			continue
-		}
-		if now := time.Now(); now.Sub(breathed) >= breathEvery {
-			if late := d.req.Deadline; !late.IsZero() && now.After(late) {
-				d.fail(d.req.Rows, d.s.refused(refusedSlow, d.p, d.req, now), nil)
-				break
-			}
-			if q.spares() == 0 {
-				time.Sleep(breath)
-			}
-			breathed = time.Now()
 		}
 	}
 	q.release(lane)
@@ -203,11 +218,13 @@ func (d *division) help(lane int) {
 	defer d.s.queue.release(lane)
 	pt := parts.Get().(*part)
 	defer parts.Put(pt)
+	b := breather{time.Now()}
 	for d.s.queue.waiting() == 0 {
 		base, rows := d.take()
 		if rows == 0 || !d.run(lane, pt, base, rows) {
 			return
 		}
+		b.breathe(d.s.queue, time.Now())
 	}
 }
 
