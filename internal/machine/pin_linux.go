@@ -43,7 +43,11 @@ func Pin(spec string, lanes int) (Pinned, error) {
 			return Pinned{}, fmt.Errorf("core %d is none that the process may use, which are %s", c, Cores(allowed))
 		}
 	}
-	if err := setAffinity(cores); err != nil {
+	err = setAffinity(cores)
+	switch {
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS):
+		return Pinned{Note: fmt.Sprintf("the system does not let the process keep to the cores %s (%v): nothing is pinned; CPUAffinity= in a unit and cpuset of a container do it from outside", Cores(cores), err)}, nil
+	case err != nil:
 		return Pinned{}, fmt.Errorf("keep to the cores %s: %w", Cores(cores), err)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
