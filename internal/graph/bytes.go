@@ -3,11 +3,7 @@ package graph
 import (
 	"encoding/binary"
 	"math"
-	"unsafe"
 )
-
-// littleEndian tells how this machine keeps numbers.
-var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 // Fill makes the tensor's n elements from their little-endian bytes, one after
 // another. There are bytes for all of them.
@@ -21,11 +17,6 @@ func (t *Tensor) Fill(b []byte, n int) {
 		}
 	case Float32:
 		t.F32 = make([]float32, n)
-		if n > 0 && littleEndian {
-			// The bytes are what the numbers are in memory.
-			copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(t.F32))), 4*n), b[:4*n])
-			return
-		}
 		for i := range t.F32 {
 			t.F32[i] = math.Float32frombits(le.Uint32(b[4*i:]))
 		}

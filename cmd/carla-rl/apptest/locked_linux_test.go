@@ -34,7 +34,7 @@ var (
 
 func metric(t *testing.T, p *process, r *regexp.Regexp) float64 {
 	t.Helper()
-	m := r.FindStringSubmatch(string(p.get("/metrics").body))
+	m := r.FindStringSubmatch(p.get("/metrics").body)
 	if m == nil {
 		t.Fatalf("/metrics has no %v", r)
 	}
