@@ -104,8 +104,7 @@ func TestWhatDoesNotJoin(t *testing.T) {
 	f("two classes", serving.Options{MaxBatch: 32}, 3, func(_ *policy.Policy, i int, req *serving.Request) { req.Priority = serving.Priority(i % 2) })
 	f("two forms", serving.Options{MaxBatch: 32}, 3, func(_ *policy.Policy, i int, req *serving.Request) { req.WantExtras = i%2 == 0 })
 	f("draws", serving.Options{MaxBatch: 32}, 9, func(_ *policy.Policy, _ int, req *serving.Request) { req.Deterministic = false })
-	// The first one is two slices, because nothing is known of four rows.
-	f("many rows", serving.Options{MaxBatch: 8}, 6, func(p *policy.Policy, _ int, req *serving.Request) { observe(req, p.Contract(), 4, 1) })
+	f("many rows", serving.Options{MaxBatch: 8}, 5, func(p *policy.Policy, _ int, req *serving.Request) { observe(req, p.Contract(), 4, 1) })
 }
 
 // TestNobodyIsJoinedTooLong: the first of those that wait is not held up for more

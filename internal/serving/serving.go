@@ -193,7 +193,7 @@ func (s *Service) act(ctx context.Context, lane int, p *policy.Policy, req *Requ
 			return s.runJoined(lane, p, req, j, running)
 		}
 	}
-	if req.Rows > 1 && !s.whole(p.Pace(), req.Rows) && req.fits(p.Contract()) {
+	if req.Rows > 1 && !s.whole(p.Pace(), req) && req.fits(p.Contract()) {
 		return s.runDivided(ctx, lane, p, req, running)
 	}
 	err := s.run(lane, p, req)

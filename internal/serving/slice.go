@@ -23,6 +23,9 @@ const (
 	// sliceTime is how long a slice is to take, or twice what a single row takes
 	// where that is more: the longest that a request of control waits for it.
 	sliceTime = time.Millisecond
+	// controlTime is up to when a request of control is not cut, unless a lane is
+	// free for a part of it.
+	controlTime = 10 * sliceTime
 	// shareTime is from when on it pays to have other lanes take a part: waking
 	// a goroutine on another core takes some ten microseconds.
 	shareTime = 200 * time.Microsecond
@@ -47,7 +50,7 @@ func (b *breather) breathe(q *queue, now time.Time) {
 	if now.Sub(b.last) < breathEvery {
 		return
 	}
-	if q.spares() == 0 {
+	if q.lanes >= runtime.GOMAXPROCS(0) && q.spares() == 0 { // Else a processor is left.
 		runtime.Gosched()
 		time.Sleep(breath)
 		runtime.Gosched()
@@ -60,9 +63,14 @@ func (b *breather) breathe(q *queue, now time.Time) {
 // for eight rows than for one, another takes eight times as long.
 func sliceRows(p *policy.Pace) int { return p.Within(max(sliceTime, 2*p.Expect(1))) }
 
-// whole tells whether a request of many rows runs in one call.
-func (s *Service) whole(p *policy.Pace, rows int) bool {
-	return sliceRows(p) >= rows && (p.Expect(rows) < shareTime || s.queue.spares() == 0)
+// whole tells whether a request of many rows runs in one call: one of control
+// gives its lane to nobody, so that slices would only cost time.
+func (s *Service) whole(p *policy.Pace, req *Request) bool {
+	took := p.Estimate(req.Rows)
+	if sliceRows(p) < req.Rows && (req.Priority != PriorityControl || took == 0 || took > controlTime) {
+		return false
+	}
+	return took < shareTime || s.queue.spares() == 0
 }
 
 // expect is how long a request of so many rows takes on one lane, as far as is
