@@ -31,6 +31,8 @@ type cli struct {
 	Diff    diffCmd    `cmd:"" help:"Compare the weights and the actions of two policies."`
 	Convert convertCmd `cmd:"" help:"Write a policy as ONNX, or as an artifact folder with card, digests and golden vectors."`
 
+	Bench benchCmd `cmd:"" help:"Measure a policy on this machine, alone and behind the server."`
+
 	Status   statusCmd   `cmd:"" help:"Print what a running server serves, and since when."`
 	Reload   reloadCmd   `cmd:"" help:"Have a running server look for changed versions now."`
 	Rollback rollbackCmd `cmd:"" help:"Have a running server go back to the version that answered before."`

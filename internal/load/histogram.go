@@ -103,10 +103,15 @@ func (h *Histogram) Percentile(p float64) time.Duration {
 	return h.max
 }
 
-// Between counts the durations of the buckets above from and not above to.
+// Between counts the durations above from and not above to, to within the width
+// of a bucket; a from below 0 takes them all from 0 on.
 func (h *Histogram) Between(from, to time.Duration) uint64 {
+	first := 0
+	if from >= 0 {
+		first = bucket(uint64(from)) + 1
+	}
 	var n uint64
-	for i := bucket(uint64(max(from, 0))) + 1; i <= bucket(uint64(max(to, 0))); i++ {
+	for i := first; i <= bucket(uint64(max(to, 0))); i++ {
 		n += h.counts[i]
 	}
 	return n

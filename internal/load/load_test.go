@@ -301,6 +301,9 @@ func TestHistogramBuckets(t *testing.T) {
 		t.Error("an empty histogram has values")
 	}
 	h.Record(-1)
+	if h.Between(-1, 0) != 1 || h.Between(0, time.Hour) != 0 {
+		t.Error("a duration of 0 is not between -1 and 0")
+	}
 	if h.Count() != 1 || h.Max() != 0 {
 		t.Error("a negative duration is not 0")
 	}
