@@ -226,7 +226,11 @@ func (c *benchCmd) body(p *policy.Policy) ([]byte, error) {
 		}
 		b = append(b, '}')
 	}
-	return append(b, `],"deterministic":true}`...), nil
+	b = append(b, `],"deterministic":true`...)
+	if len(contract.State) > 0 {
+		b = append(b, `,"state":null`...) // Each request begins an episode.
+	}
+	return append(b, '}'), nil
 }
 
 // await asks until the first answer, which has to be a good one, or until the
