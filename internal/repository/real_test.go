@@ -173,8 +173,14 @@ func TestReloadsUnderLoad(t *testing.T) {
 	acting.Wait()
 	close(stop)
 	asking.Wait()
-	if asked.Load() == 0 {
-		t.Error("nothing was asked")
+	versions := 0
+	for i := range seen {
+		if seen[i].Load() {
+			versions++
+		}
+	}
+	if asked.Load() == 0 || versions < 2 {
+		t.Errorf("%d requests were answered by %d versions", asked.Load(), versions)
 	}
 	wantMemory(t, r, 3) // what answers, what answered before, and what lies under the root
 }
@@ -211,7 +217,7 @@ func TestAVersionIsHeldAsLongAsItIsUsed(t *testing.T) {
 	if y, err := act(used, 0, 4); err != nil || y != 4 {
 		t.Errorf("a version that was replaced gave %v, %v", y, err)
 	}
-	used = nil
+	// From here on nobody has it.
 	wantMemory(t, r, 2)
 }
 
@@ -306,8 +312,9 @@ func TestBrokenFilesNeverServe(t *testing.T) {
 	for range full(20, 200) {
 		at := random.IntN(len(card) - 4) // but for the line's end and the brace all of it is needed
 		write("model_card.yaml", card[:at])
-		// Which file it names follows from what is left of the card.
-		still(fmt.Sprintf("card cut off at %d", at), "model")
+		// Which file it names follows from what is left of the card: the name of
+		// the model may be cut off too.
+		still(fmt.Sprintf("card cut off at %d", at), ": ")
 	}
 	restore()
 	for range full(100, 1000) {
