@@ -22,9 +22,9 @@ type job struct {
 	// known are versions of that name which are ready. The one whose files these
 	// are stays.
 	known []*Version
-	// nice loads on a thread that gives way to others, and is given up when the
+	// late is a load beside versions that serve. It is given up when the
 	// repository is closed.
-	nice bool
+	late bool
 }
 
 // load tries every version once: the current ones first, the default model's
@@ -130,12 +130,11 @@ func (r *Repository) within(ctx context.Context, v *Version, j job) (same *Versi
 			r.abandoned.Add(-1)
 		}
 	}
-	start, stop := func(f func()) { go f() }, (<-chan struct{})(nil)
-	if j.nice {
-		start, stop = nicely, ctx.Done()
+	var stop <-chan struct{}
+	if j.late {
+		stop = ctx.Done()
 	}
-	copied := *v
-	start(func() { work(copied) })
+	go work(*v)
 	limit := time.NewTimer(r.o.LoadTimeout)
 	defer limit.Stop()
 	select {

@@ -86,7 +86,10 @@ func (r *Repository) Reload(ctx context.Context, model string) (Report, error) {
 var ErrClosed = errors.New("the server is stopping")
 
 // run loads what there is, and then looks for changes until ctx ends. It is the
-// one goroutine that scans.
+// one goroutine that scans, and it loads one version at a time: a load takes one
+// core at most from the requests beside it. It does so at their priority. A
+// thread of a lower one holds a processor of the runtime while it waits for its
+// turn, and every collection of garbage waits for it.
 func (r *Repository) run(ctx context.Context, f *found) {
 	defer close(r.ended)
 	r.load(ctx, f)
@@ -105,18 +108,11 @@ func (r *Repository) run(ctx context.Context, f *found) {
 		case <-ctx.Done():
 			return
 		case <-tick:
-			await(func() { w.poll(ctx) })
+			w.poll(ctx)
 		case a := <-r.asked:
-			await(func() { w.answer(ctx, r.waiting(a)) })
+			w.answer(ctx, r.waiting(a))
 		}
 	}
-}
-
-// await runs work on a thread that gives way to requests, and waits for it.
-func await(work func()) {
-	done := make(chan struct{})
-	nicely(func() { defer close(done); work() })
-	<-done
 }
 
 // waiting returns a reload and those that wait behind it, which the same look
@@ -229,7 +225,7 @@ func (w *watcher) check(ctx context.Context, scope map[string]bool) []ModelRepor
 		if ctx.Err() != nil {
 			break
 		}
-		j.nice = true
+		j.late = true
 		v := r.try(ctx, j)
 		if v.tally != nil && v.tally.sig == "" {
 			w.seen = "" // to be looked at again
