@@ -1,9 +1,9 @@
 package serving
 
 import (
+	"hash/maphash"
 	"math"
 	"math/bits"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,7 +78,7 @@ func newCache(entries int, bytes int64) *cache {
 		return nil
 	}
 	n := min(cacheShards, entries)
-	c := &cache{seed: rand.Uint64(), shards: make([]shard, n)}
+	c := &cache{seed: maphash.Comparable(maphash.MakeSeed(), 0), shards: make([]shard, n)}
 	for i := range c.shards {
 		c.shards[i] = shard{maxEntries: entries / n, maxBytes: bytes / int64(n), entries: map[uint64]*cacheEntry{}}
 	}
