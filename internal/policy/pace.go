@@ -55,13 +55,14 @@ func (p *Pace) Expect(rows int) time.Duration {
 	return 0
 }
 
-// Bound returns Expect, and as much more as most calls stay below: three times
-// their mean distance from it, but no more than the average itself. Who begins
-// what just fits on the average is late every other time.
+// Bound returns Expect, and as much more as nearly all calls stay below: six
+// times their mean distance from it, but no more than three times the average.
+// Who begins what just fits on the average is late every other time, and where a
+// queue is full of requests with deadlines, each of them just fits.
 func (p *Pace) Bound(rows int) time.Duration {
 	for i := p.class(rows); i >= 0; i-- {
 		if mean := p.classes[i].mean.Load(); mean > 0 {
-			return time.Duration(mean + min(mean, 3*p.classes[i].dev.Load()))
+			return time.Duration(mean + min(3*mean, 6*p.classes[i].dev.Load()))
 		}
 	}
 	return 0
