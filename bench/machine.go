@@ -35,11 +35,19 @@ func (b *bench) machine() (machine, error) {
 	if v, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel, _, _ = strings.Cut(strings.TrimSpace(string(v)), "-")
 	}
-	out, err := b.command("git", "describe", "--always", "--dirty", "--abbrev=8", "--exclude=*").Output()
+	out, err := b.command("git", "rev-parse", "--short=8", "HEAD").Output()
 	if err != nil {
 		return m, fmt.Errorf("commit: %w", err)
 	}
 	m.Commit = strings.TrimSpace(string(out))
+	// What the command itself writes makes no other program.
+	out, err = b.command("git", "status", "--porcelain", "--", ".", ":!docs").Output()
+	if err != nil {
+		return m, fmt.Errorf("commit: %w", err)
+	}
+	if len(out) > 0 {
+		m.Commit += "-dirty"
+	}
 	return m, nil
 }
 

@@ -144,16 +144,11 @@ func (b *bench) all(chosen []part) error {
 		b.results.Parts[p.name] = partInfo{
 			Commit: here.Commit, Date: began.UTC().Format("2006-01-02"), Took: time.Since(began).Seconds(), Runs: b.runs, Seconds: b.seconds, Load: load1(),
 		}
-		if err := b.results.write(b.dir); err != nil {
+		// After each part, so that a run that is cut short leaves a whole page.
+		b.results.check()
+		if err := errors.Join(b.results.write(b.dir), b.results.page(b.dir)); err != nil {
 			return err
 		}
-	}
-	b.results.check()
-	if err := b.results.write(b.dir); err != nil {
-		return err
-	}
-	if err := b.results.page(b.dir); err != nil {
-		return err
 	}
 	fmt.Fprint(b.out, b.results.verdicts())
 	fmt.Fprintf(b.out, "%s in %s\n", b.dir, time.Since(b.progress.start).Round(time.Second))

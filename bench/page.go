@@ -193,7 +193,11 @@ func (c *closed) table(p func(string, ...any), ratios bool) {
 		if x.Subject != ours.key {
 			ratio = fmt.Sprintf("%.2f", paired(c.find(ours.key, x.Connections).Throughput, x.Throughput))
 		}
-		p("| %s | %s | %d | %s | %s | %s | %s |", x.Name, workers, x.Connections, three(x.Throughput), three(x.P50), three(x.P99), ratio)
+		name := x.Name
+		if x.Failed > 0 {
+			name += fmt.Sprintf(" (%d requests failed)", x.Failed)
+		}
+		p("| %s | %s | %d | %s | %s | %s | %s |", name, workers, x.Connections, three(x.Throughput), three(x.P50), three(x.P99), ratio)
 	}
 }
 

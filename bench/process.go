@@ -28,8 +28,19 @@ type process struct {
 // patience is how long a server may take to its first answer.
 const patience = 3 * time.Minute
 
-// launch starts a subject on some cores and waits for its first good answer.
+// launch starts a subject on some cores and waits for its first good answer. One
+// that ends at once gets a second try: its port may have been taken meanwhile.
 func (b *bench) launch(s *subject, workers int, on []int) (*process, error) {
+	p, err := b.try(s, workers, on)
+	if errors.Is(err, errEnded) && b.ctx.Err() == nil {
+		p, err = b.try(s, workers, on)
+	}
+	return p, err
+}
+
+var errEnded = errors.New("it ended before its first answer")
+
+func (b *bench) try(s *subject, workers int, on []int) (*process, error) {
 	port, err := freePorts()
 	if err != nil {
 		return nil, err
@@ -66,7 +77,7 @@ func (b *bench) launch(s *subject, workers int, on []int) (*process, error) {
 		}
 		select {
 		case <-p.ended:
-			return nil, fmt.Errorf("%s ended before its first answer:\n%s", s.name, tail(p.log))
+			return nil, fmt.Errorf("%s: %w:\n%s", s.name, errEnded, tail(p.log))
 		case <-b.ctx.Done():
 			p.stop()
 			return nil, b.ctx.Err()

@@ -166,9 +166,9 @@ func (r *results) check() {
 	}
 	for _, n := range []int{16, 64} {
 		best := r.Peers.best(n)
-		add("peers", fmt.Sprintf("times the best of them (%s), one worker each, %d connections", best.Name, n), over(r.Peers, n, best), 12, false, "")
+		add("peers", fmt.Sprintf("times the best of them%s, one worker each, %d connections", which(best), n), over(r.Peers, n, best), 12, false, "")
 		best = r.AllCores.best(n)
-		add("peers", fmt.Sprintf("times the best of them (%s, %d workers), all cores, %d connections", best.Name, best.Workers, n), over(r.AllCores, n, best), 8, false, "")
+		add("peers", fmt.Sprintf("times the best of them%s, best workers, all cores, %d connections", which(best), n), over(r.AllCores, n, best), 8, false, "")
 		add("peers", fmt.Sprintf("times PyTriton, one worker each, %d connections", n), over(r.Peers, n, r.Peers.find("pytriton", n)), 25, false, "")
 	}
 	add("open loop", "times the fasthttp no-op's P99 at 50 % of capacity", paired(r.Open.find(ours.key, 0.5).P99, r.Open.find("fasthttp", 0.5).P99), 3, true, "")
@@ -192,6 +192,17 @@ func (r *results) check() {
 		times = among.Value / alone.Value
 	}
 	add("models", "one's P50 among a thousand, times that of one alone", times, 1.1, true, "")
+}
+
+// which names a server and its workers, where it was measured.
+func which(c cell) string {
+	switch {
+	case c.Name == "":
+		return ""
+	case c.Workers > 1:
+		return fmt.Sprintf(" (%s, %d workers)", c.Name, c.Workers)
+	}
+	return " (" + c.Name + ")"
 }
 
 // million is the resident memory after as many requests; 0 after fewer.
