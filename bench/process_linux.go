@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,29 +65,52 @@ func startOn(cmd *exec.Cmd, on []int) error {
 	return <-failed
 }
 
-func killTree(cmd *exec.Cmd) {
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-}
-
-// residentMiB is the resident memory of all processes of the group; pages that
-// several of them share count in each.
-func residentMiB(cmd *exec.Cmd) (float64, error) {
-	folders, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return 0, err
-	}
-	sum := 0.0
+// tree returns the processes of a command: its group, and what is below it,
+// some of which may have groups of their own.
+func tree(cmd *exec.Cmd) []int {
+	folders, _ := filepath.Glob("/proc/[0-9]*") // The pattern is a good one.
+	type process struct{ parent, group int }
+	all := map[int]process{}
 	for _, f := range folders {
+		pid, _ := strconv.Atoi(filepath.Base(f))
 		stat, err := os.ReadFile(f + "/stat")
 		if err != nil {
 			continue // It has ended.
 		}
 		// Behind the name, which may hold anything: state, parent, group.
 		rest := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if len(rest) < 3 || rest[2] != strconv.Itoa(cmd.Process.Pid) {
-			continue
+		if len(rest) >= 3 {
+			parent, _ := strconv.Atoi(rest[1])
+			group, _ := strconv.Atoi(rest[2])
+			all[pid] = process{parent, group}
 		}
-		kb, err := strconv.Atoi(strings.TrimSuffix(field(f+"/status", "VmRSS"), " kB"))
+	}
+	in := map[int]bool{cmd.Process.Pid: true}
+	for grown := true; grown; {
+		grown = false
+		for pid, p := range all {
+			if !in[pid] && (p.group == cmd.Process.Pid || in[p.parent]) {
+				in[pid], grown = true, true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(in))
+}
+
+func killTree(cmd *exec.Cmd) {
+	below := tree(cmd)
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	for _, pid := range below {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// residentMiB is the resident memory of all processes of a command; pages that
+// several of them share count in each.
+func residentMiB(cmd *exec.Cmd) (float64, error) {
+	sum := 0.0
+	for _, pid := range tree(cmd) {
+		kb, err := strconv.Atoi(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS"), " kB"))
 		if err == nil {
 			sum += float64(kb) / 1024
 		}

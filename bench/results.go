@@ -63,7 +63,7 @@ func readResults(path string) (*results, error) {
 
 // servers are the packages whose versions are told.
 var servers = []string{
-	"fastapi", "uvicorn", "mlserver", "nvidia-pytriton", "litserve", "bentoml", "ray", "torchserve", "onnxruntime",
+	"fastapi", "uvicorn", "mlserver", "nvidia-pytriton", "litserve", "bentoml", "ray", "onnxruntime",
 }
 
 // versions reads those of a peer's environment.

@@ -139,6 +139,9 @@ var allPeers = []*subject{
 	peer("fastapi", "FastAPI + ONNX Runtime", "/predict", guideRequest, "fastapi_server.py"),
 	peer("mlserver", "MLServer", "/v2/models/driving/infer", inferRequest, "mlserver/start.py"),
 	peer("pytriton", "PyTriton", "/v2/models/driving/infer", inferRequest, "pytriton_server.py"),
+	peer("litserve", "LitServe", "/predict", guideRequest, "litserve_server.py"),
+	peer("bentoml", "BentoML", "/predict", guideRequest, "bentoml/start.py"),
+	peer("rayserve", "Ray Serve", "/predict", guideRequest, "rayserve_server.py"),
 }
 
 var defaultPeers = []string{"fastapi", "mlserver", "pytriton"}
