@@ -193,9 +193,9 @@ func TestSchemaCatchesTypos(t *testing.T) {
 }
 
 // ownValues are settings of the server that the chart gives from values of
-// their own, and a secret that belongs into no ConfigMap.
+// their own, and secrets that belong into no ConfigMap.
 var ownValues = []string{
-	"database.url", "model.artifact_dir", "security.api_key", "security.api_key_file",
+	"database.url", "model.artifact_dir", "security.admin_key", "security.api_key", "security.api_key_file",
 	"server.drain_delay", "server.host", "server.port", "sessions.token_key",
 }
 

@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,10 +17,12 @@ var (
 
 // reloads count what becomes of the versions while the server runs.
 type reloads struct {
-	changes     *prometheus.CounterVec
-	quarantines *prometheus.CounterVec
-	trouble     prometheus.Counter
-	acts        *prometheus.CounterVec
+	changes *prometheus.CounterVec
+	trouble prometheus.Counter
+	acts    *prometheus.CounterVec
+
+	mu          sync.Mutex            // guards quarantines
+	quarantines map[[2]string]float64 // by model and version
 }
 
 func (r *reloads) init(m *Metrics) {
@@ -26,7 +30,7 @@ func (r *reloads) init(m *Metrics) {
 	for _, kind := range swapKinds {
 		r.changes.WithLabelValues(kind)
 	}
-	r.quarantines = counters(m, "carla_rl_quarantines_total", "Versions that were taken out of service because of unusable answers.", "model", "version")
+	r.quarantines = map[[2]string]float64{}
 	r.trouble = prometheus.NewCounter(prometheus.CounterOpts{Name: "carla_rl_root_failures_total", Help: "Times that the artifact root was found to be unreadable or to lack what is asked for."})
 	m.registry.MustRegister(r.trouble)
 	r.acts = counters(m, "carla_rl_admin_acts_total", "Acts of admins, by what they were and what came of them.", "act", "result")
@@ -40,7 +44,16 @@ func (m *Metrics) VersionChanged(kind string) { m.reloads.changes.WithLabelValue
 
 // Quarantined counts a version that was taken out of service.
 func (m *Metrics) Quarantined(model, version string) {
-	m.reloads.quarantines.WithLabelValues(model, version).Inc()
+	m.reloads.mu.Lock()
+	defer m.reloads.mu.Unlock()
+	m.reloads.quarantines[[2]string{model, version}]++
+}
+
+// quarantined returns how often each version was taken out of service.
+func (r *reloads) quarantined() map[[2]string]float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.quarantines)
 }
 
 // RootFailed counts that the root was found to be unreadable.
@@ -66,9 +79,10 @@ type VersionState struct {
 }
 
 // versionStates tells at each scrape of the versions that there are, as current
-// does.
+// does. Quarantines are counted from 0 on for each of them.
 type versionStates struct {
-	read func() []VersionState
+	read        func() []VersionState
+	quarantines func() map[[2]string]float64
 }
 
 var (
@@ -77,12 +91,15 @@ var (
 	descWarm        = prometheus.NewDesc("carla_rl_model_warmed_up", "1 where the version has been run since it was loaded.", stateLabels, nil)
 	descHashed      = prometheus.NewDesc("carla_rl_model_hashed", "1 where the version's card carries the hashes of its files.", stateLabels, nil)
 	descQuarantined = prometheus.NewDesc("carla_rl_model_quarantined", "1 where the version was taken out of service because of unusable answers.", stateLabels, nil)
+	descQuarantines = prometheus.NewDesc("carla_rl_quarantines_total", "Versions that were taken out of service because of unusable answers.", stateLabels, nil)
 )
 
 // Versions tells how to read the states of all versions. Of two with the same
 // name, because the files of the one were replaced by those of the other, the
 // first is told of.
-func (m *Metrics) Versions(read func() []VersionState) { _ = m.registry.Register(versionStates{read}) }
+func (m *Metrics) Versions(read func() []VersionState) {
+	_ = m.registry.Register(versionStates{read, m.reloads.quarantined})
+}
 
 // Describe implements prometheus.Collector.
 func (s versionStates) Describe(ch chan<- *prometheus.Desc) {
@@ -90,19 +107,25 @@ func (s versionStates) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descWarm
 	ch <- descHashed
 	ch <- descQuarantined
+	ch <- descQuarantines
 }
 
 // Collect implements prometheus.Collector.
 func (s versionStates) Collect(ch chan<- prometheus.Metric) {
 	seen := map[[2]string]bool{}
+	quarantines := s.quarantines()
 	for _, v := range s.read() {
 		key := [2]string{v.Model, v.Version}
 		if seen[key] {
 			continue
 		}
 		seen[key] = true
+		quarantines[key] += 0
 		for desc, on := range map[*prometheus.Desc]bool{descLoaded: v.Ready, descWarm: v.Ready, descHashed: v.Hashed, descQuarantined: v.Quarantined} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, number(on), v.Model, v.Version)
 		}
+	}
+	for key, n := range quarantines {
+		ch <- prometheus.MustNewConstMetric(descQuarantines, prometheus.CounterValue, n, key[0], key[1])
 	}
 }
