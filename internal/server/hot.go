@@ -137,7 +137,7 @@ func (c *gatedConn) readHot(p []byte) (int, error) {
 		case b.at < b.n:
 			return c.pass(p, b.at, b.seen, b.n, false, nil)
 		}
-		c.read.want = c.began.Add(c.s.limits.IdleTimeout)
+		c.read.want = c.ended.Add(c.s.limits.IdleTimeout)
 	}
 }
 
@@ -220,7 +220,7 @@ func (c *gatedConn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	c.write.want = c.began.Add(c.s.limits.WriteTimeout)
+	c.write.want = c.ended.Add(c.s.limits.WriteTimeout)
 	_, err := c.Write(c.out)
 	if c.out = c.out[:0]; cap(c.out) > maxPending {
 		c.out = nil
@@ -235,7 +235,6 @@ func (s *Server) answerHot(c *gatedConn, e *endpoint, model, version, body []byt
 	h := &x.hot
 	h.head, h.body, h.local = &c.head, body, c.local
 	x.start = time.Now()
-	c.began = x.start
 	c.answered++
 	x.arrive(x.start)
 	x.method, x.endpoint, x.model, x.version, x.code = methodPost, e, model, version, ""
@@ -271,6 +270,7 @@ func (x *exchange) endHot(c *gatedConn, last *bool) {
 		x.panicked(r)
 	}
 	took := time.Since(x.start)
+	c.ended = x.start.Add(took)
 	c.out = x.hot.appendTo(c.out, x.id, x.start, took)
 	*last = x.hot.closing
 	x.count(x.hot.status, took)

@@ -127,6 +127,23 @@ func TestHotSlowClients(t *testing.T) {
 	f("in the header", m+m[:30], 200, 408)
 }
 
+// TestHotSlowPolicy holds that the time to write an answer begins with the
+// answer: a policy may take longer than a client has to take it.
+func TestHotSlowPolicy(t *testing.T) {
+	limits := fast()
+	limits.WriteTimeout, limits.RequestTimeout = 100*time.Millisecond, time.Minute
+	s := serve(t, &fakeBackend{contract: driving(), act: func(context.Context, *serving.Request) error {
+		time.Sleep(3 * limits.WriteTimeout)
+		return nil
+	}}, server.Options{Limits: limits})
+	c := s.warm()
+	fmt.Fprint(c, predictNumber(1, "")+predictNumber(2, "Connection: close\r\n"))
+	answers, closed := readAnswers(t, c, time.Minute)
+	if len(answers) != 2 || answers[0].status != 200 || answers[1].status != 200 || !closed {
+		t.Errorf("%+v, closed %v", answers, closed)
+	}
+}
+
 // TestHotShutdown holds that a stopping server answers the hot requests that
 // reached it, with Connection: close, and closes connections that are idle.
 func TestHotShutdown(t *testing.T) {

@@ -150,7 +150,7 @@ type gatedConn struct {
 	hot      bool      // hot requests are answered here
 	local    bool      // the connection is a Unix socket's
 	answered uint64    // hot requests
-	began    time.Time // the last of them
+	ended    time.Time // the last of them
 	head     head      // of the hot request that is being read
 	out      []byte    // answers to hot requests that are to be sent
 }
