@@ -64,7 +64,8 @@ type refusal struct {
 
 // ask sends one request and returns the body of the answer.
 func (r *remote) ask(method, path, key string, body any) ([]byte, error) {
-	client := &http.Client{}
+	// Where a server sends us to, the key does not go.
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	base := strings.TrimSuffix(r.URL, "/")
 	if socket, ok := strings.CutPrefix(base, "unix://"); ok {
 		client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

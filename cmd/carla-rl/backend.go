@@ -113,6 +113,15 @@ func (b *backend) Readiness() error {
 // Started implements server.Backend.
 func (b *backend) Started() bool { return b.repo.Started() }
 
+// Current implements server.Backend.
+func (b *backend) Current() string {
+	v, _ := b.repo.Lookup("", "") // also one that is not ready
+	if v == nil {
+		return ""
+	}
+	return v.Name
+}
+
 // Listing implements server.Backend.
 func (b *backend) Listing() server.Listing {
 	l := server.Listing{Root: b.root, Strategy: "fallback"}

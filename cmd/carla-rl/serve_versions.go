@@ -48,9 +48,11 @@ func happened(e repository.Event, metrics *telemetry.Metrics, log *slog.Logger) 
 		switch {
 		case e.To == nil:
 			l.Error("version quarantined, and nothing else serves the model", "reason", e.Reason)
-		default:
+		case e.Took:
 			metrics.VersionChanged("quarantine")
-			l.Error("version quarantined", "reason", e.Reason)
+			l.Error("version quarantined, and another answers in its place", "reason", e.Reason)
+		default:
+			l.Error("version quarantined, which answered only where it was named", "reason", e.Reason)
 		}
 	case repository.EventRoot:
 		if e.Reason == "" {

@@ -25,6 +25,7 @@ type Event struct {
 	Model  string
 	From   *Version // what answered before, or what was taken out of service; nil for none
 	To     *Version // what answers now; nil where nothing else does
+	Took   bool     // To did not answer before
 	Reason string
 }
 
@@ -42,7 +43,7 @@ func (m *modelSet) elect(why string) (took Event) {
 	if next.State != StateReady {
 		return Event{}
 	}
-	return Event{Kind: EventSwap, Model: m.name, From: was, To: next, Reason: why}
+	return Event{Kind: EventSwap, Model: m.name, From: was, To: next, Took: true, Reason: why}
 }
 
 func (m *modelSet) turn() *Version {
@@ -130,7 +131,7 @@ func (r *Repository) Rollback(model string) (Event, error) {
 	m.index()
 	at.set.Store(m)
 	r.mu.Unlock()
-	e := Event{Kind: EventRollback, Model: m.name, From: was, To: to, Reason: "rollback"}
+	e := Event{Kind: EventRollback, Model: m.name, From: was, To: to, Took: true, Reason: "rollback"}
 	r.o.Happened(e)
 	return e, nil
 }
@@ -222,7 +223,7 @@ func (r *Repository) Unusable(v *Version, reason string) {
 	if answered {
 		if to := m.back(); to != nil {
 			m.take(to, "quarantine of "+bad.Name)
-			e.To = to
+			e.To, e.Took = to, true
 		}
 	} else {
 		e.To = m.current

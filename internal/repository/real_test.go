@@ -476,6 +476,30 @@ func TestQuarantine(t *testing.T) {
 	}
 }
 
+// TestQuarantineBesides takes a version out of service that answers only where it
+// is named: what answers goes on, and no other takes over.
+func TestQuarantineBesides(t *testing.T) {
+	var events []repository.Event
+	r := open(t, repository.Options{FS: files(map[string]string{"v0.1.0/": "x", "v0.2.0/": "y"}), QuarantineAfter: 1, Happened: func(e repository.Event) { events = append(events, e) }})
+	v, err := r.Lookup("", "v0.1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	events = nil
+	r.Unusable(v, "NaN")
+	if len(events) != 1 || events[0].Kind != repository.EventQuarantine || events[0].From.Name != "v0.1.0" || events[0].To.Name != "v0.2.0" || events[0].Took {
+		t.Errorf("%+v", events)
+	}
+	v, err = r.Lookup("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Unusable(v, "NaN")
+	if len(events) != 2 || events[1].From.Name != "v0.2.0" || events[1].To != nil || events[1].Took {
+		t.Errorf("%+v", events)
+	}
+}
+
 // TestQuarantineIsOff with a limit of 0.
 func TestQuarantineIsOff(t *testing.T) {
 	r := open(t, repository.Options{FS: files(map[string]string{"v0.1.0/": "x"})})

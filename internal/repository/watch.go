@@ -261,6 +261,13 @@ func hidePath(text, root string) string {
 // answering.
 func (w *watcher) place(f *found, m *modelSet, force bool) []job {
 	r := w.r
+	// A disk that does not answer holds up neither a rollback nor a quarantine.
+	sigs := make([]signature, len(m.versions))
+	for i, src := range f.sources[m.name] {
+		if m.versions[i].State == StateLoading {
+			sigs[i] = src.signature()
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at := r.snapshot.Load().models[m.name]
@@ -288,8 +295,7 @@ func (w *watcher) place(f *found, m *modelSet, force bool) []job {
 			}
 		case v.State != StateLoading:
 		default:
-			sig := src.signature()
-			j := slices.IndexFunc(tried, func(t *Version) bool { return t.tally.sig == sig })
+			j := slices.IndexFunc(tried, func(t *Version) bool { return t.tally.sig == sigs[i] })
 			if j >= 0 && !force {
 				m.versions[i] = tried[j]
 				break

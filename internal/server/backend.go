@@ -28,6 +28,9 @@ type Backend interface {
 	// Started reports whether the first attempt to load every version has
 	// ended, well or badly.
 	Started() bool
+	// Current is that of the Listing, and takes no longer where there is more to
+	// list: whoever asks /healthz gets it.
+	Current() string
 	// Listing returns every model and version, newest first.
 	Listing() Listing
 }

@@ -33,6 +33,7 @@ func (sameBackend) Act(_ context.Context, _ *Target, req *serving.Request) error
 func (sameBackend) Warmup(context.Context) error { return nil }
 func (sameBackend) Readiness() error             { return nil }
 func (sameBackend) Started() bool                { return true }
+func (sameBackend) Current() string              { return "v1" }
 func (sameBackend) Listing() Listing             { return Listing{Model: "m", Current: "v1"} }
 
 // memoryConn is a client that has sent everything and reads everything.

@@ -13,7 +13,7 @@ func (x *exchange) healthz() error {
 	b := append(x.out[:0], `{"status":"`...)
 	b = append(b, status...)
 	b = append(b, `","version":`...)
-	b = appendString(b, x.s.backend.Listing().Current)
+	b = appendString(b, x.s.backend.Current())
 	b = append(b, `,"git":`...)
 	b = appendString(b, x.s.o.Commit)
 	b = append(b, `,"device":`...)

@@ -106,6 +106,28 @@ func (b twoModels) Listing() server.Listing {
 	return l
 }
 
+// unlisted is not to be asked for all that it has.
+type unlisted struct {
+	*fakeBackend
+	t *testing.T
+}
+
+func (b unlisted) Listing() server.Listing {
+	b.t.Error("everything was listed")
+	return server.Listing{}
+}
+
+// TestHealthListsNothing holds that a probe, which anybody may send, costs the
+// same however many models there are.
+func TestHealthListsNothing(t *testing.T) {
+	s := serve(t, unlisted{&fakeBackend{contract: driving()}, t}, server.Options{Limits: fast()})
+	for _, path := range []string{"/healthz", "/livez", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"} {
+		if r := s.do("GET", path, ""); r.status != 200 {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+}
+
 func TestModels(t *testing.T) {
 	s := serve(t, twoModels{&fakeBackend{contract: driving()}}, server.Options{Limits: fast()})
 	const want = `{"models":[{"name":"carla-ppo","default":true,"ready":true,"current":"v0.1.0","versions":[{"version":"v0.1.0","state":"ready","ready":true,"stable":true,"digest":"sha256:abc"}]},` +

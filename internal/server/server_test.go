@@ -151,6 +151,8 @@ func (b *fakeBackend) Readiness() error {
 	return nil
 }
 
+func (b *fakeBackend) Current() string { return "v0.1.0" }
+
 func (b *fakeBackend) Listing() server.Listing {
 	return server.Listing{
 		Model: "carla-ppo", Current: "v0.1.0", Strategy: "fallback", Root: "artifacts",

@@ -38,6 +38,7 @@ func (b *stillBackend) Act(_ context.Context, t *Target, req *serving.Request) e
 func (b *stillBackend) Warmup(context.Context) error { return nil }
 func (b *stillBackend) Readiness() error             { return nil }
 func (b *stillBackend) Started() bool                { return true }
+func (b *stillBackend) Current() string              { return "" }
 func (b *stillBackend) Listing() Listing             { return Listing{} }
 
 // BenchmarkStreamStep measures what the server does for one message, without

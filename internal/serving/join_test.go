@@ -131,6 +131,18 @@ func TestNobodyIsJoinedTooLong(t *testing.T) {
 	})
 }
 
+// A request that the queue has no room for is not refused for the sake of
+// company while a lane is free.
+func TestAWindowRefusesNobody(t *testing.T) {
+	joining(t, serving.Options{}, func(_ *serving.Service, p *policy.Policy, _ *paced) {
+		s := serving.New(serving.Options{Lanes: 1, MaxBatch: 4, MaxDelay: time.Millisecond})
+		req := request(p, 0)
+		if err := s.Act(context.Background(), p, req); err != nil || req.Queue != 0 {
+			t.Errorf("without a queue: %v after %v", err, req.Queue)
+		}
+	})
+}
+
 func TestAWindowGathers(t *testing.T) {
 	joining(t, serving.Options{MaxBatch: 4, MaxDelay: time.Millisecond}, func(s *serving.Service, p *policy.Policy, e *paced) {
 		if req := crowd(t, s, p, 1, nil)[0]; req.Queue != time.Millisecond {

@@ -108,7 +108,7 @@ func (q *queue) acquire(ctx context.Context, p *policy.Policy, req *Request, now
 		return lane, nil
 	}
 	w.begin(p, req, now, until, q.maxRows > 1 && joinable(p, req))
-	if n := len(q.free); n > 0 && !w.joins {
+	if n := len(q.free); n > 0 && (!w.joins || q.queued >= q.maxQueue) { // Nobody is refused while a lane is free.
 		lane := q.free[n-1]
 		q.free = q.free[:n-1]
 		q.mu.Unlock()
