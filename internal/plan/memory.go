@@ -103,11 +103,13 @@ func (r *Runner) floats(name string, n int) []float32 {
 
 // constants are the numbers that a plan reads, wherever the forms in which
 // kernels want them keep them: every slice of numbers that can be reached from
-// the plan. Numbers of type int are sizes and places, and stay.
+// the plan, and every pointer into one, as chains have them. Numbers of type int
+// are sizes and places, and stay.
 type constants struct {
-	slices []numbers
-	ranges []stretch
-	seen   map[unsafe.Pointer]bool
+	slices   []numbers
+	pointers []reflect.Value
+	ranges   []stretch
+	seen     map[unsafe.Pointer]bool
 }
 
 // numbers is one slice: where its header is and what it shows.
@@ -134,10 +136,16 @@ func isNumber(k reflect.Kind) bool {
 	}
 }
 
-// find collects the slices below v, which is addressable.
+// find collects the slices and pointers below v, which is addressable.
 func (c *constants) find(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
+		if isNumber(v.Type().Elem().Kind()) {
+			if !v.IsNil() {
+				c.pointers = append(c.pointers, v)
+			}
+			return
+		}
 		if p := v.UnsafePointer(); p != nil && !c.seen[p] {
 			c.seen[p] = true
 			c.find(v.Elem())
@@ -183,7 +191,7 @@ func (c *constants) place() int {
 	return size
 }
 
-// copyTo copies the ranges and turns the slices to the copies.
+// copyTo copies the ranges and turns the slices and pointers to the copies.
 func (c *constants) copyTo(data []byte) {
 	for _, r := range c.ranges {
 		copy(data[r.place:], unsafe.Slice((*byte)(r.data), int(r.to-r.from)))
@@ -196,8 +204,25 @@ func (c *constants) copyTo(data []byte) {
 		at := unsafe.Pointer(&data[c.ranges[k].place+int(s.at-c.ranges[k].from)])
 		n := s.header.Len()
 		moved := reflect.SliceAt(s.header.Type().Elem(), at, n)
-		// The field may be one that is not exported, of a package that we know.
-		header := reflect.NewAt(s.header.Type(), s.header.Addr().UnsafePointer()).Elem()
-		header.Set(moved.Convert(s.header.Type()))
+		field(s.header).Set(moved.Convert(s.header.Type()))
 	}
+	for _, p := range c.pointers {
+		from := uintptr(p.UnsafePointer())
+		k, in := slices.BinarySearchFunc(c.ranges, from, func(r stretch, at uintptr) int {
+			if at >= r.from && at < r.to {
+				return 0
+			}
+			return cmp.Compare(r.from, at)
+		})
+		if in {
+			at := unsafe.Pointer(&data[c.ranges[k].place+int(from-c.ranges[k].from)])
+			field(p).Set(reflect.NewAt(p.Type().Elem(), at))
+		}
+	}
+}
+
+// field makes v settable, which may be a field that is not exported, of a
+// package that we know.
+func field(v reflect.Value) reflect.Value {
+	return reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Elem()
 }

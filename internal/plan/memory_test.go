@@ -142,6 +142,14 @@ func TestMovedConstants(t *testing.T) {
 			t.Errorf("%d bytes of %v lie elsewhere", s.bytes, s.header.Type())
 		}
 	}
+	for _, s := range c.pointers {
+		if !m.holds(uintptr(s.UnsafePointer()), 4) {
+			t.Errorf("a %v points elsewhere", s.Type())
+		}
+	}
+	if kernel.Best().Chains() && len(c.pointers) == 0 {
+		t.Error("no chain points to its weights")
+	}
 	if bytes < p.ConstantBytes() {
 		t.Errorf("%d bytes were found, the plan counts %d", bytes, p.ConstantBytes())
 	}

@@ -44,7 +44,7 @@ func (l *lowering) foldDequantized(x *graph.Tensor) *graph.Tensor {
 	}
 	if l.has(2) {
 		zero := l.in[2].c
-		if zero == nil || slices.ContainsFunc(zero.I64, func(z int64) bool { return z != 0 }) || !zero.Shape.Equal(scale.Shape) {
+		if zero == nil || zero.DType != x.DType || slices.ContainsFunc(zero.I64, func(z int64) bool { return z != 0 }) || !zero.Shape.Equal(scale.Shape) {
 			return nil
 		}
 	}

@@ -159,7 +159,7 @@ func (d dequantized) want(x []float32) []float64 {
 		}
 		zero := int64(0)
 		if d.zero != nil {
-			zero = d.zero.I64[at]
+			zero = int64(d.zero.At(at))
 		}
 		return float64(float32(d.q.I64[r*cols+c]-zero) * d.scale.F32[at])
 	}
@@ -235,6 +235,7 @@ func TestDequantized(t *testing.T) {
 		"by input":                    {dequantized{q(outs, ins), scales(ins, usual), nil, 1, false}, false, ""},
 		"by input, turned":            {dequantized{q(ins, outs), scales(ins, usual), nil, 0, true}, false, ""},
 		"zero points":                 {dequantized{q(outs, ins), scales(outs, usual), ints(outs, func(i int) int64 { return int64(i%3 - 1) }), 0, false}, false, ""},
+		"zero points of floats":       {dequantized{q(outs, ins), scales(outs, usual), scales(outs, func(i int) float32 { return float32(i % 3) }), 0, false}, false, ""},
 		"a scale of 0":                {dequantized{q(outs, ins), scales(outs, odd(0)), nil, 0, false}, false, ""},
 		"a negative scale":            {dequantized{q(outs, ins), scales(outs, odd(-0.02)), nil, 0, false}, false, ""},
 		"a scale that is NaN":         {dequantized{q(outs, ins), scales(outs, odd(float32(math.NaN()))), nil, 0, false}, false, ""},
