@@ -108,6 +108,45 @@ func TestAdminActs(t *testing.T) {
 	f("/admin/rollback", `[]`, 422, "body")
 }
 
+// waitingBackend has reloads that wait.
+type waitingBackend struct {
+	*fakeBackend
+	came, leave chan struct{}
+}
+
+func (b waitingBackend) Reload(context.Context, string) (server.Reloaded, error) {
+	b.came <- struct{}{}
+	<-b.leave
+	return server.Reloaded{Result: "unchanged", Models: []server.ModelChange{}}, nil
+}
+
+// TestAdminActsAreBounded: whoever has the key cannot hold every connection with
+// acts that wait for each other.
+func TestAdminActsAreBounded(t *testing.T) {
+	b := waitingBackend{&fakeBackend{contract: driving()}, make(chan struct{}), make(chan struct{})}
+	s := serve(t, b, server.Options{Limits: fast(), AdminKeys: keysOf(t, "k")})
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			if r := s.do("POST", "/admin/reload", "", "X-API-Key", "k"); r.status != 200 {
+				t.Errorf("%d %s", r.status, r.body)
+			}
+		})
+	}
+	for range 64 {
+		<-b.came
+	}
+	r := s.do("POST", "/admin/reload", "", "X-API-Key", "k")
+	if r.status != 429 || r.code(t) != "TOO_MANY_ADMIN_ACTS" || r.header.Get("Retry-After") != "1" {
+		t.Errorf("one more: %d %s %v", r.status, r.body, r.header)
+	}
+	if r := s.do("GET", "/versions", ""); r.status != 200 {
+		t.Errorf("another route: %d %s", r.status, r.body)
+	}
+	close(b.leave)
+	wg.Wait()
+}
+
 // TestAdminIsOffWithoutVersionsThatChange is of a backend that cannot.
 func TestAdminIsOffWithoutVersionsThatChange(t *testing.T) {
 	s := serve(t, struct{ server.Backend }{&fakeBackend{contract: driving()}}, server.Options{Limits: fast(), AdminKeys: keysOf(t, "k")})
