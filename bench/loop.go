@@ -442,14 +442,18 @@ func (b *bench) bestWorkers(s *subject) (int, error) {
 			fmt.Fprintf(b.out, "%s with %d workers: %v\n", s.name, n, err)
 			continue
 		}
-		// All workers have to be there before it counts.
+		// All workers have to be there before it counts; one that is not may
+		// fail a request.
 		_, err = b.put(p, ask{16, 0, min(1, b.seconds), false})
 		var r *answered
-		if err == nil {
+		if err == nil || errors.Is(err, errAnswers) {
 			r, err = b.put(p, ask{16, 0, min(2, b.seconds), false})
 		}
 		p.stop()
-		if err != nil {
+		switch {
+		case errors.Is(err, errAnswers):
+			fmt.Fprintf(b.out, "with %d workers: %v\n", n, err)
+		case err != nil:
 			return 0, err
 		}
 		b.progress.say("%s with %d workers: %.0f answers/s", s.name, n, r.Throughput)
