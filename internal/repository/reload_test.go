@@ -96,6 +96,34 @@ func wantReload(t *testing.T, r *repository.Repository, model, result string) {
 	}
 }
 
+// TestReloadKeepsToMaxVersions: what new versions push beyond the limit leaves
+// memory, unless it answers or a rollback returns to it.
+func TestReloadKeepsToMaxVersions(t *testing.T) {
+	dir := t.TempDir()
+	add := func(version string) {
+		t.Helper()
+		putVersion(t, filepath.Join(dir, version), version, version)
+	}
+	add("v0.1.0")
+	add("v0.2.0")
+	r := open(t, repository.Options{Root: dir, MaxVersions: 2})
+	add("v0.3.0")
+	wantReload(t, r, "", "carla-ppo changed +v0.3.0")
+	want(t, r, "carla-ppo v0.3.0=ready previous v0.2.0 | v0.3.0 ready | v0.2.0 ready | v0.1.0 unloaded")
+	if v, err := r.Lookup("", "v0.1.0"); v == nil || v.State != repository.StateUnloaded {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	if _, err := r.Rollback(""); err != nil {
+		t.Fatal(err)
+	}
+	add("v0.4.0")
+	wantReload(t, r, "", "carla-ppo changed +v0.4.0")
+	want(t, r, "carla-ppo v0.4.0=ready previous v0.2.0 | v0.4.0 ready | v0.3.0 ready | v0.2.0 unloaded | v0.1.0 unloaded | kept v0.2.0")
+	add("v0.5.0")
+	wantReload(t, r, "", "carla-ppo changed +v0.5.0")
+	want(t, r, "carla-ppo v0.5.0=ready previous v0.4.0 | v0.5.0 ready | v0.4.0 ready | v0.3.0 unloaded | v0.2.0 unloaded | v0.1.0 unloaded")
+}
+
 func TestReloadOfVersions(t *testing.T) {
 	dir := t.TempDir()
 	putVersion(t, filepath.Join(dir, "v0.1.0"), "v0.1.0", "a")

@@ -293,7 +293,8 @@ func (w *watcher) place(f *found, m *modelSet, force bool) []job {
 				v.tally = &tally{}
 				r.o.Loaded(v)
 			}
-		case v.State != StateLoading:
+		case v.State != StateLoading: // It is beyond the limit, and so is what was loaded of it.
+			m.stand[i] = nil
 		default:
 			j := slices.IndexFunc(tried, func(t *Version) bool { return t.tally.sig == sigs[i] })
 			if j >= 0 && !force {

@@ -28,8 +28,7 @@ func binaryTensors() (header, body string) {
 }
 
 // TestHotRequests holds whole requests over a connection in memory, the
-// client's end among them, to what they
-// may allocate.
+// client's end among them, to what they may allocate.
 func TestHotRequests(t *testing.T) {
 	const plain = "Content-Type: application/json\r\n"
 	tensors := `{"inputs":[{"name":"speed","shape":[1],"datatype":"FP32","data":[25.5]},{"name":"steering","shape":[1],"datatype":"FP32","data":[0.1]},` +
