@@ -55,7 +55,7 @@ func TestHotPaths(t *testing.T) {
 	if err := repo.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	o, err := serverOptions(cfg, buildInfo{}, metrics, nil, log)
+	o, err := serverOptions(cfg, nil, buildInfo{}, metrics, nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}

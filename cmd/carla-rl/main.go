@@ -37,6 +37,8 @@ type cli struct {
 	Reload   reloadCmd   `cmd:"" help:"Have a running server look for changed versions now."`
 	Rollback rollbackCmd `cmd:"" help:"Have a running server go back to the version that answered before."`
 
+	Key keyCmd `cmd:"" help:"Make keys for the file of keys."`
+
 	Doctor     doctorCmd     `cmd:"" help:"Name what keeps a configuration, an artifact folder and Kubernetes manifests from working, with the mend."`
 	Check      checkCmd      `cmd:"" help:"Say everything that is wrong with a configuration or an artifact."`
 	Version    versionCmd    `cmd:"" help:"Print the version of this program."`

@@ -100,7 +100,11 @@ func (c *serveCmd) Run(s stdio) (err error) {
 		}
 	}
 	defer ln.Close()
-	scrapes, err := serveMetrics(cfg, in.metrics, metrics, log)
+	keys, err := openKeys(cfg)
+	if err != nil {
+		return usage(err)
+	}
+	scrapes, err := serveMetrics(cfg, in.metrics, keys, metrics, log)
 	if err != nil {
 		return err
 	}
@@ -133,7 +137,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	metrics.Versions(func() []telemetry.VersionState { return versionStates(repo) })
 	metrics.Root(func() time.Time { return repo.Looked().At }, repo.InMemory)
 
-	o, err := serverOptions(cfg, info, metrics, tracer, log)
+	o, err := serverOptions(cfg, keys, info, metrics, tracer, log)
 	if err != nil {
 		return err
 	}
@@ -148,6 +152,8 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	if ln, err = secure(ln, cfg); err != nil {
 		return usage(err)
 	}
+	watched := watch(ctx, cfg.Security.ReloadInterval, metrics, log, keysFiles(cfg, keys))
+	defer func() { cancel(); <-watched }()
 	served := make(chan error, 1)
 	go func() {
 		if in.http != nil {

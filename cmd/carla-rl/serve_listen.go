@@ -91,7 +91,7 @@ func (l *tlsListener) SyscallConn() (syscall.RawConn, error) {
 }
 
 // serverOptions translates the configuration.
-func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metrics, tracer *telemetry.Tracer, log *slog.Logger) (server.Options, error) {
+func serverOptions(cfg *config.Config, keys *server.Keys, info buildInfo, metrics *telemetry.Metrics, tracer *telemetry.Tracer, log *slog.Logger) (server.Options, error) {
 	o := server.Options{
 		Version: info.Version,
 		Commit:  info.Commit,
@@ -118,6 +118,7 @@ func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metric
 		AllowedHosts: cfg.Security.AllowedHosts,
 		LoopbackOnly: !cfg.Exposed(),
 		CORSOrigins:  cfg.Security.CORSOrigins,
+		Keys:         keys,
 		Metrics:      metrics,
 		Logger:       log,
 		AccessLog:    cfg.Server.AccessLog,
@@ -126,29 +127,13 @@ func serverOptions(cfg *config.Config, info buildInfo, metrics *telemetry.Metric
 		o.Commit = cfg.Build.GitSHA
 	}
 	if cfg.Monitoring.EnableMetrics && ownMetricsPort(cfg) == 0 {
-		o.MetricsHandler = metrics.Handler()
+		o.MetricsHandler = metrics.Handler() // the server holds it to the keys
 	}
 	if tracer != nil {
 		o.Tracer = tracer
 	}
-	keys, err := cfg.APIKeys()
-	if err != nil {
-		return o, usage(err)
-	}
-	if len(keys) > 0 {
-		if o.Keys, err = server.NewKeys(keys...); err != nil {
-			return o, usage(err)
-		}
-	}
-	admins, err := cfg.AdminKeys()
-	if err != nil {
-		return o, usage(err)
-	}
-	if len(admins) > 0 {
-		if o.AdminKeys, err = server.NewKeys(admins...); err != nil {
-			return o, usage(err)
-		}
-	}
+	o.Keyless = !cfg.HasKey()
+	o.RateLimit = rate(cfg.Security.RateLimit)
 	return o, nil
 }
 
@@ -163,9 +148,9 @@ func ownMetricsPort(cfg *config.Config) int {
 // serveMetrics answers /metrics on a socket that was handed over for it, or on a
 // port of its own where the configuration has one. The server that it returns
 // answers nothing otherwise.
-func serveMetrics(cfg *config.Config, ln net.Listener, metrics *telemetry.Metrics, log *slog.Logger) (*http.Server, error) {
+func serveMetrics(cfg *config.Config, ln net.Listener, keys *server.Keys, metrics *telemetry.Metrics, log *slog.Logger) (*http.Server, error) {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metrics.Handler())
+	mux.Handle("GET /metrics", keys.Guard(metrics.Handler()))
 	srv := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: cfg.Server.HeaderTimeout,

@@ -15,7 +15,7 @@ func TestServerOptionsOfLoopback(t *testing.T) {
 	for host, want := range map[string]bool{"127.0.0.1": true, "::1": true, "localhost": true, "0.0.0.0": false, "::": false, "10.0.0.7": false} {
 		cfg := config.Default()
 		cfg.Server.Host = host
-		o, err := serverOptions(cfg, buildInfo{}, metrics, nil, slog.New(slog.DiscardHandler))
+		o, err := serverOptions(cfg, nil, buildInfo{}, metrics, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -100,6 +100,8 @@ type Security struct {
 	APIKeyFile     string
 	AdminKey       Secret
 	AdminKeyFile   string
+	KeysFile       string
+	ReloadInterval time.Duration // 0 reads files once
 	CORSOrigins    []string
 	AllowedHosts   []string
 	MaxRequestSize Size
@@ -188,7 +190,7 @@ func Default() *Config {
 			LogFileMaxSize:  100 << 20,
 			LogFileMaxCount: 5,
 		},
-		Security: Security{MaxRequestSize: 10 << 20},
+		Security: Security{MaxRequestSize: 10 << 20, ReloadInterval: 5 * time.Second},
 		Sessions: Sessions{
 			Max:          10_000,
 			TTL:          10 * time.Minute,
@@ -221,5 +223,5 @@ func (c *Config) Exposed() bool { return c.Server.SocketPath() == "" && !loopbac
 
 // HasKey reports whether clients must show an API key.
 func (c *Config) HasKey() bool {
-	return c.Security.APIKey.Reveal() != "" || c.Security.APIKeyFile != ""
+	return c.Security.APIKey.Reveal() != "" || c.Security.APIKeyFile != "" || c.Security.KeysFile != ""
 }

@@ -21,7 +21,9 @@ const placeholderKey = "replace-this"
 var errBlank = errors.New("is blank: want a key, or nothing at all for a server without one")
 
 // guards reports whether a setting, when it is lost, leaves the server open.
-func guards(key string) bool { return key == "security.api_key" || key == "security.api_key_file" }
+func guards(key string) bool {
+	return key == "security.api_key" || key == "security.api_key_file" || key == "security.keys_file"
+}
 
 // APIKeys returns the keys of the configuration: security.api_key, and each
 // line of security.api_key_file, which is read anew.
@@ -66,7 +68,7 @@ func keysOf(one Secret, name string) ([]string, error) {
 // checkFiles looks at the files that settings name and the server reads when
 // it starts.
 func (l *loader) checkFiles() {
-	c := l.c
+	c, problems := l.c, len(l.problems)
 	keys, err := c.APIKeys()
 	if err != nil {
 		l.fail(c.Source("security.api_key_file"), "security.api_key_file", err)
@@ -74,6 +76,11 @@ func (l *loader) checkFiles() {
 	admins, err := c.AdminKeys()
 	if err != nil {
 		l.fail(c.Source("security.admin_key_file"), "security.admin_key_file", err)
+	}
+	if len(l.problems) == problems {
+		if _, err := c.Keys(); err != nil {
+			l.fail(c.Source("security.keys_file"), "security.keys_file", err)
+		}
 	}
 	keys = append(keys, admins...)
 	l.shortKey = slices.ContainsFunc(keys, func(k string) bool { return len(k) < shortestKey })

@@ -39,7 +39,7 @@ var paths = []struct {
 }
 
 func TestKeys(t *testing.T) {
-	keys, err := server.NewKeys("first-key", " second-key\n")
+	keys, err := server.NewKeys(server.PlainKey("first-key", server.ScopeInfer), server.PlainKey(" second-key\n", server.ScopeInfer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestKeys(t *testing.T) {
 			}
 		}
 	}
-	if err := keys.Replace("third-key"); err != nil {
+	if err := keys.Replace(infer("third-key")); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.do("GET", "/metadata", "", "X-API-Key", "first-key"); r.status != 401 {
@@ -91,10 +91,21 @@ func TestKeys(t *testing.T) {
 }
 
 func TestKeysRefused(t *testing.T) {
-	for _, list := range [][]string{nil, {""}, {"a", " \n"}} {
+	k := infer("a")
+	nameless, scopeless, strange := k, k, k
+	nameless.Name, scopeless.Scopes, strange.Scopes = "", 0, 1<<7
+	for _, list := range [][]server.Key{nil, {infer("")}, {k, infer(" \n")}, {nameless}, {scopeless}, {strange}, {k, admin(" a")}, make([]server.Key, server.MaxKeys+1)} {
 		if _, err := server.NewKeys(list...); err == nil {
-			t.Errorf("NewKeys(%q) is taken", list)
+			t.Errorf("NewKeys(%+v) is taken", list)
 		}
+	}
+	keys := keysOf(t, k)
+	if err := keys.Replace(nameless); err == nil {
+		t.Error("a nameless key is taken")
+	}
+	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), Keys: keys})
+	if r := s.do("GET", "/metadata", "", "X-API-Key", "a"); r.status != 200 {
+		t.Errorf("after a table that was refused: %d", r.status)
 	}
 }
 
@@ -200,7 +211,7 @@ func TestLoopbackHostsOverUnixSocket(t *testing.T) {
 // TestKeysReplacedWhileMatched is for the race detector too: the set of keys
 // grows and shrinks under requests that show one which is always there.
 func TestKeysReplacedWhileMatched(t *testing.T) {
-	many := []string{"one-key", "two-key", "three-key", "four-key", "always"}
+	many := []server.Key{infer("one-key"), infer("two-key"), infer("three-key"), infer("four-key"), infer("always")}
 	keys, err := server.NewKeys(many...)
 	if err != nil {
 		t.Fatal(err)

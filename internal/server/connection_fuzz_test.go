@@ -73,7 +73,7 @@ func FuzzConnection(f *testing.F) {
 	for _, c := range bad {
 		f.Add([]byte(c.text), 9)
 	}
-	keys, err := NewKeys("k")
+	keys, err := NewKeys(PlainKey("k", ScopeInfer))
 	if err != nil {
 		f.Fatal(err)
 	}

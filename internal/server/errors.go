@@ -78,8 +78,8 @@ var (
 	faultMalformedPack = &fault{status: 400, code: "MALFORMED_MSGPACK", message: "the body is not well-formed MessagePack"}
 	faultUnauthorized  = &fault{status: 401, code: "UNAUTHORIZED", message: "a valid API key is needed: send it as X-API-Key, or as Authorization with Bearer or Api-Key", reason: "unauthorized"}
 	faultOrigin        = &fault{status: 403, code: "ORIGIN_NOT_ALLOWED", message: "pages of this origin may not call the server", reason: "origin"}
-	faultAdminOff      = &fault{status: 403, code: "ADMIN_DISABLED", message: "the routes of admins are off: security.admin_key or security.admin_key_file sets their key", reason: "admin"}
-	faultForbidden     = &fault{status: 403, code: "FORBIDDEN", message: "the key is not one of an admin", reason: "admin"}
+	faultAdminOff      = &fault{status: 403, code: "ADMIN_DISABLED", message: "the routes of admins are off until there is a key of theirs: in security.keys_file, security.admin_key_file or security.admin_key", reason: "admin"}
+	faultForbidden     = &fault{status: 403, code: "FORBIDDEN", message: "the key is good for other routes than this one", reason: "scope"}
 	faultNotFound      = &fault{status: 404, code: "NOT_FOUND", message: "there is no such route; /docs lists those that there are"}
 	faultModel         = &fault{status: 404, code: "MODEL_NOT_FOUND", message: "there is no such model; /versions lists those that there are"}
 	faultVersion       = &fault{status: 404, code: "VERSION_NOT_FOUND", message: "the model has no such version; /versions lists those that there are"}
@@ -101,6 +101,7 @@ var (
 	faultContract      = &fault{status: 422, code: "VALIDATION_ERROR", message: "the request does not fit the policy's contract"}
 	faultOverloaded    = &fault{status: 429, code: "RESOURCE_EXHAUSTED", message: "too many requests wait already", retryAfter: 1, reason: "queue_full"}
 	faultSessions      = &fault{status: 429, code: "TOO_MANY_SESSIONS", message: "too many sessions are open", retryAfter: 1, reason: "sessions"}
+	faultRate          = &fault{status: 429, code: "RATE_LIMITED", message: "the client has sent more requests than its rate allows", retryAfter: 1, reason: "rate"}
 	faultAdminBusy     = &fault{status: 429, code: "TOO_MANY_ADMIN_ACTS", message: "too many acts of admins are under way", retryAfter: 1, reason: "admin_acts"}
 	faultAddress       = &fault{status: 429, code: "TOO_MANY_CONNECTIONS", message: "too many connections are open from this address", retryAfter: 1, reason: "connections_per_ip"}
 	faultHeaders       = &fault{status: 431, code: "HEADERS_TOO_LARGE", message: "the header of the request is too large", reason: "header_size"}
@@ -118,7 +119,7 @@ var (
 
 // faults lists the table for documents and tests.
 var faults = []*fault{
-	faultFraming, faultMalformed, faultMalformedPack, faultHandshake, faultUpgrade, faultAdminOff, faultForbidden, faultNoPrevious, faultAdminBusy, faultStreams, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
+	faultFraming, faultMalformed, faultMalformedPack, faultHandshake, faultUpgrade, faultAdminOff, faultForbidden, faultNoPrevious, faultAdminBusy, faultRate, faultStreams, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
 	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
 	faultSession, faultSessionBusy, faultSessionExists, faultStep, faultSessions,
 	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,

@@ -31,7 +31,10 @@ type exchange struct {
 
 	id      []byte
 	idSpace [maxRequestIDLen]byte
-	code    string // of the error that was answered
+	code    string    // of the error that was answered
+	key     *knownKey // that the request carries; nil where it was not asked for one
+
+	retryAfter int // seconds, in place of the fault's
 
 	span    trace.Span // nil unless this request is traced
 	spanCtx context.Context
@@ -68,7 +71,7 @@ func (x *exchange) begin(ctx *fasthttp.RequestCtx) {
 	x.arrive(x.start)
 	x.method = methodIndex(ctx.Method())
 	x.endpoint = x.s.routes.notFound
-	x.model, x.version, x.code = nil, nil, ""
+	x.model, x.version, x.code, x.key = nil, nil, "", nil
 	x.id = requestID(x.idSpace[:0], ctx.Request.Header.PeekCanonical(peekRequestID))
 }
 
@@ -137,30 +140,17 @@ func (x *exchange) serve() error {
 		x.ctx.Response.Header.Set(fasthttp.HeaderAllow, e.allow)
 		return explain(faultMethod, "the route takes %s, not this method", e.allow)
 	}
-	switch {
-	case e.admin:
-		if f := x.admitAdmin(); f != nil {
+	if err := x.admit(e); err != nil {
+		if e.admin {
+			f, _, _ := faultOf(err)
 			x.audit(e.template[len("/admin/"):], "", "refused", f.code, 0)
-			return f
 		}
-	case s.o.Keys != nil && !e.open && !e.page:
-		if err := x.authorize(header); err != nil {
-			return err
-		}
+		return err
 	}
 	if s.o.Tracer != nil && !e.open { // probes would drown the rest
 		x.startSpan()
 	}
 	return h(x)
-}
-
-// authorize holds the request to the keys.
-func (x *exchange) authorize(h *fasthttp.RequestHeader) error {
-	if x.s.o.Keys.admit(h) || x.s.o.AdminKeys.admits(h) {
-		return nil
-	}
-	x.set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-	return faultUnauthorized
 }
 
 // local reports whether the request came over a Unix socket, which no page can
@@ -211,9 +201,10 @@ func (x *exchange) fail(err error) {
 	x.s.reject.count(f)
 	x.s.metrics.Error(f.code, x.endpoint.template)
 	x.code = f.code
-	if f.retryAfter > 0 {
-		x.set(fasthttp.HeaderRetryAfter, fmt.Sprint(f.retryAfter))
+	if after := max(f.retryAfter, x.retryAfter); after > 0 {
+		x.set(fasthttp.HeaderRetryAfter, fmt.Sprint(after))
 	}
+	x.retryAfter = 0
 	status := f.status
 	if x.endpoint.v2 {
 		x.out = appendError2(x.out[:0], message)
@@ -301,6 +292,9 @@ func (x *exchange) logAccess(status int, took time.Duration) {
 		slog.String("event_type", "http_request"), slog.String("method", methodNames[x.method]),
 		slog.String("endpoint", x.endpoint.template), slog.Int("status", status),
 		slog.Float64("duration_ms", float64(took)/1e6), slog.String("request_id", string(x.id)),
+	}
+	if x.key != nil {
+		attrs = append(attrs, slog.String("key", x.key.Name))
 	}
 	if x.code != "" {
 		attrs = append(attrs, slog.String("error", x.code))

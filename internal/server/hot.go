@@ -26,8 +26,7 @@ type hotRequest struct {
 	body  []byte
 	local bool // came over a Unix socket
 
-	args        fasthttp.Args
-	credentials fasthttp.RequestHeader
+	args fasthttp.Args
 
 	status        int
 	media, answer []byte
@@ -44,18 +43,6 @@ func (h *hotRequest) query() *fasthttp.Args {
 	_, query, _ := bytes.Cut(h.head.target, []byte("?"))
 	h.args.ParseBytes(query)
 	return &h.args
-}
-
-// keys returns the header fields in which a request may carry a key.
-func (h *hotRequest) keys() *fasthttp.RequestHeader {
-	h.credentials.Reset()
-	if h.head.given&headAPIKey != 0 {
-		h.credentials.SetCanonical(peekAPIKey, h.head.apiKey)
-	}
-	if h.head.given&headAuthorization != 0 {
-		h.credentials.SetCanonical(peekAuthorization, h.head.authorization)
-	}
-	return &h.credentials
 }
 
 // set adds a header field to the answer.
@@ -237,27 +224,25 @@ func (s *Server) answerHot(c *gatedConn, e *endpoint, model, version, body []byt
 	x.start = time.Now()
 	c.answered++
 	x.arrive(x.start)
-	x.method, x.endpoint, x.model, x.version, x.code = methodPost, e, model, version, ""
+	x.method, x.endpoint, x.model, x.version, x.code, x.key = methodPost, e, model, version, "", nil
 	x.id = requestID(x.idSpace[:0], h.head.id)
 	h.closing = s.phase.Load() == phaseClosing
 	s.metrics.Active(1)
 	defer x.endHot(c, &last)
-	if err := x.serveHot(); err != nil {
+	if err := x.serveHot(c); err != nil {
 		x.fail(err)
 	}
 	return last
 }
 
 // serveHot decides whether the request may be answered and answers it.
-func (x *exchange) serveHot() error {
+func (x *exchange) serveHot(c *gatedConn) error {
 	s := x.s
 	if !s.hosts.allow(x.hot.head.host) && !(s.hosts.loopback && x.local()) {
 		return x.hostFault()
 	}
-	if s.o.Keys != nil {
-		if err := x.authorize(x.hot.keys()); err != nil {
-			return err
-		}
+	if err := x.admitInfer(c); err != nil {
+		return err
 	}
 	return x.endpoint.post(x)
 }

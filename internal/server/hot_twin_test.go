@@ -195,7 +195,7 @@ const (
 // TestHotTwins compares the answers to hot requests with those that fasthttp's
 // way gives: alone, in a pipeline, and cut anywhere.
 func TestHotTwins(t *testing.T) {
-	keys, err := NewKeys("k")
+	keys, err := NewKeys(PlainKey("k", ScopeInfer))
 	if err != nil {
 		t.Fatal(err)
 	}

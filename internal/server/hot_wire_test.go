@@ -34,7 +34,7 @@ func TestHotRequests(t *testing.T) {
 	tensors := `{"inputs":[{"name":"speed","shape":[1],"datatype":"FP32","data":[25.5]},{"name":"steering","shape":[1],"datatype":"FP32","data":[0.1]},` +
 		`{"name":"sensors","shape":[1,5],"datatype":"FP32","data":[0.8,0.2,0.5,0.9,0.1]}]}`
 	header, blob := binaryTensors()
-	keys, err := server.NewKeys("k", "l")
+	keys, err := server.NewKeys(server.PlainKey("k", server.ScopeInfer), server.PlainKey("l", server.ScopeInfer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // The routes that change what is served. They are off until a key of their own
@@ -117,10 +115,8 @@ func (x *exchange) administer(what string, do func(a Admin, model string) (answe
 func (x *exchange) audit(what, model, result, code string, took time.Duration) {
 	x.s.metrics.AdminAct(what, result)
 	who := "none"
-	if keys := x.s.o.AdminKeys; keys != nil {
-		if id := keys.identify(&x.ctx.Request.Header); id != "" {
-			who = id
-		}
+	if x.key != nil {
+		who = x.key.Name
 	}
 	attrs := []slog.Attr{
 		slog.String("event_type", "audit"), slog.String("act", what), slog.String("key", who), slog.String("from", x.ctx.RemoteAddr().String()),
@@ -130,22 +126,6 @@ func (x *exchange) audit(what, model, result, code string, took time.Duration) {
 		attrs = append(attrs, slog.String("error", code))
 	}
 	x.s.log.LogAttrs(context.Background(), slog.LevelWarn, "admin", attrs...)
-}
-
-// admitAdmin tells why a request may not change what is served. A key that is
-// good for something else is not let in, and is told so.
-func (x *exchange) admitAdmin() *fault {
-	keys, header := x.s.o.AdminKeys, &x.ctx.Request.Header
-	switch {
-	case keys == nil:
-		return faultAdminOff
-	case keys.admit(header):
-		return nil
-	case x.s.o.Keys != nil && x.s.o.Keys.admit(header):
-		return faultForbidden
-	}
-	x.ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-	return faultUnauthorized
 }
 
 var adminNames = []string{"model"}

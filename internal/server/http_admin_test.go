@@ -36,7 +36,11 @@ func (b *fakeBackend) Rollback(model string) (server.ModelChange, error) {
 	return server.ModelChange{}, &server.UnknownError{Err: server.ErrModelNotFound, Message: "no " + model}
 }
 
-func keysOf(t *testing.T, keys ...string) *server.Keys {
+// admin and infer are keys of a text.
+func admin(text string) server.Key { return server.PlainKey(text, server.ScopeAdmin) }
+func infer(text string) server.Key { return server.PlainKey(text, server.ScopeInfer) }
+
+func keysOf(t *testing.T, keys ...server.Key) *server.Keys {
 	t.Helper()
 	k, err := server.NewKeys(keys...)
 	if err != nil {
@@ -47,25 +51,37 @@ func keysOf(t *testing.T, keys ...string) *server.Keys {
 
 // TestAdminKeys holds each kind of key to the routes that it is good for.
 func TestAdminKeys(t *testing.T) {
-	infer, admin := keysOf(t, "infer-key"), keysOf(t, "admin-key", "admin-key-2")
+	list := func(admins, infers bool) *server.Keys {
+		var keys []server.Key
+		if infers {
+			keys = append(keys, infer("infer-key"))
+		}
+		if admins {
+			keys = append(keys, admin("admin-key"), admin("admin-key-2"))
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		return keysOf(t, keys...)
+	}
 	for _, c := range []struct {
 		name         string
-		infer, admin *server.Keys
+		infer, admin bool
 		key          string
 		code         string // of an act
 		versions     int    // status of /versions
 	}{
-		{"off", nil, nil, "", "ADMIN_DISABLED", 200},
-		{"off, with a key", infer, nil, "infer-key", "ADMIN_DISABLED", 200},
-		{"off, without", infer, nil, "", "ADMIN_DISABLED", 401},
-		{"no key", nil, admin, "", "UNAUTHORIZED", 200},
-		{"a wrong one", nil, admin, "admin-kez", "UNAUTHORIZED", 200},
-		{"right", nil, admin, "admin-key", "", 200},
-		{"the second", infer, admin, "admin-key-2", "", 200},
-		{"of another scope", infer, admin, "infer-key", "FORBIDDEN", 200},
-		{"none of both", infer, admin, "", "UNAUTHORIZED", 401},
+		{"off", false, false, "", "ADMIN_DISABLED", 200},
+		{"off, with a key", true, false, "infer-key", "ADMIN_DISABLED", 200},
+		{"off, without", true, false, "", "ADMIN_DISABLED", 401},
+		{"no key", false, true, "", "UNAUTHORIZED", 200},
+		{"a wrong one", false, true, "admin-kez", "UNAUTHORIZED", 200},
+		{"right", false, true, "admin-key", "", 200},
+		{"the second", true, true, "admin-key-2", "", 200},
+		{"of another scope", true, true, "infer-key", "FORBIDDEN", 200},
+		{"none of both", true, true, "", "UNAUTHORIZED", 401},
 	} {
-		s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), Keys: c.infer, AdminKeys: c.admin})
+		s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), Keys: list(c.admin, c.infer), Keyless: !c.infer})
 		for _, path := range []string{"/admin/reload", "/admin/rollback"} {
 			r := s.do("POST", path, "", "X-API-Key", c.key)
 			got := ""
@@ -86,7 +102,7 @@ func TestAdminKeys(t *testing.T) {
 }
 
 func TestAdminActs(t *testing.T) {
-	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), AdminKeys: keysOf(t, "admin-key")})
+	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), Keys: keysOf(t, admin("admin-key"))})
 	f := func(path, body string, status int, want string) {
 		t.Helper()
 		r := s.do("POST", path, body, "Authorization", "Bearer admin-key")
@@ -149,7 +165,7 @@ func TestAdminActsAreBounded(t *testing.T) {
 
 // TestAdminIsOffWithoutVersionsThatChange is of a backend that cannot.
 func TestAdminIsOffWithoutVersionsThatChange(t *testing.T) {
-	s := serve(t, struct{ server.Backend }{&fakeBackend{contract: driving()}}, server.Options{Limits: fast(), AdminKeys: keysOf(t, "k")})
+	s := serve(t, struct{ server.Backend }{&fakeBackend{contract: driving()}}, server.Options{Limits: fast(), Keys: keysOf(t, admin("k"))})
 	if r := s.do("POST", "/admin/reload", "", "X-API-Key", "k"); r.status != 403 {
 		t.Errorf("%d %s", r.status, r.body)
 	}
@@ -184,18 +200,18 @@ func (l *lines) audits() []string {
 func TestAdminActsAreOnRecord(t *testing.T) {
 	out := &lines{}
 	s := serve(t, &fakeBackend{contract: driving()}, server.Options{
-		Limits: fast(), Keys: keysOf(t, "infer-key"), AdminKeys: keysOf(t, "admin-key"), Logger: slog.New(slog.NewJSONHandler(out, nil)),
+		Limits: fast(), Keys: keysOf(t, infer("infer-key"), admin("admin-key")), Logger: slog.New(slog.NewJSONHandler(out, nil)),
 	})
 	s.do("POST", "/admin/rollback", "", "X-API-Key", "admin-key", "X-Request-ID", "one")
 	s.do("POST", "/admin/rollback", `{"model":"first"}`, "Authorization", "Bearer admin-key", "X-Request-ID", "two")
 	s.do("POST", "/admin/reload", "", "X-API-Key", "infer-key", "X-Request-ID", "three")
 	s.do("POST", "/admin/reload", "", "X-Request-ID", "four")
 	got := out.audits()
-	// printf admin-key | sha256sum
+	// printf admin-key | sha256sum, and of infer-key
 	want := [][]string{
 		{`"act":"rollback"`, `"key":"sha256:69a52655"`, `"from":"127.0.0.1:`, `"result":"changed"`, `"request_id":"one"`},
 		{`"act":"rollback"`, `"key":"sha256:69a52655"`, `"model":"first"`, `"result":"refused"`, `"error":"NO_PREVIOUS_VERSION"`, `"request_id":"two"`},
-		{`"act":"reload"`, `"key":"none"`, `"result":"refused"`, `"error":"FORBIDDEN"`, `"request_id":"three"`},
+		{`"act":"reload"`, `"key":"sha256:6fef5f99"`, `"result":"refused"`, `"error":"FORBIDDEN"`, `"request_id":"three"`},
 		{`"act":"reload"`, `"key":"none"`, `"result":"refused"`, `"error":"UNAUTHORIZED"`, `"request_id":"four"`},
 	}
 	if len(got) != len(want) {

@@ -325,7 +325,7 @@ func TestSessionPaths(t *testing.T) {
 }
 
 func TestSessionKeys(t *testing.T) {
-	keys, err := server.NewKeys("k")
+	keys, err := server.NewKeys(server.PlainKey("k", server.ScopeInfer))
 	if err != nil {
 		t.Fatal(err)
 	}

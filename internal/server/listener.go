@@ -147,12 +147,13 @@ type gatedConn struct {
 	state  atomic.Int32
 	stream *stream // from the upgrade on
 
-	hot      bool      // hot requests are answered here
-	local    bool      // the connection is a Unix socket's
-	answered uint64    // hot requests
-	ended    time.Time // the last of them
-	head     head      // of the hot request that is being read
-	out      []byte    // answers to hot requests that are to be sent
+	hot      bool                   // hot requests are answered here
+	local    bool                   // the connection is a Unix socket's
+	bucket   atomic.Pointer[bucket] // of the address, once it was asked for
+	answered uint64                 // hot requests
+	ended    time.Time              // the last of them
+	head     head                   // of the hot request that is being read
+	out      []byte                 // answers to hot requests that are to be sent
 }
 
 // States of a connection.

@@ -179,7 +179,7 @@ func TestLogs(t *testing.T) {
 	var mu sync.Mutex
 	var out bytes.Buffer
 	log := slog.New(slog.NewJSONHandler(lockedWriter{&mu, &out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	keys, err := server.NewKeys("very-secret-key")
+	keys, err := server.NewKeys(server.PlainKey("very-secret-key", server.ScopeInfer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func (s *Server) operation(method string, e *endpoint) object {
 	}
 	if !e.open {
 		list = append(list, faultHost, faultOrigin)
-		if s.o.Keys != nil || e.admin {
+		if s.o.Keys != nil && !s.o.Keyless || e.admin {
 			list = append(list, faultUnauthorized)
 			op["security"] = []any{object{"apiKey": []any{}}, object{"bearer": []any{}}}
 		}

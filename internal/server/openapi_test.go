@@ -141,14 +141,14 @@ func conforms(t testing.TB, doc map[string]any, where string, schema any, v any)
 // with a status and a body as described, every route is described, and the
 // example of a request is taken.
 func TestOpenAPI(t *testing.T) {
-	keys, err := server.NewKeys("k")
+	keys, err := server.NewKeys(server.PlainKey("k", server.ScopeAdmin))
 	if err != nil {
 		t.Fatal(err)
 	}
 	contracts := map[string]*policy.Contract{"named": driving(), "unnamed": unnamed(4), "square": unnamed(2, 2), "scalar": unnamed(), "keeping": keeping(), "camera": camera()}
 	for name, c := range contracts {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, &fakeBackend{contract: c}, server.Options{Version: "v1.2.3", Limits: fast(), Keys: keys, AdminKeys: keys, MetricsHandler: emptyMetrics})
+			s := serve(t, &fakeBackend{contract: c}, server.Options{Version: "v1.2.3", Limits: fast(), Keys: keys, MetricsHandler: emptyMetrics})
 			open := document(t, &site{addr: s.addr, t: t, Server: s.Server, key: "k"})
 			if open["openapi"] != "3.1.0" || at(t, open, "info", "version") != "v1.2.3" {
 				t.Errorf("head: %v %v", open["openapi"], open["info"])

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tinylib/msgp/msgp"
-	"github.com/valyala/fasthttp"
 
 	"github.com/carla-rl/carla-rl-serving/internal/websocket"
 )
@@ -28,9 +27,10 @@ func (x *exchange) root() error {
 	if !x.wantsUpgrade() {
 		return x.documentation()
 	}
-	if s := x.s; s.o.Keys != nil && !s.o.Keys.admit(&x.ctx.Request.Header) {
-		x.ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		return faultUnauthorized
+	if s := x.s; s.o.Keys != nil && !s.o.Keyless {
+		if err := x.authorize(ScopeInfer); err != nil {
+			return err
+		}
 	}
 	return x.openStream(&openpi{})
 }

@@ -130,7 +130,7 @@ func TestPredictAllocatesNothing(t *testing.T) {
 		t.Log("not under the race detector: sync.Pool drops what it holds there; 1 case not run")
 		return
 	}
-	keys, err := server.NewKeys("k", "l")
+	keys, err := server.NewKeys(server.PlainKey("k", server.ScopeInfer), server.PlainKey("l", server.ScopeInfer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,8 @@ type endpoint struct {
 	page bool
 	// admin endpoints ask for a key of an admin, and are off where there is none.
 	admin bool
+	// metrics endpoints are open until there is a key of that scope.
+	metrics bool
 	// v2 endpoints answer errors in the form of the Open Inference Protocol.
 	v2 bool
 	// hot endpoints are answered where their requests are read (hot.go). Their
@@ -109,7 +111,7 @@ func newRoutes(s *Server) *routes {
 	add(&endpoint{template: "/v2/health/ready", get: (*exchange).v2Ready, v2: true, open: true})
 	if s.o.MetricsHandler != nil {
 		metrics := fasthttpadaptor.NewFastHTTPHandler(s.o.MetricsHandler)
-		add(&endpoint{template: "/metrics", open: true, get: func(x *exchange) error {
+		add(&endpoint{template: "/metrics", open: true, metrics: true, get: func(x *exchange) error {
 			metrics(x.ctx)
 			return metricsFault(&x.ctx.Response)
 		}})

@@ -51,11 +51,15 @@ type Options struct {
 	// limits.
 	Sessions *serving.Sessions
 
-	// Keys are the API keys; nil asks for none.
+	// Keys are the API keys; nil asks for none, and turns the routes of admins
+	// off, as keys without one of an admin do.
 	Keys *Keys
-	// AdminKeys are the keys of those who may change what is served. They are
-	// taken everywhere; nil turns the routes of admins off.
-	AdminKeys *Keys
+	// Keyless lets everybody use the routes of inference although there are
+	// keys, which then are those of admins.
+	Keyless bool
+	// RateLimit is what one client may send: one key, or one address without
+	// one. Keys may have limits of their own.
+	RateLimit Rate
 	// AllowedHosts are the names that a Host header may carry: "a.example",
 	// "*.example" for what is below it, "*" or an empty list for all.
 	AllowedHosts []string
@@ -190,6 +194,9 @@ type Server struct {
 	inference observerTable
 	shards    atomic.Uint32 // that acts were given
 	admin     adminActs
+	began     time.Time
+	pace      pace // of Options.RateLimit
+	addresses addressBuckets
 
 	streams       streamRegistry
 	streamMetrics streamMetrics
@@ -198,7 +205,7 @@ type Server struct {
 
 // New returns a server of what b has to offer.
 func New(b Backend, o Options) (*Server, error) {
-	s := &Server{backend: b, o: o, limits: o.Limits.orDefault(), log: o.Logger, metrics: o.Metrics}
+	s := &Server{backend: b, o: o, limits: o.Limits.orDefault(), log: o.Logger, metrics: o.Metrics, began: time.Now(), pace: o.RateLimit.pace()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

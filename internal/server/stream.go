@@ -28,6 +28,7 @@ type stream struct {
 	endpoint *endpoint
 	id       []byte // of the request that was upgraded
 	session  *serving.Session
+	key      *knownKey         // that the upgrade came with
 	parent   trace.SpanContext // of the upgrade, where it is traced
 
 	gated *gatedConn
@@ -73,7 +74,7 @@ func (x *exchange) openStream(p streamProtocol) error {
 	if x.target, err = x.s.backend.Resolve(q.model, q.version); err != nil {
 		return err
 	}
-	st := &stream{s: x.s, protocol: p, endpoint: x.endpoint, id: append([]byte{}, x.id...), begun: x.start}
+	st := &stream{s: x.s, protocol: p, endpoint: x.endpoint, id: append([]byte{}, x.id...), begun: x.start, key: x.key}
 	if x.span != nil {
 		st.parent = x.span.SpanContext()
 	}
@@ -246,7 +247,11 @@ func (st *stream) act(a *act, over overtaken, decode func(a *act, m websocket.Me
 	}
 	span, ctx := st.span()
 	defer endChild(span)
-	if err := decode(a, m); err != nil {
+	err = decode(a, m)
+	if refused := st.admit(); refused != nil {
+		return false, refused
+	}
+	if err != nil {
 		return false, err
 	}
 	if over.starts {
@@ -256,6 +261,23 @@ func (st *stream) act(a *act, over overtaken, decode func(a *act, m websocket.Me
 		return false, err
 	}
 	return reset, a.run(ctx)
+}
+
+// admit holds a message to what the stream was opened with: the key may have
+// been taken away since, and a message is a request of its client. It comes behind the
+// decoding, so that a refusal can say which observation it is about.
+func (st *stream) admit() error {
+	now, key := time.Now(), st.key
+	var err error
+	if key != nil {
+		if key = st.s.o.Keys.again(key, ScopeInfer, now); key == nil {
+			err = faultUnauthorized
+		}
+	}
+	if st.s.spend(key, st.gated, now) > 0 {
+		return faultRate
+	}
+	return err
 }
 
 // span begins the span of one message, below that of the upgrade; nil where

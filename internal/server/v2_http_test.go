@@ -101,7 +101,7 @@ func TestOpenInferenceBinary(t *testing.T) {
 // TestOpenInferenceErrors holds the protocol's form of errors.
 func TestOpenInferenceErrors(t *testing.T) {
 	b := &fakeBackend{contract: driving()}
-	keys, err := server.NewKeys("k")
+	keys, err := server.NewKeys(server.PlainKey("k", server.ScopeInfer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 // TestUpgradeIsRefused sends upgrades that are none, or from where none may
 // come.
 func TestUpgradeIsRefused(t *testing.T) {
-	keys, err := server.NewKeys("secret")
+	keys, err := server.NewKeys(server.PlainKey("secret", server.ScopeInfer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,10 @@ var (
 
 // reloads count what becomes of the versions while the server runs.
 type reloads struct {
-	changes *prometheus.CounterVec
-	trouble prometheus.Counter
-	acts    *prometheus.CounterVec
+	changes  *prometheus.CounterVec
+	trouble  prometheus.Counter
+	acts     *prometheus.CounterVec
+	security *prometheus.CounterVec
 
 	mu          sync.Mutex            // guards quarantines
 	quarantines map[[2]string]float64 // by model and version
@@ -37,6 +38,9 @@ func (r *reloads) init(m *Metrics) {
 	for _, act := range adminActs {
 		r.acts.WithLabelValues(act, "changed")
 	}
+	r.security = counters(m, "carla_rl_security_reloads_total", "Times that changed files of keys or certificates were read, by what was in them and what came of it.", "what", "result")
+	r.security.WithLabelValues("keys", "ok")
+	r.security.WithLabelValues("keys", "failed")
 }
 
 // VersionChanged counts that another version took over.
@@ -61,6 +65,16 @@ func (m *Metrics) RootFailed() { m.reloads.trouble.Inc() }
 
 // AdminAct counts an act of an admin.
 func (m *Metrics) AdminAct(act, result string) { m.reloads.acts.WithLabelValues(act, result).Inc() }
+
+// SecurityReloaded counts that files which had changed were read: "keys" or
+// "certificate". Where that failed what was in force stays so.
+func (m *Metrics) SecurityReloaded(what string, ok bool) {
+	result := "failed"
+	if ok {
+		result = "ok"
+	}
+	m.reloads.security.WithLabelValues(what, result).Inc()
+}
 
 // Root tells how to read when the root was looked at the last time, and how many
 // policies are held in memory.
