@@ -188,7 +188,13 @@ e2e-cluster: ## The cluster part of e2e alone; E2E_RUN takes the names of tests,
 	go vet -tags e2e ./e2e/...
 	@echo "e2e: not shown here: the drain and the loss of a node (the cluster has one), NetworkPolicy in force (its network stores policies only)"
 	@# Two packages at a time: they mostly wait, for pods, drains and autoscalers.
-	$(GOTEST) -tags e2e -count=1 -p 2 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') ./e2e/...
+	$(GOTEST) -tags e2e -count=1 -p 2 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') $$(go list -tags e2e ./e2e/... | grep -v /e2e/chaos)
+
+CHAOS_DURATION ?= 60s
+
+.PHONY: chaos
+chaos: ## Overload, deadlines, control beside batch and reloads beside a load, on a quiet machine (a quarter of an hour; CHAOS_DURATION).
+	$(GOTEST) -tags e2e -count=1 -v -vet=off -timeout 60m ./e2e/chaos -args -duration $(CHAOS_DURATION)
 
 .PHONY: chart-lint
 e2e: chart-lint
