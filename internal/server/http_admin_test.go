@@ -140,7 +140,7 @@ func (b waitingBackend) Reload(context.Context, string) (server.Reloaded, error)
 // acts that wait for each other.
 func TestAdminActsAreBounded(t *testing.T) {
 	b := waitingBackend{&fakeBackend{contract: driving()}, make(chan struct{}), make(chan struct{})}
-	s := serve(t, b, server.Options{Limits: fast(), Keys: keysOf(t, admin("k"))})
+	s := serve(t, b, server.Options{Limits: fast(), Keys: keysOf(t, admin("k")), Keyless: true})
 	var wg sync.WaitGroup
 	for range 64 {
 		wg.Go(func() {
