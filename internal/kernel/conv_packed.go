@@ -43,6 +43,7 @@ type PackedConv struct {
 	plane          bool   // whether the plane kernel computes it
 	parts          []convPart
 	bias           []float32 // by group, each in whole panels
+	winograd       *winograd // what computes it in place of all these, or nil
 }
 
 // convPart is one grid.
@@ -215,6 +216,9 @@ func (c *PackedConv) part(r [3]int) (convPart, bool) {
 
 // Bytes returns the memory that the packed weights and tables take.
 func (c *PackedConv) Bytes() int {
+	if c.winograd != nil {
+		return c.winograd.bytes()
+	}
 	n := len(c.bias)
 	for i := range c.parts {
 		n += len(c.parts[i].weights) + len(c.parts[i].table)
@@ -224,6 +228,9 @@ func (c *PackedConv) Bytes() int {
 
 // Form names the kernel, for plan dumps.
 func (c *PackedConv) Form() string {
+	if c.winograd != nil {
+		return fmt.Sprintf("winograd%d", c.winograd.m)
+	}
 	if c.plane {
 		return "plane"
 	}
@@ -233,6 +240,9 @@ func (c *PackedConv) Form() string {
 // Scratch returns the number of floats that Convolve needs beside its
 // operands: the padded input, a plane of results or the inputs of a tile.
 func (c *PackedConv) Scratch() int {
+	if c.winograd != nil {
+		return c.winograd.scratch(&c.shape)
+	}
 	n, room := 0, 0
 	if c.copied {
 		n = c.paddedFloats()
@@ -273,6 +283,10 @@ func (k Impl) Convolve(y, x []float32, rows int, c *PackedConv, act Unary, scrat
 	s := &c.shape
 	inSize, outSize := s.Channels*s.In[0]*s.In[1]*s.In[2], s.Outputs*s.Out[0]*s.Out[1]*s.Out[2]
 	y, x = y[:rows*outSize], x[:rows*inSize]
+	if c.winograd != nil {
+		c.winograd.convolve(k, y, x, rows, c, act, scratch)
+		return
+	}
 	if !k.vector {
 		if c.transposed {
 			ConvTranspose(y, x, c.w, c.b, rows, s)

@@ -197,6 +197,18 @@ var families = []struct {
 		x = n.flat(n.halve(n.relu(n.conv(x, 32, 16, 1, 1, 3, 3))))
 		n.g.Output("y", n.linear(x, 2048, 64))
 	}},
+	{"impala", func(n *net) {
+		x := n.in("x", graph.Batch, 3, 64, 64)
+		for i, width := range []int{16, 32, 32} {
+			x = n.halve(n.conv(x, width, []int{3, 16, 32}[i], 1, 1, 3, 3))
+			for range 2 {
+				y := n.conv(n.relu(x), width, width, 1, 1, 3, 3)
+				x = n.add(graph.OpAdd, nil, x, n.conv(n.relu(y), width, width, 1, 1, 3, 3))
+			}
+		}
+		x = n.flat(n.relu(x))
+		n.g.Output("y", n.linear(n.relu(n.linear(x, 2048, 256)), 256, 15))
+	}},
 	{"tinycnn", func(n *net) {
 		x := n.in("x", graph.Batch, 1, 36, 36)
 		x = n.relu(n.conv(x, 8, 1, 2, 0, 3, 3))

@@ -68,13 +68,32 @@ func (c *compiler) packedConv(n *graph.Node, g *kernel.ConvShape, transposed boo
 	if err := checkPacking(g); err != nil {
 		return err
 	}
-	s := step{op: stepConvolve, a: a, packed: kernel.PackConv(w, b, g, transposed), conv: g, count: toDim(x.Shape[0]), note: string(n.Op)}
+	s := step{op: stepConvolve, a: a, packed: c.packConv(w, b, g, transposed), conv: g, count: toDim(x.Shape[0]), note: string(n.Op)}
 	s.unary, v = c.fused(v)
 	s.out = c.temp(v.Shape)
 	c.plan.scratch = max(c.plan.scratch, s.packed.Scratch())
 	c.step(s)
 	c.of[v] = s.out
 	return nil
+}
+
+// packConv packs a convolution in the form that the options ask for.
+func (c *compiler) packConv(w, b []float32, g *kernel.ConvShape, transposed bool) *kernel.PackedConv {
+	tile := 0
+	if !transposed && g.CanWinograd() {
+		switch c.options.Convolutions {
+		case ConvolutionsWinograd2:
+			tile = 2
+		case ConvolutionsWinograd4:
+			tile = 4
+		case "":
+			tile = c.plan.impl.WinogradTile(g)
+		}
+	}
+	if tile == 0 {
+		return kernel.PackConv(w, b, g, transposed)
+	}
+	return kernel.PackWinograd(w, b, g, tile)
 }
 
 // checkPacking refuses a convolution whose padded input alone is beyond what a

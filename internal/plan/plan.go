@@ -33,10 +33,21 @@ type Options struct {
 	// Kernels names the instruction set, as kernel.Impl prints it; empty is
 	// the fastest that this CPU has.
 	Kernels string
+	// Convolutions is the form of all that can have it: ConvolutionsDirect,
+	// ConvolutionsWinograd2 or ConvolutionsWinograd4, as a plan prints them;
+	// empty is for each what is faster.
+	Convolutions string
 	// Memory is where the constants of the plan and the memory of its runners
 	// lie; nil is the heap.
 	Memory Memory
 }
+
+// Forms of convolutions.
+const (
+	ConvolutionsDirect    = "direct"
+	ConvolutionsWinograd2 = "winograd2"
+	ConvolutionsWinograd4 = "winograd4"
+)
 
 // Noise keys the random draws of a run.
 type Noise = graph.Noise
@@ -124,6 +135,11 @@ func compile(g *graph.Graph, o Options) (*Plan, error) {
 		if c.plan.impl, ok = kernel.ByName(o.Kernels); !ok {
 			return nil, fmt.Errorf("plan: %w: this CPU has no kernels named %q", ErrUnsupported, o.Kernels)
 		}
+	}
+	switch o.Convolutions {
+	case "", ConvolutionsDirect, ConvolutionsWinograd2, ConvolutionsWinograd4:
+	default:
+		return nil, fmt.Errorf("plan: %w: no form of convolutions is named %q", ErrUnsupported, o.Convolutions)
 	}
 	if err := c.lower(); err != nil {
 		return nil, err

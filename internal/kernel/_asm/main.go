@@ -17,9 +17,10 @@ import (
 //go:generate go run . -kernel vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel more -out ../more_amd64.s -stubs ../more_stub_amd64.go -pkg kernel
 //go:generate go run . -kernel narrow -out ../narrow_amd64.s -stubs ../narrow_stub_amd64.go -pkg kernel
+//go:generate go run . -kernel winograd -out ../winograd_amd64.s -stubs ../winograd_stub_amd64.go -pkg kernel
 
 func main() {
-	which := flag.String("kernel", "", "the family to generate: linear, conv, wide, chain, vector, more or narrow")
+	which := flag.String("kernel", "", "the family to generate: linear, conv, wide, chain, vector, more, narrow or winograd")
 	flag.Parse()
 	ConstraintExpr("!noasm")
 	switch *which {
@@ -40,6 +41,8 @@ func main() {
 		more()
 	case "narrow":
 		narrow()
+	case "winograd":
+		winograd()
 	default:
 		log.Fatalf("unknown kernel family %q", *which)
 	}
