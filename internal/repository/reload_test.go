@@ -188,6 +188,36 @@ func TestReloadOfVersions(t *testing.T) {
 	}
 }
 
+// TestReloadKeepsTheDefaultModel: a model that is put beside the only one does
+// not make requests fail that name none.
+func TestReloadKeepsTheDefaultModel(t *testing.T) {
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
+	add := func(at string) {
+		t.Helper()
+		put(t, filepath.Join(at, "v0.1.0", "model_card.yaml"), card(filepath.Base(at), "v0.1.0"))
+		put(t, filepath.Join(at, "v0.1.0", "model.pt"), at)
+	}
+	add(first)
+	r := open(t, repository.Options{Root: dir})
+	add(second)
+	wantReload(t, r, "", "first unchanged; second changed +v0.1.0")
+	if v, err := r.Lookup("", ""); err != nil || v.Model != "first" {
+		t.Errorf("got %v, %v", v, err)
+	}
+	if v, err := r.Lookup("second", ""); err != nil || v.Model != "second" {
+		t.Errorf("got %v, %v", v, err)
+	}
+	// When it is gone, the one that is left is the default one.
+	if err := os.RemoveAll(first); err != nil {
+		t.Fatal(err)
+	}
+	reload(t, r, "")
+	if v, err := r.Lookup("", ""); err != nil || v.Model != "second" {
+		t.Errorf("got %v, %v", v, err)
+	}
+}
+
 func TestRollback(t *testing.T) {
 	dir := t.TempDir()
 	putVersion(t, dir, "v0.1.0", "a")

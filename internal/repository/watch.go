@@ -390,6 +390,9 @@ func (w *watcher) choose(f *found, def string, wanted map[string]bool, final boo
 		}
 	}
 	next.def = next.models[def]
+	if d := old.def; def == "" && d != nil && wanted[d.set.Load().name] {
+		next.def = d // What is put beside it does not make requests fail that name no model.
+	}
 	drop := final && next.readiness() == nil
 	var gone []string
 	for _, at := range old.list {
