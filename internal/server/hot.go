@@ -99,32 +99,18 @@ const maxPending = 16 << 10
 // readHot answers hot requests until something else comes, and returns that.
 // No message is under way when it is called.
 func (c *gatedConn) readHot(p []byte) (int, error) {
+	if c.direct == nil {
+		c.direct = newDirect(c)
+	}
+	if c.direct.possible() {
+		return c.direct.read(p)
+	}
 	for {
 		n, err := c.receive(p)
-		if n == 0 || err != nil {
-			if n > 0 {
-				return c.pass(p, 0, 0, n, false, err)
-			}
+		b := batch{p: p, n: n, fd: -1}
+		if more, n, err := c.serve(&b, err); !more {
 			return n, err
 		}
-		if !c.state.CompareAndSwap(connOpen, connBusy) {
-			return 0, io.EOF // closed meanwhile
-		}
-		b := batch{p: p, n: n}
-		err = c.answerBatch(&b)
-		if !c.state.CompareAndSwap(connBusy, connOpen) {
-			c.state.Store(connOpen) // fasthttp closes it now
-			b.last = true
-		}
-		switch {
-		case b.last || err != nil: // an error is of a client that does not read
-			return 0, io.EOF
-		case b.fault != nil:
-			return c.refuse(p, 0, false, b.fault)
-		case b.at < b.n:
-			return c.pass(p, b.at, b.seen, b.n, false, nil)
-		}
-		c.read.want = c.ended.Add(c.s.limits.IdleTimeout)
 	}
 }
 
@@ -135,25 +121,69 @@ type batch struct {
 	at, seen, n int
 	fault       *fault
 	last        bool // nothing is read any more
+
+	fd    int  // of a connection that is being read directly, or -1
+	short bool // the body of the request at at has to be read first, which is not done directly
+}
+
+// serve answers what a read brought, or the rest of a batch that was short. It
+// reports whether what comes next may be hot, too; where not, and the batch is
+// not short, n and err are what Read returns.
+func (c *gatedConn) serve(b *batch, failed error) (more bool, n int, err error) {
+	switch {
+	case b.short:
+		b.short = false
+	case b.n == 0:
+		return false, 0, failed
+	case failed != nil:
+		n, err = c.pass(b.p, 0, 0, b.n, false, failed)
+		return false, n, err
+	case !c.state.CompareAndSwap(connOpen, connBusy):
+		return false, 0, io.EOF // closed meanwhile
+	}
+	if err = c.answerBatch(b); b.short {
+		return false, 0, nil
+	}
+	if !c.state.CompareAndSwap(connBusy, connOpen) {
+		c.state.Store(connOpen) // fasthttp closes it now
+		b.last = true
+	}
+	switch {
+	case b.last || err != nil: // an error is of a client that does not read
+		return false, 0, io.EOF
+	case b.fault != nil:
+		n, err = c.refuse(b.p, 0, false, b.fault)
+		return false, n, err
+	case b.at < b.n:
+		n, err = c.pass(b.p, b.at, b.seen, b.n, false, nil)
+		return false, n, err
+	}
+	c.read.want = c.ended.Add(c.s.limits.IdleTimeout)
+	return true, 0, nil
 }
 
 // answerBatch answers the hot requests of a batch up to the first other one.
 // The error is that of sending the answers.
 func (c *gatedConn) answerBatch(b *batch) error {
 	for b.at < b.n && !b.last {
-		end, whole, f := c.gate.header(b.p[b.at:b.n], &c.head)
-		b.seen = b.at + end
-		if b.fault = f; f != nil || !whole {
-			break
+		if b.seen == b.at {
+			n, whole, f := c.gate.header(b.p[b.at:b.n], &c.head)
+			b.seen += n
+			if b.fault = f; f != nil || !whole {
+				break
+			}
 		}
 		e, model, version := c.route()
-		end = b.seen + int(min(c.gate.body, smallBody))
+		end := b.seen + int(min(c.gate.body, smallBody))
 		if e == nil || end > len(b.p) {
 			break
 		}
 		if end > b.n {
-			if err := c.flush(); err != nil {
+			if err := c.flush(b.fd); err != nil {
 				return err
+			}
+			if b.short = b.fd >= 0; b.short {
+				return nil
 			}
 			if !c.more(b, end) {
 				break
@@ -163,12 +193,12 @@ func (c *gatedConn) answerBatch(b *batch) error {
 		b.last = c.s.answerHot(c, e, model, version, b.p[b.seen:end])
 		b.at, b.seen = end, end
 		if len(c.out) > maxPending {
-			if err := c.flush(); err != nil {
+			if err := c.flush(b.fd); err != nil {
 				return err
 			}
 		}
 	}
-	return c.flush()
+	return c.flush(b.fd)
 }
 
 // route returns the endpoint of the request whose header has just ended, nil
@@ -202,13 +232,20 @@ func (c *gatedConn) more(b *batch, end int) bool {
 	return true
 }
 
-// flush sends the answers that wait.
-func (c *gatedConn) flush() error {
+// flush sends the answers that wait, directly where fd is not -1: what the
+// system takes at once needs no deadline.
+func (c *gatedConn) flush(fd int) (err error) {
 	if len(c.out) == 0 {
 		return nil
 	}
-	c.write.want = c.ended.Add(c.s.limits.WriteTimeout)
-	_, err := c.Write(c.out)
+	rest := c.out
+	if fd >= 0 {
+		rest = rest[sendNow(fd, rest):]
+	}
+	if len(rest) > 0 {
+		c.write.want = c.ended.Add(c.s.limits.WriteTimeout)
+		_, err = c.Write(rest)
+	}
 	if c.out = c.out[:0]; cap(c.out) > maxPending {
 		c.out = nil
 	}

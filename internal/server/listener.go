@@ -148,6 +148,7 @@ type gatedConn struct {
 	stream *stream // from the upgrade on
 
 	hot      bool                   // hot requests are answered here
+	direct   *direct                // nil before the first is read
 	local    bool                   // the connection is a Unix socket's
 	bucket   atomic.Pointer[bucket] // of the address, once it was asked for
 	answered uint64                 // hot requests
@@ -249,12 +250,17 @@ func (c *gatedConn) Read(p []byte) (int, error) {
 
 // receive reads what there is.
 func (c *gatedConn) receive(p []byte) (int, error) {
-	if c.read.move(c.slack) {
-		if err := c.Conn.SetReadDeadline(c.read.want); err != nil {
-			return 0, err
-		}
+	if err := c.moveReadDeadline(); err != nil {
+		return 0, err
 	}
 	return c.Conn.Read(p)
+}
+
+func (c *gatedConn) moveReadDeadline() error {
+	if c.read.move(c.slack) {
+		return c.Conn.SetReadDeadline(c.read.want)
+	}
+	return nil
 }
 
 // pass gives fasthttp the bytes of p between two positions, of which the gate
