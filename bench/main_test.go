@@ -185,3 +185,12 @@ func TestGroup(t *testing.T) {
 		}
 	}
 }
+
+// A server that answered nothing has a bar all the same, of no length.
+func TestBarOfNothing(t *testing.T) {
+	s := barChart("answers", []bar{{name: "one", value: 1000}, {name: "none"}}, true, 0)
+	isXML(t, "chart", s)
+	if strings.Contains(s, "NaN") || strings.Contains(s, "Inf") {
+		t.Error(s)
+	}
+}

@@ -21,7 +21,7 @@ func (r *results) plots() map[string]string {
 		all["engine.svg"] = barChart("Time of a run, in times of ONNX Runtime's (below 1 is faster)", bars, false, 1)
 	}
 	if r.Server != nil {
-		all["server.svg"] = barChart("POST /predict, answers a second, median (line: least to most)", closedBars(r.Server), false, 0)
+		all["server.svg"] = barChart("POST /predict, answers a second, median", closedBars(r.Server), false, 0)
 	}
 	if r.Peers != nil {
 		bars := closedBars(r.Peers)
@@ -90,7 +90,9 @@ func barChart(title string, bars []bar, logarithmic bool, mark float64) string {
 	most, least := 0.0, math.Inf(1)
 	groups := 0
 	for i, x := range bars {
-		most, least = max(most, x.value), min(least, x.value)
+		if most = max(most, x.value); x.value > 0 {
+			least = min(least, x.value)
+		}
 		if i == 0 || bars[i-1].group != x.group {
 			groups++
 		}
@@ -103,6 +105,9 @@ func barChart(title string, bars []bar, logarithmic bool, mark float64) string {
 	room := float64(chartWidth - nameWidth - 90)
 	length := func(v float64) float64 {
 		if logarithmic {
+			if v <= 0 {
+				return 0
+			}
 			from := math.Floor(math.Log10(least)) - 0.3
 			return room * (math.Log10(v) - from) / (math.Log10(most) - from)
 		}

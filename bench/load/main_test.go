@@ -31,7 +31,8 @@ func TestRun(t *testing.T) {
 	if err := json.Unmarshal([]byte(out.String()), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Planned != 15 || r.Good != 15 || r.Status[200].Count != 15 || r.Latency.Max <= 0 {
+	// On a machine that is busy not all are sent before the time is over.
+	if r.Planned != 15 || r.Sent == 0 || r.Good != r.Sent || r.Status[200].Count != r.Good || r.Latency.Max <= 0 {
 		t.Errorf("%+v", r)
 	}
 	out.Reset()
