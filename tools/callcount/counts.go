@@ -130,7 +130,7 @@ func compare(w io.Writer, was, now *counts, some bool, changelog string, record 
 }
 
 // explain prints the functions that differ most. A function that is not in the
-// record had less than its share then.
+// record had less than its share then, and is taken to have had that.
 func explain(w io.Writer, old, now *path) {
 	type change struct {
 		name string
@@ -138,7 +138,13 @@ func explain(w io.Writer, old, now *path) {
 	}
 	var list []change
 	for name := range now.Functions {
-		list = append(list, change{name, now.Functions[name] - old.Functions[name]})
+		before, ok := old.Functions[name]
+		if !ok {
+			before = min(now.Functions[name], share*old.Instructions)
+		}
+		if by := now.Functions[name] - before; math.Abs(by) >= 0.05 {
+			list = append(list, change{name, by})
+		}
 	}
 	for name, x := range old.Functions {
 		if _, ok := now.Functions[name]; !ok {
