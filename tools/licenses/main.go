@@ -57,7 +57,7 @@ func run(check bool) error {
 	if !bytes.Equal(got, text) {
 		return fmt.Errorf("%s is not what is linked: run make licenses and commit", file)
 	}
-	fmt.Printf("%s is what is linked: %d modules\n", file, strings.Count(string(text), rule)/2)
+	fmt.Printf("%s is what is linked: %d texts of licences\n", file, strings.Count(string(text), rule)/2)
 	return nil
 }
 
