@@ -61,6 +61,8 @@ func happened(e repository.Event, metrics *telemetry.Metrics, log *slog.Logger) 
 		}
 		metrics.RootFailed()
 		l.Error("the artifact root cannot be taken as it is: what is served goes on being served", "reason", e.Reason)
+	case repository.EventNote:
+		log.Warn("artifact root", "event_type", "version_change", "note", e.Reason)
 	case repository.EventGone:
 		l.Warn("no longer served", "reason", e.Reason)
 	}

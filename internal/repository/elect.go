@@ -17,6 +17,7 @@ const (
 	EventQuarantine Kind = "quarantine" // a version was taken out of service
 	EventRoot       Kind = "root"       // the root cannot be read, or can be again; Reason is empty then
 	EventGone       Kind = "gone"       // a version or a model is no longer under the root
+	EventNote       Kind = "note"       // Reason is a sentence about what is under the root now and was not before; of no model
 )
 
 // Event is something that happened to the versions.

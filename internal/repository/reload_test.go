@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -185,6 +186,29 @@ func TestReloadOfVersions(t *testing.T) {
 	}
 	if got := reload(t, r, "none"); !strings.HasPrefix(got, "root: ") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestReloadTellsOfWhatIsNotUsed, once.
+func TestReloadTellsOfWhatIsNotUsed(t *testing.T) {
+	dir := t.TempDir()
+	putVersion(t, filepath.Join(dir, "v0.1.0"), "v0.1.0", "a")
+	put(t, filepath.Join(dir, "old", "model.pt"), "a")
+	var notes []string
+	r := open(t, repository.Options{Root: dir, Happened: func(e repository.Event) {
+		if e.Kind == repository.EventNote {
+			notes = append(notes, e.Reason)
+		}
+	}})
+	reload(t, r, "")
+	if len(r.Notes()) != 1 || notes != nil {
+		t.Errorf("told at the start %v, and again %v", r.Notes(), notes)
+	}
+	put(t, filepath.Join(dir, "final", "model.pt"), "b")
+	reload(t, r, "")
+	reload(t, r, "")
+	if want := []string{"The folder final is not used: its name is no version such as v0.1.0."}; !slices.Equal(notes, want) {
+		t.Errorf("got %q, want %q", notes, want)
 	}
 }
 

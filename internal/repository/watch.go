@@ -96,7 +96,7 @@ func (r *Repository) run(ctx context.Context, f *found) {
 	// The handle of the root may only fail to close.
 	_ = f.close()
 	close(r.done)
-	w := &watcher{r: r}
+	w := &watcher{r: r, notes: r.notes}
 	var tick <-chan time.Time
 	if r.o.Poll > 0 {
 		t := time.NewTicker(r.o.Poll)
@@ -135,6 +135,7 @@ type watcher struct {
 	seen    signature // of the root that was acted upon
 	pending signature // of the one that has to be seen twice
 	trouble string    // what was told of the root
+	notes   []string  // likewise, which is no trouble
 }
 
 // poll acts upon a change that it sees for the second time.
@@ -206,6 +207,12 @@ func (w *watcher) check(ctx context.Context, scope map[string]bool) []ModelRepor
 		return nil
 	}
 	w.looked("")
+	for _, note := range f.notes {
+		if !slices.Contains(w.notes, note) {
+			r.o.Happened(Event{Kind: EventNote, Reason: note})
+		}
+	}
+	w.notes = f.notes
 	forced := func(model string) bool { return scope[""] || scope[model] }
 	before := r.currents()
 	var jobs []job
