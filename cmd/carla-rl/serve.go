@@ -149,10 +149,13 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	if err != nil {
 		return usage(err)
 	}
-	if ln, err = secure(ln, cfg); err != nil {
+	certs, err := openCertificates(cfg)
+	if err != nil {
 		return usage(err)
 	}
-	watched := watch(ctx, cfg.Security.ReloadInterval, metrics, log, keysFiles(cfg, keys))
+	metrics.CertificateExpiry(certs.expiry)
+	ln = certs.secure(ln)
+	watched := watch(ctx, cfg.Security.ReloadInterval, metrics, log, keysFiles(cfg, keys), certs.files(cfg))
 	defer func() { cancel(); <-watched }()
 	served := make(chan error, 1)
 	go func() {

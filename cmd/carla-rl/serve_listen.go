@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -49,45 +48,6 @@ func listen(host string, port int, setting string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: this machine does not have the address (0.0.0.0 is every address; --host or HOST sets it)", addr)
 	}
 	return nil, fmt.Errorf("listen on %s: %w", addr, err)
-}
-
-// secure speaks TLS on the listener where the configuration has a certificate.
-func secure(ln net.Listener, cfg *config.Config) (net.Listener, error) {
-	if cfg.Server.TLSCertFile == "" {
-		return ln, nil
-	}
-	cert, err := tls.LoadX509KeyPair(cfg.Server.TLSCertFile, cfg.Server.TLSKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("server.tls_cert_file and server.tls_key_file: %w", err)
-	}
-	return &tlsListener{raw: ln, Listener: tls.NewListener(ln, &tls.Config{
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
-		Certificates: []tls.Certificate{cert},
-	})}, nil
-}
-
-// tlsListener is a listener of TLS that does not hide its descriptor, which
-// the server needs to stop without losing a connection.
-type tlsListener struct {
-	net.Listener
-	raw net.Listener
-}
-
-// Unlink makes it so that no new connection can begin, where raw can.
-func (l *tlsListener) Unlink() error {
-	if u, ok := l.raw.(interface{ Unlink() error }); ok {
-		return u.Unlink()
-	}
-	return errors.ErrUnsupported
-}
-
-// SyscallConn implements syscall.Conn.
-func (l *tlsListener) SyscallConn() (syscall.RawConn, error) {
-	if c, ok := l.raw.(syscall.Conn); ok {
-		return c.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
 }
 
 // serverOptions translates the configuration.

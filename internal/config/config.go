@@ -40,6 +40,9 @@ type Server struct {
 	TLSCertFile string
 	TLSKeyFile  string
 
+	TLSClientCAFile string
+	TLSMinVersion   string // "1.2" or "1.3"
+
 	MaxConnections      int
 	MaxConnectionsPerIP int // 0 is no limit
 	MaxHeaderSize       Size
@@ -154,6 +157,7 @@ func Default() *Config {
 			SocketMode:       "0660",
 			Port:             8080,
 			LogLevel:         "info",
+			TLSMinVersion:    "1.2",
 			MaxConnections:   4096,
 			MaxHeaderSize:    32 << 10,
 			MaxBufferedBytes: 64 << 20,

@@ -108,3 +108,16 @@ func TestKeysOfAllSources(t *testing.T) {
 	}
 	g("there are 1001 keys, at most 1000 are taken", "CARLA_RL_KEYS_FILE="+write(t, many.String()))
 }
+
+func TestClientCAs(t *testing.T) {
+	if got := failing(t, config.Options{Environ: []string{"CARLA_RL_TLS_CLIENT_CA_FILE=" + nowhere}}); !strings.Contains(got, "CARLA_RL_TLS_CLIENT_CA_FILE: without server.tls_cert_file") {
+		t.Error(got)
+	}
+	both := []string{"CARLA_RL_TLS_CERT_FILE=" + write(t, "x"), "CARLA_RL_TLS_KEY_FILE=" + write(t, "x")}
+	if got := failing(t, config.Options{Environ: append(both, "CARLA_RL_TLS_CLIENT_CA_FILE="+write(t, "x"))}); !strings.Contains(got, "holds no certificate in PEM") {
+		t.Error(got)
+	}
+	if got := failing(t, config.Options{Environ: append(both, "CARLA_RL_TLS_MIN_VERSION=1.1")}); !strings.Contains(got, "CARLA_RL_TLS_MIN_VERSION: want one of 1.2, 1.3") {
+		t.Error(got)
+	}
+}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -90,6 +91,7 @@ func (l *loader) checkFiles() {
 		l.fail(c.Source("sessions.token_key_file"), "sessions.token_key_file", err)
 	}
 
+	l.checkClientCA()
 	cert, key := c.Server.TLSCertFile, c.Server.TLSKeyFile
 	ok := cert != "" && key != ""
 	for _, f := range []struct{ key, name string }{{"server.tls_cert_file", cert}, {"server.tls_key_file", key}} {
@@ -107,4 +109,38 @@ func (l *loader) checkFiles() {
 	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
 		l.fail(c.Source("server.tls_cert_file"), "server.tls_cert_file", fmt.Errorf("with server.tls_key_file: %s", strings.TrimPrefix(err.Error(), "tls: ")))
 	}
+}
+
+// checkClientCA looks at the certificates that clients are held to.
+func (l *loader) checkClientCA() {
+	const key = "server.tls_client_ca_file"
+	s := &l.c.Server
+	if s.TLSClientCAFile == "" {
+		return
+	}
+	if s.TLSCertFile == "" {
+		l.fail(l.c.Source(key), key, errors.New("without server.tls_cert_file no client is asked for a certificate"))
+		return
+	}
+	if _, err := l.c.ClientCAs(); err != nil {
+		l.fail(l.c.Source(key), key, err)
+	}
+}
+
+// ClientCAs returns the certificates of server.tls_client_ca_file, which is
+// read anew, or nil where there is none.
+func (c *Config) ClientCAs() (*x509.CertPool, error) {
+	name := c.Server.TLSClientCAFile
+	if name == "" {
+		return nil, nil
+	}
+	data, err := readFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, reason(err))
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", name)
+	}
+	return pool, nil
 }

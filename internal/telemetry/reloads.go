@@ -41,6 +41,8 @@ func (r *reloads) init(m *Metrics) {
 	r.security = counters(m, "carla_rl_security_reloads_total", "Times that changed files of keys or certificates were read, by what was in them and what came of it.", "what", "result")
 	r.security.WithLabelValues("keys", "ok")
 	r.security.WithLabelValues("keys", "failed")
+	r.security.WithLabelValues("certificate", "ok")
+	r.security.WithLabelValues("certificate", "failed")
 }
 
 // VersionChanged counts that another version took over.
@@ -74,6 +76,19 @@ func (m *Metrics) SecurityReloaded(what string, ok bool) {
 		result = "ok"
 	}
 	m.reloads.security.WithLabelValues(what, result).Inc()
+}
+
+// CertificateExpiry tells how to read when the certificate of the server ends; it is
+// the zero time without one.
+func (m *Metrics) CertificateExpiry(read func() time.Time) {
+	_ = m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "carla_rl_tls_certificate_expiry_timestamp_seconds", Help: "When the certificate of the server ends, in seconds since 1970; 0 without TLS.",
+	}, func() float64 {
+		if t := read(); !t.IsZero() {
+			return float64(t.Unix())
+		}
+		return 0
+	}))
 }
 
 // Root tells how to read when the root was looked at the last time, and how many
