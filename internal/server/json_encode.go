@@ -146,8 +146,16 @@ func appendFour(b []byte, n uint32) []byte {
 // and what a page could take for markup is escaped.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
+	first := 0
+	for first < len(s) && plainByte[s[first]] {
+		first++
+	}
+	if first == len(s) { // as nearly every name is
+		b = append(b, s...)
+		return append(b, '"')
+	}
 	start := 0
-	for i := 0; i < len(s); {
+	for i := first; i < len(s); {
 		c := s[i]
 		if plainByte[c] {
 			i++
