@@ -111,6 +111,10 @@ func (x *exchange) administer(what string, do func(a Admin, model string) (answe
 	return x.answer(answer)
 }
 
+// LevelAudit is that of records of what admins did: above every level that a log may
+// be cut at, so that they are always written.
+const LevelAudit = slog.LevelError + 8
+
 // audit leaves the record of an act, in one line.
 func (x *exchange) audit(what, model, result, code string, took time.Duration) {
 	x.s.metrics.AdminAct(what, result)
@@ -125,7 +129,7 @@ func (x *exchange) audit(what, model, result, code string, took time.Duration) {
 	if code != "" {
 		attrs = append(attrs, slog.String("error", code))
 	}
-	x.s.log.LogAttrs(context.Background(), slog.LevelWarn, "admin", attrs...)
+	x.s.log.LogAttrs(context.Background(), LevelAudit, "admin", attrs...)
 }
 
 var adminNames = []string{"model"}

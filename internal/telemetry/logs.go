@@ -92,6 +92,10 @@ func nameAttrs(groups []string, a slog.Attr) slog.Attr {
 	switch a.Key {
 	case slog.MessageKey:
 		a.Key = "message"
+	case slog.LevelKey:
+		if l, ok := a.Value.Any().(slog.Level); ok && l > slog.LevelError {
+			return slog.String(a.Key, slog.LevelWarn.String()) // a record that no level leaves out, and no error
+		}
 	case slog.TimeKey:
 		if a.Value.Kind() == slog.KindTime {
 			return slog.String("timestamp", a.Value.Time().UTC().Format("2006-01-02T15:04:05.000000Z"))

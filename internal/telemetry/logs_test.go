@@ -137,3 +137,18 @@ func TestLoggerRefuses(t *testing.T) {
 	f(telemetry.LogOptions{File: filepath.Join(dir, "none", "a.log")}, "open the log file")
 	f(telemetry.LogOptions{File: dir}, "open the log file")
 }
+
+// TestRecordsSurviveTheLevel: what is above all levels is written at each.
+func TestRecordsSurviveTheLevel(t *testing.T) {
+	var b bytes.Buffer
+	log, closer, err := telemetry.NewLogger(telemetry.LogOptions{Level: "error", Output: &b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closer.Close()
+	log.Warn("left out")
+	log.Log(t.Context(), slog.LevelError+8, "a record")
+	if got := b.String(); strings.Contains(got, "left out") || !strings.Contains(got, `"level":"WARN","message":"a record"`) {
+		t.Error(got)
+	}
+}
