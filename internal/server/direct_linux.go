@@ -121,6 +121,7 @@ func receiveNow(fd int, p []byte) (n int, more bool, err syscall.Errno) {
 	if err != 0 {
 		return 0, false, err
 	}
+	acquire()
 	told := control.Level == unix.IPPROTO_TCP && control.Type == unix.TCP_CM_INQ
 	return int(r), !told || control.left != 0, 0
 }
