@@ -186,6 +186,13 @@ def test_triton_seed(client, model, rows, wanted, metadata):
     assert any((first[name] != second[name]).any() for name in wanted)
 
 
+@pytest.mark.parametrize("priority", [1, 2])
+def test_triton_priority(client, model, rows, wanted, priority):
+    got = client.infer(model, triton_inputs(rows), headers=key(), priority=priority, parameters={"deterministic": True})
+    for name in wanted:
+        np.testing.assert_array_equal(got.as_numpy(name), wanted[name])
+
+
 def test_triton_errors(client, model, rows):
     def refused(status, words, inputs=None, name=model, **arguments):
         with pytest.raises(InferenceServerException) as error:
@@ -195,7 +202,6 @@ def test_triton_errors(client, model, rows):
     refused("404", "nobody", name="nobody")
     refused("404", "v9.9.9", model_version="v9.9.9")
     refused("400", "one row in a sequence", sequence_id=7, sequence_start=True)
-    refused("400", "priority", priority=1)
     refused("400", "seed", parameters={"seed": -1})
     refused("400", "outputs.0.name", outputs=[triton.InferRequestedOutput("nobody")])
     refused("400", "inputs", inputs=triton_inputs(rows)[1:])
