@@ -146,10 +146,13 @@ vet:
 test-unit: ## Unit tests, as fast as they go (allocation counts hold only here).
 	$(GOTEST) -vet=off -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /apptest)
 
+# Arithmetic in one goroutine, for which the race detector takes minutes and sees nothing.
+ALONE := ^(TestFamilies|TestSameBitsInEveryBatch)$$
+
 .PHONY: test-race
 test-race: ## Unit tests under the race detector.
 	@tools/need gcc
-	CGO_ENABLED=1 $(GOTEST) -race -vet=off -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -v /apptest)
+	CGO_ENABLED=1 $(GOTEST) -race -vet=off -timeout $(TEST_TIMEOUT) -skip '$(ALONE)' $$(go list ./... | grep -v -e /apptest -e /internal/kernel)
 
 .PHONY: test-noasm
 test-noasm: ## The engine's tests with the Go kernels in place of assembly.

@@ -89,7 +89,7 @@ func TestKeysRotateWithoutARestart(t *testing.T) {
 	}
 	h := http.Header{}
 	h.Set("X-API-Key", scrape)
-	if m := p.do("GET", "/metrics", "", h).body; !strings.Contains(string(m), `carla_rl_security_reloads_total{result="failed",what="keys"} 1`) {
+	if m := p.do("GET", "/metrics", "", h).body; !strings.Contains(m, `carla_rl_security_reloads_total{result="failed",what="keys"} 1`) {
 		t.Errorf("the failure is not counted: %s", m)
 	}
 	told := p.stdout() + p.stderr()
