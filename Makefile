@@ -193,11 +193,19 @@ e2e-cluster: ## The cluster part of e2e alone; E2E_RUN takes the names of tests,
 	@# Two packages at a time: they mostly wait, for pods, drains and autoscalers.
 	$(GOTEST) -tags e2e -count=1 -p 2 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') $$(go list -tags e2e ./e2e/... | grep -v /e2e/chaos)
 
-CHAOS_DURATION ?= 60s
+# Which tests of tools/reliability/tests.txt (ids such as L3, or names of tests),
+# by how much more than their numbers, and how long the mixed traffic is.
+CHAOS ?=
+FACTOR ?= 1
+SOAK ?= 30m
 
 .PHONY: chaos
-chaos: ## Overload, deadlines, control beside batch and reloads beside a load, on a quiet machine (a quarter of an hour; CHAOS_DURATION).
-	$(GOTEST) -tags e2e -count=1 -v -vet=off -timeout 60m ./e2e/chaos -args -duration $(CHAOS_DURATION)
+chaos: ## Overload, crashes, hostile clients and files, into docs/reliability.md, on a quiet machine (within the hour; CHAOS="L3 A1", FACTOR).
+	@CHAOS='$(CHAOS)' FACTOR='$(FACTOR)' COMMIT='$(COMMIT)' tools/chaos
+
+.PHONY: soak
+soak: ## Mixed good and bad traffic at half the capacity with a reload every minute, into docs/reliability.md (SOAK=30m, RATE=requests a second).
+	@CHAOS=L1 FACTOR=1 COMMIT='$(COMMIT)' SOAK='$(SOAK)' SOAK_RATE='$(RATE)' tools/chaos
 
 .PHONY: chart-lint
 e2e: chart-lint
