@@ -33,28 +33,39 @@ import (
 // duration is how long each load is held.
 var duration = flag.Duration("duration", 60*time.Second, "how long each load is held")
 
-// binary is the server, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "carla-rl-chaos-")
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(dir, "carla-rl")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", name, "../../cmd/carla-rl")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return name, nil
-})
+// binary is the server, built once; raceBinary is one with the race detector.
+var (
+	binary     = built("carla-rl", "CGO_ENABLED=0")
+	raceBinary = built("carla-rl-race", "CGO_ENABLED=1", "-race")
+)
+
+// built returns a function that builds the server when it is first called.
+func built(name, env string, flags ...string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		name := filepath.Join(scratch, name)
+		cmd := exec.Command("go", append(append([]string{"build", "-trimpath"}, flags...), "-o", name, "../../cmd/carla-rl")...)
+		cmd.Env = append(os.Environ(), env)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build: %w\n%s", err, out)
+		}
+		return name, nil
+	})
+}
+
+// scratch is the folder of what is built.
+var scratch string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code := m.Run()
-	if name, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(name))
-	}
-	os.Exit(code)
+	os.Exit(func() int {
+		var err error
+		if scratch, err = os.MkdirTemp("", "carla-rl-chaos-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(scratch)
+		return m.Run()
+	}())
 }
 
 // The policies that are served, each of eight numbers in and four out.
@@ -97,19 +108,39 @@ func observations(rows int) string {
 
 // process is a running server.
 type process struct {
-	t    *testing.T
-	addr string
-	cmd  *exec.Cmd
-	log  *os.File
+	t      *testing.T
+	addr   string
+	root   string // of its artifacts
+	cmd    *exec.Cmd
+	log    *os.File
+	mortal bool // it may end in any way
+	ended  bool
 }
 
-// serve starts a server with settings of the environment. It ends with the test.
+// serve starts a server of the policies with settings of the environment. It ends
+// with the test.
 func serve(t *testing.T, env ...string) *process {
 	t.Helper()
-	name, err := binary()
+	p := serveRoot(t, binary, policies(t), append([]string{"CARLA_RL_DEFAULT_MODEL=" + small}, env...)...)
+	for _, model := range []string{small, quick, slow} {
+		p.ready(model, `{"observations":`+observations(1)+`,"deterministic":true}`)
+	}
+	return p
+}
+
+// serveRoot starts a server of an artifact root.
+func serveRoot(t *testing.T, build func() (string, error), root string, env ...string) *process {
+	t.Helper()
+	name, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return start(t, exec.Command(name), root, env...)
+}
+
+// start runs a command with the arguments of a server.
+func start(t *testing.T, cmd *exec.Cmd, root string, env ...string) *process {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -119,57 +150,107 @@ func serve(t *testing.T, env ...string) *process {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(addr)
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	log, err := os.CreateTemp(t.TempDir(), "log")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, addr: addr, log: log}
-	p.cmd = exec.Command(name, "serve", policies(t), "--host", "127.0.0.1", "--port", port)
-	p.cmd.Env = append(append(os.Environ(), "CARLA_RL_DRAIN_DELAY=0s", "CARLA_RL_LOADERS=1", "CARLA_RL_DEFAULT_MODEL="+small), env...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	if err := p.cmd.Start(); err != nil {
+	p := &process{t: t, addr: addr, root: root, log: log, cmd: cmd}
+	cmd.Args = append(cmd.Args, "serve", root, "--host", "127.0.0.1", "--port", port)
+	for _, v := range os.Environ() { // without what sets a server up
+		if !strings.HasPrefix(v, "CARLA_RL_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	cmd.Env = append(append(cmd.Env, "CARLA_RL_DRAIN_DELAY=0s"), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.stop)
-	for _, model := range []string{small, quick, slow} {
-		ask := p.request(model, `{"observations":`+observations(1)+`,"deterministic":true}`)
-		for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-			status, _, body, err := load.Ask("tcp", addr, ask, time.Second)
-			if err == nil && status == 200 {
-				break
-			}
-			if time.Since(begun) > 60*time.Second {
-				t.Fatalf("model %s is not ready: %v %d %s\n%s", model, err, status, body, p.said())
-			}
-		}
-	}
 	return p
 }
 
-func (p *process) said() string {
+// startMax is how long a server may take to be ready: machines may be slow.
+const startMax = 2 * time.Minute
+
+// ready waits until a model answers.
+func (p *process) ready(model, body string) {
+	p.t.Helper()
+	ask := p.request(model, body)
+	for begun := time.Now(); ; time.Sleep(2 * time.Millisecond) {
+		status, _, body, err := load.Ask("tcp", p.addr, ask, 10*time.Second)
+		if err == nil && status == 200 {
+			return
+		}
+		if time.Since(begun) > startMax {
+			p.t.Fatalf("model %s is not ready: %v %d %s\n%s", model, err, status, body, p.said())
+		}
+	}
+}
+
+// answers returns the version that answers for the linear policy, having
+// recomputed its answer.
+func (p *process) answers() string {
+	p.t.Helper()
+	c := &caller{addr: p.addr}
+	defer c.close()
+	status, _, body, err := c.ask("POST", "/predict", "application/json", []byte(linearBody(3)))
+	if err != nil || status != 200 {
+		p.t.Fatalf("%d %v %s", status, err, body)
+	}
+	version, err := checkLinear(body, []float32{3})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return version
+}
+
+// kill ends the server at once.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	p.wait()
+}
+
+func (p *process) wait() error {
+	err := p.cmd.Wait()
+	p.ended = true
+	return err
+}
+
+// everything is the whole of the log.
+func (p *process) everything() string {
 	text, err := os.ReadFile(p.log.Name())
 	if err != nil {
 		return err.Error()
 	}
-	return string(text[max(0, len(text)-4000):])
+	return string(text)
+}
+
+// said is the end of the log.
+func (p *process) said() string {
+	text := p.everything()
+	return text[max(0, len(text)-4000):]
 }
 
 // stop ends the server, which has to leave by itself.
 func (p *process) stop() {
+	defer p.log.Close()
+	if p.ended {
+		return
+	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	done := make(chan error, 1)
-	go func() { done <- p.cmd.Wait() }()
+	go func() { done <- p.wait() }()
 	select {
 	case err := <-done:
-		if err != nil {
+		if err != nil && !p.mortal {
 			p.t.Errorf("the server ended with %v:\n%s", err, p.said())
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Errorf("the server did not stop:\n%s", p.said())
 		_ = p.cmd.Process.Kill()
 		<-done
 	}
-	_ = p.log.Close()
 }
 
 // request is one to a policy's own route.

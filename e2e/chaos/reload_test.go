@@ -63,7 +63,7 @@ func putSlow(t *testing.T, root, name string) {
 // of before leave memory.
 func TestReloadsBesideLoad(t *testing.T) {
 	p := serve(t, "CARLA_RL_ADMIN_KEY=chaos-admin-key", "CARLA_RL_POLL_INTERVAL=0")
-	root, models := p.cmd.Args[2], slowModels(t)
+	root, models := p.root, slowModels(t)
 	ask := p.request(small, `{"observations":`+observations(1)+`}`)
 	p.load(ask, 16, reloadRate, 2*time.Second)
 	quiet := p.load(ask, 16, reloadRate, *duration)
