@@ -51,6 +51,7 @@ var law = map[string][]string{
 	"internal/machine":   {},
 	"internal/telemetry": {"internal/machine"},
 	"internal/demo":      {},
+	"internal/console":   {},
 	"internal/doctor":    {"internal/artifact", "internal/spelling"},
 	"internal/load":      {},
 

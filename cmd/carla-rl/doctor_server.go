@@ -27,7 +27,7 @@ var routes = []string{
 	"/healthz", "/livez", "/readyz", "/startupz", "/metadata", "/warmup", "/versions", "/admin/reload", "/admin/rollback",
 	"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{model}", "/v2/models/{model}/ready", "/v2/models/{model}/infer",
 	"/v2/models/{model}/versions/{version}", "/v2/models/{model}/versions/{version}/ready", "/v2/models/{model}/versions/{version}/infer",
-	"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css", "/", "/metrics",
+	"/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css", "/console", "/console/{file}", "/", "/metrics",
 }
 
 // doctorServer tells what this program reads, answers and measures.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/console"
 	"github.com/carla-rl/carla-rl-serving/internal/server"
 	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
 )
@@ -48,6 +49,15 @@ func listen(host string, port int, setting string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: this machine does not have the address (0.0.0.0 is every address; --host or HOST sets it)", addr)
 	}
 	return nil, fmt.Errorf("listen on %s: %w", addr, err)
+}
+
+// consoleFiles are those of the page at /console.
+func consoleFiles() []server.Asset {
+	var list []server.Asset
+	for _, f := range console.Files() {
+		list = append(list, server.Asset(f))
+	}
+	return list
 }
 
 // serverOptions translates the configuration.
@@ -88,6 +98,9 @@ func serverOptions(cfg *config.Config, keys *server.Keys, info buildInfo, metric
 	}
 	if cfg.Monitoring.EnableMetrics && ownMetricsPort(cfg) == 0 {
 		o.MetricsHandler = metrics.Handler() // the server holds it to the keys
+	}
+	if cfg.Server.Console {
+		o.Console = consoleFiles()
 	}
 	if tracer != nil {
 		o.Tracer = tracer

@@ -36,6 +36,7 @@ type Server struct {
 	Workers    int    // inference lanes
 	LogLevel   string
 	AccessLog  bool
+	Console    bool // serve the page at /console
 
 	TLSCertFile string
 	TLSKeyFile  string
@@ -157,6 +158,7 @@ func Default() *Config {
 			SocketMode:       "0660",
 			Port:             8080,
 			LogLevel:         "info",
+			Console:          true,
 			TLSMinVersion:    "1.2",
 			MaxConnections:   4096,
 			MaxHeaderSize:    32 << 10,

@@ -36,6 +36,8 @@ func (c *Config) settings() []setting {
 			doc: "Least level that is logged: debug, info, warn or error, in any case."},
 		{key: "server.access_log", env: "ACCESS_LOG", dst: &s.AccessLog,
 			doc: "Write one log line for each request; for those to health and metrics routes only at level debug."},
+		{key: "server.console", env: "CARLA_RL_CONSOLE", dst: &s.Console,
+			doc: "Serve the [console](console.md), a page for browsers, at /console and at /."},
 		{key: "server.tls_cert_file", env: "CARLA_RL_TLS_CERT_FILE", dst: &s.TLSCertFile,
 			doc: "Certificate chain in PEM; with it the server speaks TLS only."},
 		{key: "server.tls_key_file", env: "CARLA_RL_TLS_KEY_FILE", dst: &s.TLSKeyFile,

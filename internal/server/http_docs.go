@@ -15,28 +15,17 @@ var (
 	docsJS []byte
 	//go:embed docs/docs.css
 	docsCSS []byte
+
+	docsPage   = newAsset("text/html; charset=utf-8", docsHTML)
+	docsScript = newAsset("text/javascript; charset=utf-8", docsJS)
+	docsStyle  = newAsset("text/css; charset=utf-8", docsCSS)
 )
 
-func (x *exchange) docsPage() error   { return x.page("text/html; charset=utf-8", docsHTML) }
-func (x *exchange) docsScript() error { return x.page("text/javascript; charset=utf-8", docsJS) }
-func (x *exchange) docsStyle() error  { return x.page("text/css; charset=utf-8", docsCSS) }
+func (x *exchange) docsPage() error   { return x.page(docsPage) }
+func (x *exchange) docsScript() error { return x.page(docsScript) }
+func (x *exchange) docsStyle() error  { return x.page(docsStyle) }
 
-// page answers with a part of a page and what a browser is to make of it.
-func (x *exchange) page(contentType string, body []byte) error {
-	h := &x.ctx.Response.Header
-	h.Set(fasthttp.HeaderContentSecurityPolicy, "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
-	h.Set(fasthttp.HeaderXFrameOptions, "DENY")
-	h.Set(fasthttp.HeaderReferrerPolicy, "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set(fasthttp.HeaderCacheControl, "no-cache")
-	h.SetContentType(contentType)
-	x.ctx.SetStatusCode(fasthttp.StatusOK)
-	x.ctx.Response.SetBody(body)
-	return nil
-}
-
-// documentation sends a browser to the page. The address is relative, so that it holds
+// documentation sends a client to the page. The address is relative, so that it holds
 // behind a proxy that adds a prefix.
 func (x *exchange) documentation() error {
 	x.ctx.Response.Header.Set(fasthttp.HeaderLocation, "docs")

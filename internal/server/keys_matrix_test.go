@@ -14,7 +14,7 @@ import (
 // they ask for. A route that is added and not named here has to ask for one.
 var exceptions = map[string]server.Scope{
 	"/healthz": 0, "/livez": 0, "/readyz": 0, "/startupz": 0, "/v2/health/live": 0, "/v2/health/ready": 0,
-	"/docs": 0, "/docs/docs.js": 0, "/docs/docs.css": 0, "/": 0,
+	"/docs": 0, "/docs/docs.js": 0, "/docs/docs.css": 0, "/": 0, "/console": 0, "/console/{file}": 0,
 	"/metrics":      server.ScopeMetrics,
 	"/admin/reload": server.ScopeAdmin, "/admin/rollback": server.ScopeAdmin,
 }
@@ -36,7 +36,7 @@ func TestKeyMatrix(t *testing.T) {
 		named("both", "both-key", server.ScopeInfer|server.ScopeMetrics), expired, soon, named("revoked", "revoked-key", server.ScopeInfer|server.ScopeMetrics|server.ScopeAdmin),
 	}
 	keys := keysOf(t, table...)
-	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), Keys: keys, MetricsHandler: emptyMetrics})
+	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast(), Keys: keys, MetricsHandler: emptyMetrics, Console: aPage})
 	if err := keys.Replace(table[:len(table)-1]...); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestKeyMatrix(t *testing.T) {
 		{"metrics here, admin there", server.ScopeInfer | server.ScopeMetrics | server.ScopeAdmin, true, []string{"X-API-Key", "metrics-key", "Authorization", "Bearer admin-key"}},
 		{"infer here, wrong there", server.ScopeInfer, true, []string{"X-API-Key", "infer-key", "Authorization", "Bearer wrong"}},
 	}
-	fill := strings.NewReplacer("{model}", "carla-ppo", "{version}", "v0.1.0", "{id}", "a-session")
+	fill := strings.NewReplacer("{model}", "carla-ppo", "{version}", "v0.1.0", "{id}", "a-session", "{file}", "app.js")
 	seen := 0
 	for _, e := range s.Endpoints() {
 		want, ok := exceptions[e.Template]

@@ -25,7 +25,7 @@ type openpi struct {
 // openpi is upgraded. The page is for everybody, the policy is not.
 func (x *exchange) root() error {
 	if !x.wantsUpgrade() {
-		return x.documentation()
+		return x.home()
 	}
 	if s := x.s; s.o.Keys != nil && !s.o.Keyless {
 		if err := x.authorize(ScopeInfer); err != nil {

@@ -55,7 +55,8 @@ type routes struct {
 	versionInfo *endpoint // GET /v1/models/{model}/versions/{version}
 	anything    *endpoint // what OPTIONS * asks about
 	notFound    *endpoint
-	notFound2   *endpoint // below /v2
+	notFound2   *endpoint         // below /v2
+	console     map[string]*asset // its files by path; nil where there is none
 	v2          v2Routes
 	sessions    sessionRoutes
 	endpoints   []*endpoint
@@ -98,6 +99,10 @@ func newRoutes(s *Server) *routes {
 	add(&endpoint{template: "/docs/docs.js", get: (*exchange).docsScript, page: true})
 	add(&endpoint{template: "/docs/docs.css", get: (*exchange).docsStyle, page: true})
 	add(&endpoint{template: "/", get: (*exchange).root, page: true})
+	if len(s.o.Console) > 0 {
+		add(&endpoint{template: "/console", get: (*exchange).consolePage, page: true})
+		r.addConsole(s.o.Console, add(&endpoint{template: "/console/{file}", get: (*exchange).consoleFile, page: true}))
+	}
 	r.v2 = v2Routes{
 		model:        add(&endpoint{template: "/v2/models/{model}", get: (*exchange).v2Model, v2: true}),
 		ready:        add(&endpoint{template: "/v2/models/{model}/ready", get: (*exchange).v2ModelReady, v2: true}),

@@ -76,6 +76,9 @@ type Options struct {
 	// MetricsHandler answers /metrics; nil leaves the route out, as a server
 	// whose metrics have a port of their own does.
 	MetricsHandler http.Handler
+	// Console are the files of the page at /console, of which index.html is the
+	// page itself; none leave the route out.
+	Console []Asset
 	// Tracer makes the spans of requests; nil makes none.
 	Tracer trace.Tracer
 	// Logger takes what an operator should know; nil discards it.
