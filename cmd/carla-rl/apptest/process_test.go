@@ -5,7 +5,6 @@
 package apptest
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -66,8 +64,9 @@ type process struct {
 	exited chan struct{} // closed when the process has ended
 	err    error         // of Wait, once exited is closed
 
-	mu          sync.Mutex // guards the streams
-	out, errOut bytes.Buffer
+	// Files hold what it writes: a line is there as soon as it was written, and
+	// so before the answer that follows it.
+	out, errOut string
 }
 
 var urlLine = regexp.MustCompile(`http://[^\s"]+`)
@@ -99,9 +98,8 @@ func (p *process) listens() {
 	t := p.t
 	deadline := time.Now().Add(startMax)
 	for {
-		p.mu.Lock()
-		p.url = urlLine.FindString(p.errOut.String())
-		p.mu.Unlock()
+		said := p.stderr()
+		p.url = urlLine.FindString(said[:strings.LastIndexByte(said, '\n')+1]) // of whole lines
 		if p.url != "" {
 			p.url = strings.TrimSuffix(p.url, "/")
 			return
@@ -130,22 +128,23 @@ func launchCommand(t *testing.T, cmd *exec.Cmd, env []string) *process {
 	p := &process{t: t, cmd: cmd, exited: make(chan struct{})}
 	p.cmd.Env = environment(env...)
 	p.cmd.Dir = t.TempDir()
-	stdout, err := p.cmd.StdoutPipe()
+	streams := t.TempDir()
+	p.out, p.errOut = filepath.Join(streams, "stdout"), filepath.Join(streams, "stderr")
+	stdout, err := os.Create(p.out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stderr, err := p.cmd.StderrPipe()
+	defer stdout.Close()
+	stderr, err := os.Create(p.errOut)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer stderr.Close()
+	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var streams sync.WaitGroup
-	streams.Go(func() { p.collect(stdout, &p.out) })
-	streams.Go(func() { p.collect(stderr, &p.errOut) })
 	go func() {
-		streams.Wait()
 		p.err = p.cmd.Wait()
 		close(p.exited)
 	}()
@@ -160,29 +159,17 @@ func launchCommand(t *testing.T, cmd *exec.Cmd, env []string) *process {
 	return p
 }
 
-func (p *process) collect(r io.Reader, b *bytes.Buffer) {
-	br := bufio.NewReader(r)
-	for {
-		line, err := br.ReadBytes('\n')
-		p.mu.Lock()
-		b.Write(line)
-		p.mu.Unlock()
-		if err != nil {
-			return
-		}
+func (p *process) stdout() string { return p.read(p.out) }
+
+func (p *process) stderr() string { return p.read(p.errOut) }
+
+func (p *process) read(name string) string {
+	p.t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		p.t.Fatal(err)
 	}
-}
-
-func (p *process) stdout() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
-}
-
-func (p *process) stderr() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.errOut.String()
+	return string(text)
 }
 
 // stop sends SIGTERM and returns the exit code.
