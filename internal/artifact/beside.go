@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -49,11 +50,11 @@ func (a *Artifact) readBeside(name string) ([]byte, error) {
 	if closer != nil {
 		defer closer.Close() //nolint:errcheck // A read-only folder handle has nothing to lose.
 	}
-	data, err := readFile(fsys, join(a.modelDir, name), a.besideLeft)
+	data, sum, err := readSummed(fsys, join(a.modelDir, name), a.besideLeft)
 	if err != nil {
 		return nil, err
 	}
-	m := Member{Role: RoleModelData, Name: name, Size: int64(len(data)), SHA256: sumHex(data)}
+	m := Member{Role: RoleModelData, Name: name, Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:])}
 	if h, ok := a.hashes[name]; ok {
 		m.Hashed = true
 		if h.SHA256 != "" && h.SHA256 != m.SHA256 {

@@ -1,7 +1,7 @@
 package artifact
 
 import (
-	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -133,42 +133,84 @@ func ReadNames(fsys fs.FS, dir string, limit int) ([]string, error) {
 // readFile reads the regular file name of fsys. Its size is checked before
 // anything is allocated, and again by reading one byte more than it had.
 func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	data, _, err := readSummed(fsys, name, limit)
+	return data, err
+}
+
+// readSummed is readFile, with the SHA-256 of what was read.
+func readSummed(fsys fs.FS, name string, limit int64) (data []byte, sum [sha256.Size]byte, err error) {
 	// The first look keeps file systems without a non-blocking open from
 	// blocking on a FIFO; the one after opening is the one that counts.
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
-		return nil, FileError(fsys, name, err)
+		return nil, sum, FileError(fsys, name, err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, notRegular(info.Mode())
+		return nil, sum, notRegular(info.Mode())
 	}
 	f, err := fsys.Open(name)
 	if err != nil {
-		return nil, FileError(fsys, name, err)
+		return nil, sum, FileError(fsys, name, err)
 	}
 	defer f.Close()
 	if info, err = f.Stat(); err != nil {
-		return nil, FileError(fsys, name, err)
+		return nil, sum, FileError(fsys, name, err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, notRegular(info.Mode())
+		return nil, sum, notRegular(info.Mode())
 	}
 	size := info.Size()
 	if size > limit {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d are read", ErrLimit, size, limit)
+		return nil, sum, fmt.Errorf("%w: %d bytes, at most %d are read", ErrLimit, size, limit)
 	}
 	if size == 0 {
-		return nil, errors.New("is empty (0 bytes)")
+		return nil, sum, errors.New("is empty (0 bytes)")
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
-	n, err := io.Copy(buf, io.LimitReader(f, size+1))
+	// One byte more than the file had tells that it grew meanwhile.
+	data = make([]byte, size+1)
+	n, sum, err := sumWhileReading(f, data)
 	if err != nil {
-		return nil, FileError(fsys, name, err)
+		return nil, sum, FileError(fsys, name, err)
 	}
-	if n != size {
-		return nil, fmt.Errorf("changed while it was read: %d bytes, then %d", size, n)
+	if int64(n) != size {
+		return nil, sum, fmt.Errorf("changed while it was read: %d bytes, then %d", size, n)
 	}
-	return buf.Bytes(), nil
+	return data[:n:n], sum, nil
+}
+
+// sumPiece is how much of a file is read before its sum is begun.
+const sumPiece = 1 << 19
+
+// sumWhileReading fills data from r up to its end, and returns the SHA-256 of
+// what came: of a large file it is computed beside the reading, which takes as
+// long.
+func sumWhileReading(r io.Reader, data []byte) (n int, sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	pieces, done := make(chan []byte, len(data)/sumPiece+1), make(chan struct{})
+	sumAll := func() {
+		defer close(done)
+		for p := range pieces {
+			_, _ = h.Write(p)
+		}
+	}
+	if len(data) > sumPiece {
+		go sumAll()
+	}
+	for n < len(data) && err == nil {
+		var of int
+		of, err = io.ReadFull(r, data[n:min(n+sumPiece, len(data))])
+		pieces <- data[n : n+of]
+		n += of
+	}
+	close(pieces)
+	if len(data) <= sumPiece {
+		sumAll()
+	}
+	<-done
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return n, [sha256.Size]byte(h.Sum(nil)), err
 }
 
 func notRegular(m fs.FileMode) error {

@@ -58,11 +58,6 @@ func isPlaceholder(digest string) bool {
 	return digest == "abc123" || digest == "def456"
 }
 
-func sumHex(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
-
 func digestOf(members []Member) string {
 	sorted := slices.Clone(members)
 	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })

@@ -1,6 +1,8 @@
 package artifact
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -193,18 +195,22 @@ func (o *opener) chosen() {
 // load reads one member and compares its digest with the card's. why says who
 // wants the file where that is not plain from its name.
 func (o *opener) load(role Role, name string, limit int64, why string) {
-	data, err := readFile(o.fsys, join(o.dir, name), limit)
+	data, sum, err := readSummed(o.fsys, join(o.dir, name), limit)
 	if err != nil {
 		o.read[name] = true
 		o.problem(Problem{File: name, Err: err, Hint: why})
 		return
 	}
-	o.add(role, name, data)
+	o.addSummed(role, name, data, sum)
 }
 
 func (o *opener) add(role Role, name string, data []byte) {
+	o.addSummed(role, name, data, sha256.Sum256(data))
+}
+
+func (o *opener) addSummed(role Role, name string, data []byte, sum [sha256.Size]byte) {
 	o.read[name] = true
-	m := Member{Role: role, Name: name, Size: int64(len(data)), SHA256: sumHex(data)}
+	m := Member{Role: role, Name: name, Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:])}
 	if h, ok := o.hashes[name]; ok && role != RoleCard {
 		m.Hashed = true
 		if h.SHA256 != "" && h.SHA256 != m.SHA256 {

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"sync"
 	"unsafe"
 )
 
@@ -21,6 +22,9 @@ const (
 	wideWidth = 64
 	// maxGemvWeights is the most weights that one gemv call reads: 1 MiB.
 	maxGemvWeights = 1 << 18
+	// besideWeights is how many weights make it worth packing the second copy
+	// beside the first: a tenth of a millisecond.
+	besideWeights = 1 << 16
 	// alignment of packed weights in bytes: a cache line.
 	alignment = 64
 )
@@ -54,7 +58,10 @@ type gemvCall struct {
 
 // Pack packs the weight w of out rows and in columns, and the bias b, which
 // may be nil. Both are copied.
-func Pack(w, b []float32, out, in int) *Matrix {
+func Pack(w, b []float32, out, in int) *Matrix { return pack(w, b, out, in, out >= wideWidth) }
+
+// pack is Pack, with the second copy in wide panels or without.
+func pack(w, b []float32, out, in int, both bool) *Matrix {
 	if len(w) != out*in || b != nil && len(b) != out {
 		panic(fmt.Sprintf("kernel: pack %d weights, %d biases as %dx%d", len(w), len(b), out, in))
 	}
@@ -75,11 +82,18 @@ func Pack(w, b []float32, out, in int) *Matrix {
 			m.weights[i] = at(group*dotWidth+o, step*dotStep+lane)
 		}
 	} else {
-		m.weights = packPanels(ceilDiv(out, panelWidth), panelWidth, w, out, in)
 		m.bias = aligned(ceilDiv(out, panelWidth) * panelWidth)
-		if out >= wideWidth {
-			m.wide = packPanels(out/wideWidth, wideWidth, w, out, in)
+		var wide sync.WaitGroup
+		if both {
+			pack := func() { m.wide = packPanels(out/wideWidth, wideWidth, w, out, in) }
+			if len(w) < besideWeights {
+				pack()
+			} else {
+				wide.Go(pack)
+			}
 		}
+		m.weights = packPanels(ceilDiv(out, panelWidth), panelWidth, w, out, in)
+		wide.Wait()
 	}
 	copy(m.bias, b)
 	if !m.dot && in > 0 {

@@ -99,22 +99,21 @@ func PackWinograd(w, b []float32, s *ConvShape, m int) *PackedConv {
 	for i := range weights {
 		weights[i] = make([]float32, t.out*s.Channels)
 	}
+	form := winogradForms[m]
+	u := make([]float32, edge*edge)
 	for at := range s.Outputs * s.Channels {
-		for i, v := range winogradWeights((*[9]float32)(w[at*9:]), m) {
+		winogradWeights(u, form.filter, (*[9]float32)(w[at*9:]))
+		for i, v := range u {
 			weights[i][at] = v
 		}
 	}
 	for i, w := range weights {
 		bias := make([]float32, t.out)
 		for o, v := range b {
-			bias[o] = float32(float64(v) * winogradForms[m].one[i/edge] * winogradForms[m].one[i%edge])
+			bias[o] = float32(float64(v) * form.one[i/edge] * form.one[i%edge])
 		}
-		p := Pack(w, bias, t.out, s.Channels)
-		if p.wide != nil { // for one row, which is rare here
-			p.wide, p.calls = nil, nil
-			p.plan()
-		}
-		t.products = append(t.products, p)
+		// One row alone, for which the wide copy is, is rare here.
+		t.products = append(t.products, pack(w, bias, t.out, s.Channels, false))
 	}
 	return &PackedConv{shape: *s, w: w, b: b, winograd: t}
 }
@@ -149,20 +148,17 @@ var winogradForms = map[int]struct {
 	}, []float64{1 - oneA - oneB, oneA, 0, oneB, 0, 1 - oneA*winogradA*aa - oneB*winogradB*bb}},
 }
 
-// winogradWeights returns G·w·Gᵀ.
-func winogradWeights(w *[9]float32, m int) []float32 {
-	g := winogradForms[m].filter
-	var u []float32
-	for _, down := range g {
-		for _, along := range g {
-			sum := 0.
-			for i, v := range w {
-				sum += down[i/3] * float64(v) * along[i%3]
-			}
-			u = append(u, float32(sum))
+// winogradWeights makes u, line by line, G·w·Gᵀ.
+func winogradWeights(u []float32, g [][3]float64, w *[9]float32) {
+	for i, down := range g {
+		var line [3]float64 // of G·w
+		for j := range line {
+			line[j] = down[0]*float64(w[j]) + down[1]*float64(w[3+j]) + down[2]*float64(w[6+j])
+		}
+		for j, along := range g {
+			u[i*len(g)+j] = float32(line[0]*along[0] + line[1]*along[1] + line[2]*along[2])
 		}
 	}
-	return u
 }
 
 // bytes is the memory that the transformed weights take.
