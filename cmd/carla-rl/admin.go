@@ -117,6 +117,26 @@ func (r *remote) ask(method, path, key string, body any) ([]byte, error) {
 	return nil, err
 }
 
+// query asks as the variables' key, prints the answer where --json wants it as it
+// is, and reads it into dst. what says what the answer should be.
+func (r *remote) query(s stdio, method, path string, body, dst any, what string, variables ...string) error {
+	key, err := r.key(variables...)
+	if err != nil {
+		return err
+	}
+	text, err := r.ask(method, path, key, body)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, dst); err != nil {
+		return fmt.Errorf("%s: the answer is none of a %s: %w", r.URL, what, err)
+	}
+	if r.JSON {
+		fmt.Fprintf(s.out, "%s\n", text)
+	}
+	return nil
+}
+
 // modelBody is the body of an act.
 type modelBody struct {
 	Model string `json:"model,omitempty"`

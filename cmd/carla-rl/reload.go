@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-
-	"github.com/go-json-experiment/json"
 )
 
 // reloadCmd has a server look for changed versions now.
@@ -25,26 +23,16 @@ Exit code 1: a version was refused, or the folder could not be read.`
 
 // Run asks and prints what came of it.
 func (c *reloadCmd) Run(s stdio) error {
-	key, err := c.key("CARLA_RL_ADMIN_KEY")
-	if err != nil {
-		return err
-	}
-	text, err := c.ask(http.MethodPost, "/admin/reload", key, &modelBody{c.Model})
-	if err != nil {
-		return err
-	}
 	var r struct {
 		Result string   `json:"result"`
 		Error  string   `json:"error"`
 		TookMS float64  `json:"took_ms"`
 		Models []change `json:"models"`
 	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		return fmt.Errorf("%s: the answer is none of a reload: %w", c.URL, err)
+	if err := c.query(s, http.MethodPost, "/admin/reload", &modelBody{c.Model}, &r, "reload", "CARLA_RL_ADMIN_KEY"); err != nil {
+		return err
 	}
-	if c.JSON {
-		fmt.Fprintf(s.out, "%s\n", text)
-	} else {
+	if !c.JSON {
 		for i := range r.Models {
 			fmt.Fprintln(s.out, &r.Models[i])
 		}

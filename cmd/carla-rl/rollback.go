@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-
-	"github.com/go-json-experiment/json"
 )
 
 // rollbackCmd has a server go back to the version that answered before.
@@ -26,22 +24,12 @@ server is restarted, which knows only what is under the artifact folder.`
 
 // Run asks and prints what came of it.
 func (c *rollbackCmd) Run(s stdio) error {
-	key, err := c.key("CARLA_RL_ADMIN_KEY")
-	if err != nil {
-		return err
-	}
-	text, err := c.ask(http.MethodPost, "/admin/rollback", key, &modelBody{c.Model})
-	if err != nil {
-		return err
-	}
 	var m change
-	if err := json.Unmarshal(text, &m); err != nil {
-		return fmt.Errorf("%s: the answer is none of a rollback: %w", c.URL, err)
+	if err := c.query(s, http.MethodPost, "/admin/rollback", &modelBody{c.Model}, &m, "rollback", "CARLA_RL_ADMIN_KEY"); err != nil {
+		return err
 	}
-	if c.JSON {
-		fmt.Fprintf(s.out, "%s\n", text)
-		return nil
+	if !c.JSON {
+		fmt.Fprintln(s.out, &m)
 	}
-	fmt.Fprintln(s.out, &m)
 	return nil
 }

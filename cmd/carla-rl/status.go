@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"text/tabwriter"
 	"time"
-
-	"github.com/go-json-experiment/json"
 )
 
 // statusCmd prints what a server serves.
@@ -57,21 +55,11 @@ type served struct {
 
 // Run asks and prints.
 func (c *statusCmd) Run(s stdio) error {
-	key, err := c.key("CARLA_RL_ADMIN_KEY", "API_KEY")
-	if err != nil {
-		return err
-	}
-	text, err := c.ask(http.MethodGet, "/versions", key, nil)
-	if err != nil {
-		return err
-	}
 	var list served
-	if err := json.Unmarshal(text, &list); err != nil {
-		return fmt.Errorf("%s: the answer is none of a server: %w", c.URL, err)
+	if err := c.query(s, http.MethodGet, "/versions", nil, &list, "server", "CARLA_RL_ADMIN_KEY", "API_KEY"); err != nil {
+		return err
 	}
-	if c.JSON {
-		fmt.Fprintf(s.out, "%s\n", text)
-	} else {
+	if !c.JSON {
 		list.print(s)
 	}
 	for _, m := range list.Models {

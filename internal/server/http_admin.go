@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -136,35 +135,6 @@ var adminNames = []string{"model"}
 
 // readModel reads the body {"model": NAME}, which may be left out.
 func (x *exchange) readModel() (model string, err error) {
-	body := x.ctx.PostBody()
-	if len(bytes.TrimSpace(body)) == 0 {
-		return "", nil
-	}
-	if err := x.mediaType(); err != nil {
-		return "", err
-	}
-	var d inferDecoder
-	d.begin(body)
-	ok := d.members("body", adminNames, 0, func(i int, name []byte) bool {
-		if i < 0 {
-			return d.unknown("body", name, adminNames) && d.skip(1)
-		}
-		if ok, null := d.null(); null {
-			return ok
-		}
-		return d.nameAt("body.model", &model)
-	})
-	if ok {
-		if d.next(); d.pos < len(d.data) {
-			d.expected("the end of the body")
-			ok = false
-		}
-	}
-	switch {
-	case !ok:
-		return "", d.malformed()
-	case d.count > 0:
-		return "", d.refused()
-	}
-	return model, nil
+	err = x.readMembers(adminNames, func(d *inferDecoder, _ int) bool { return d.nameAt("body.model", &model) })
+	return model, err
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 )
@@ -25,30 +24,15 @@ var (
 	resettingNames = openingNames[:1]
 )
 
-// readOpening reads the body of the request, which may have none.
-func (x *exchange) readOpening(names []string) (opening, error) {
-	body := x.ctx.PostBody()
-	if len(bytes.TrimSpace(body)) == 0 {
-		return opening{}, nil
-	}
-	if err := x.mediaType(); err != nil {
-		return opening{}, err
-	}
-	return decodeOpening(body, names, x.s.o.Sessions.Options().MaxTTL)
+// readOpening reads those members of an opening that names has.
+func (x *exchange) readOpening(names []string) (o opening, err error) {
+	err = x.readMembers(names, o.member(x.s.o.Sessions.Options().MaxTTL))
+	return o, err
 }
 
-// decodeOpening reads those members that names has. A member's place in it is
-// that in openingNames.
-func decodeOpening(body []byte, names []string, maxTTL time.Duration) (o opening, err error) {
-	var d inferDecoder
-	d.begin(body)
-	ok := d.members("body", names, 0, func(i int, name []byte) bool {
-		if i < 0 {
-			return d.unknown("body", name, names) && d.skip(1)
-		}
-		if ok, null := d.null(); null {
-			return ok
-		}
+// member reads the member whose place in openingNames is i.
+func (o *opening) member(maxTTL time.Duration) func(d *inferDecoder, i int) bool {
+	return func(d *inferDecoder, i int) bool {
 		switch i {
 		case 0:
 			o.seeded = true
@@ -64,20 +48,7 @@ func decodeOpening(body []byte, names []string, maxTTL time.Duration) (o opening
 			return d.boolAt("body.deterministic", o.deterministic, 1)
 		}
 		return d.ttl(maxTTL, &o.ttl)
-	})
-	if ok {
-		if d.next(); d.pos < len(d.data) {
-			d.expected("the end of the body")
-			ok = false
-		}
 	}
-	switch {
-	case !ok:
-		return o, d.malformed()
-	case d.count > 0:
-		return o, d.refused()
-	}
-	return o, nil
 }
 
 // nameAt reads a name of the form that those in paths have.

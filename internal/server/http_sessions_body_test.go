@@ -66,7 +66,8 @@ func openingTwin(data []byte, names []string, maxTTL time.Duration) (o opening, 
 }
 
 func compareOpening(data []byte, names []string) error {
-	got, err := decodeOpening(data, names, time.Hour)
+	var got opening
+	err := decodeMembers(data, names, got.member(time.Hour))
 	want, malformed, bad := openingTwin(data, names, time.Hour)
 	var det *detailed
 	errors.As(err, &det)

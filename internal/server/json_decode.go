@@ -55,11 +55,7 @@ func (d *decoder) decode(data []byte, form *actForm, c *policy.Contract, maxRows
 	d.form, d.options = form, o
 	beginAct(c, req, o)
 
-	if !d.body() {
-		return d.malformed()
-	}
-	if d.next(); d.pos < len(d.data) {
-		d.expected("the end of the body")
+	if !d.body() || !d.ends() {
 		return d.malformed()
 	}
 	req.Rows = d.rows

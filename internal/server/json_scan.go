@@ -33,6 +33,12 @@ func (s *scanner) broken(problem string) bool {
 	return false
 }
 
+// ends reports whether nothing but white space is left, and otherwise says so.
+func (s *scanner) ends() bool {
+	s.next()
+	return s.pos == len(s.data) || s.expected("the end of the body")
+}
+
 // expected is broken for an unexpected byte.
 func (s *scanner) expected(what string) bool {
 	if s.problem != "" {

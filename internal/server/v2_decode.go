@@ -90,11 +90,7 @@ func (d *inferDecoder) decodeInfer(body []byte, jsonLen int, t *Target, maxRows 
 	req.Inputs = req.Inputs[:len(c.Inputs)]
 	req.Rows, req.Deterministic = 0, c.DeterministicDefault
 
-	if !d.request(t.Model) {
-		return d.malformed()
-	}
-	if d.next(); d.pos < len(d.data) {
-		d.expected("the end of the body")
+	if !d.request(t.Model) || !d.ends() {
 		return d.malformed()
 	}
 	if d.count == 0 {
