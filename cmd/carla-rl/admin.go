@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +23,9 @@ import (
 type remote struct {
 	URL     string        `default:"http://127.0.0.1:8080" env:"CARLA_RL_URL" placeholder:"URL" help:"Address of the server (CARLA_RL_URL); unix:///path for a socket."`
 	KeyFile string        `placeholder:"FILE" help:"File whose first line is the key. Default: CARLA_RL_ADMIN_KEY, or CARLA_RL_ADMIN_KEY_FILE."`
+	CA      string        `name:"ca" placeholder:"FILE" help:"Certificates in PEM that signed the server's. Default: those of the system."`
+	Cert    string        `placeholder:"FILE" help:"Certificate in PEM to show to the server, with --cert-key."`
+	CertKey string        `placeholder:"FILE" help:"Its private key in PEM."`
 	Timeout time.Duration `default:"10m" placeholder:"TIME" help:"How long to wait for the answer."`
 	JSON    bool          `name:"json" help:"Print the answer of the server as it is."`
 }
@@ -62,10 +67,40 @@ type refusal struct {
 	Rest    jsontext.Value `json:",unknown"`
 }
 
+// tls is what a server with certificates is spoken to with.
+func (r *remote) tls() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if r.CA != "" {
+		data, err := os.ReadFile(r.CA)
+		if err != nil {
+			return nil, fmt.Errorf("--ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("--ca: %s holds no certificate in PEM", r.CA)
+		}
+	}
+	if r.Cert != "" || r.CertKey != "" {
+		pair, err := tls.LoadX509KeyPair(r.Cert, r.CertKey)
+		if err != nil {
+			return nil, fmt.Errorf("--cert and --cert-key: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
 // ask sends one request and returns the body of the answer.
 func (r *remote) ask(method, path, key string, body any) ([]byte, error) {
 	// Where a server sends us to, the key does not go.
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if r.CA != "" || r.Cert != "" || r.CertKey != "" {
+		config, err := r.tls()
+		if err != nil {
+			return nil, usage(err)
+		}
+		client.Transport = &http.Transport{TLSClientConfig: config}
+	}
 	base := strings.TrimSuffix(r.URL, "/")
 	if socket, ok := strings.CutPrefix(base, "unix://"); ok {
 		client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

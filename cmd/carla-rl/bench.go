@@ -34,7 +34,8 @@ type benchCmd struct {
 // Help tells what the numbers mean.
 func (c *benchCmd) Help() string {
 	return `Measures the policy alone, on one lane (time of a run at 1, 8, 32 and 128 rows), and
-then a whole server over loopback, which is started for it with default settings:
+then a whole server over loopback, which is started for it with the settings of the
+environment that make it faster or slower (WORKERS and the like), without keys:
 closed loops, in which each connection sends its next request when it has its
 answer, tell how much it answers; an open loop sends at a fixed rate whatever the
 server does, and its times count from the planned sending, so that a pause is

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/config"
 )
 
 // benchServer is this program, serving a policy in a process of its own.
@@ -17,8 +20,27 @@ type benchServer struct {
 	ended   chan struct{} // closed when it has ended
 }
 
-// startServer starts this program again, to serve a path with default settings
-// on a free port. What it says goes to the file log.
+// benchEnvironment is an environment without what would keep the bench from its
+// own server, or have others take part in it: keys, hosts, certificates, rates,
+// other listeners, logs, a database. What makes a server faster or slower stays.
+func benchEnvironment(environ []string) []string {
+	drop := map[string]bool{"CONFIG_FILE": true, "LISTEN_PID": true, "LISTEN_FDS": true, "LISTEN_FDNAMES": true, "NOTIFY_SOCKET": true}
+	for _, r := range config.Reference() {
+		section, name, _ := strings.Cut(r.Key, ".")
+		switch {
+		case section == "security", section == "monitoring", section == "database",
+			section == "server" && (strings.HasPrefix(name, "tls_") || name == "admin_listen" || name == "access_log"):
+			drop[r.Env] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return drop[name]
+	})
+}
+
+// startServer starts this program again, to serve a path on a free port, with
+// the settings of benchEnvironment. What it says goes to the file log.
 func startServer(path, log string) (*benchServer, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -44,7 +66,7 @@ func startServer(path, log string) (*benchServer, error) {
 	defer func() { _ = null.Close() }()
 	s := &benchServer{address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), log: log, ended: make(chan struct{})}
 	s.process, err = os.StartProcess(program, []string{program, "serve", path, "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--log-level", "error"},
-		&os.ProcAttr{Env: os.Environ(), Files: []*os.File{null, out, out}})
+		&os.ProcAttr{Env: benchEnvironment(os.Environ()), Files: []*os.File{null, out, out}})
 	if err != nil {
 		return nil, err
 	}

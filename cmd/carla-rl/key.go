@@ -24,6 +24,7 @@ type keyNewCmd struct {
 	Scope   []string `placeholder:"SCOPE" default:"infer" help:"What it is good for: infer, metrics, admin; several with commas. admin has the others in it. Default: infer."`
 	Rate    string   `placeholder:"RATE" help:"What it may send, such as 1000/min. Default: security.rate_limit."`
 	Expires string   `placeholder:"WHEN" help:"When it ends: a date such as 2030-01-31, a time of RFC 3339, or from now 90d or 12h. Default: never."`
+	Cert    string   `placeholder:"NAME" help:"Draw no key: clients whose certificate has this name (URI, DNS, mail or common name) are taken for it."`
 	Append  string   `placeholder:"FILE" help:"Append the line to this file, which is made where it is not there, and print the key only."`
 }
 
@@ -33,6 +34,7 @@ func (c *keyNewCmd) Help() string {
   carla-rl key new --name robot-7
   carla-rl key new --name prometheus --scope metrics --append keys
   carla-rl key new --name ops --scope admin --expires 90d --append keys
+  carla-rl key new --name robot-8 --cert robot-8.fleet.example --append keys
 
 The file has the hash of the key alone: what is printed here cannot be had again.
 To rotate a key append one of another name, hand it out, and take the old line away;
@@ -47,6 +49,13 @@ func (c *keyNewCmd) Run(s stdio) error {
 	k, err := c.parse(time.Now())
 	if err != nil {
 		return usage(err)
+	}
+	if k.Certificate != "" {
+		if c.Append == "" {
+			fmt.Fprintf(s.out, "line: %s\n", k)
+			return nil
+		}
+		return appendKey(c.Append, k)
 	}
 	drawn := make([]byte, keyBytes)
 	_, _ = rand.Read(drawn) // never fails
@@ -70,6 +79,11 @@ func (c *keyNewCmd) parse(now time.Time) (k config.Key, err error) {
 	}
 	if k.Scopes, err = config.ParseScopes(strings.Join(c.Scope, ",")); err != nil {
 		return k, fmt.Errorf("--scope: %w", err)
+	}
+	if k.Certificate = c.Cert; c.Cert != "" {
+		if _, err := config.ParseKey(k.String()); err != nil {
+			return k, fmt.Errorf("--cert: %w", err)
+		}
 	}
 	if c.Rate != "" {
 		if k.Rate, err = config.ParseRate(c.Rate); err != nil {

@@ -100,6 +100,13 @@ func (c *serveCmd) Run(s stdio) (err error) {
 		}
 	}
 	defer ln.Close()
+	admins, err := listenAdmin(cfg, in.admin)
+	if err != nil {
+		return err
+	}
+	if admins != nil {
+		defer admins.Close()
+	}
 	keys, err := openKeys(cfg)
 	if err != nil {
 		return usage(err)
@@ -157,7 +164,11 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	ln = certs.secure(ln)
 	watched := watch(ctx, cfg.Security.ReloadInterval, metrics, log, keysFiles(cfg, keys), certs.files(cfg))
 	defer func() { cancel(); <-watched }()
-	served := make(chan error, 1)
+	served := make(chan error, 2)
+	if admins != nil {
+		log.Info("the routes of admins have an address of their own", "event_type", "startup", "address", admins.Addr().String())
+		go func() { served <- srv.ServeAdmin(certs.secure(admins)) }()
+	}
 	go func() {
 		if in.http != nil {
 			// Requests wait in the socket's queue, as they did while there

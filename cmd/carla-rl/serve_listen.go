@@ -29,6 +29,21 @@ func listenServer(cfg *config.Config) (net.Listener, error) {
 	return listen(cfg.Server.Host, cfg.Server.Port, "--port N or PORT")
 }
 
+// listenAdmin opens where the routes of admins are answered, or returns nil
+// where they have no place of their own. A socket that was handed over goes first.
+func listenAdmin(cfg *config.Config, given net.Listener) (net.Listener, error) {
+	host, port, path := cfg.Server.AdminAddress()
+	switch {
+	case given != nil:
+		return given, nil
+	case path != "":
+		return listenUnix(path, cfg.Server.Mode())
+	case host != "":
+		return listen(host, port, "server.admin_listen or CARLA_RL_ADMIN_LISTEN")
+	}
+	return nil, nil
+}
+
 // listen opens a port. Its errors say what is wrong and how to mend it.
 func listen(host string, port int, setting string) (net.Listener, error) {
 	addr := net.JoinHostPort(host, strconv.Itoa(port))
@@ -82,16 +97,19 @@ func serverOptions(cfg *config.Config, keys *server.Keys, info buildInfo, metric
 			MaxStreams:       cfg.Server.MaxStreams,
 			MaxStreamMessage: int64(cfg.Server.MaxStreamMessage),
 			StreamPing:       cfg.Server.StreamPing,
+			MaxAdminActs:     cfg.Server.MaxAdminActs,
+			ReloadTimeout:    cfg.Server.ReloadTimeout,
 			DrainUnready:     cfg.Server.DrainDelay,
 			DrainAccept:      cfg.Server.DrainAccept,
 		},
 		AllowedHosts: cfg.Security.AllowedHosts,
 		LoopbackOnly: !cfg.Exposed(),
-		CORSOrigins:  cfg.Security.CORSOrigins,
-		Keys:         keys,
-		Metrics:      metrics,
-		Logger:       log,
-		AccessLog:    cfg.Server.AccessLog,
+		AdminApart:   cfg.Server.AdminListen != "", AdminLoopbackOnly: !cfg.AdminExposed(),
+		CORSOrigins: cfg.Security.CORSOrigins,
+		Keys:        keys,
+		Metrics:     metrics,
+		Logger:      log,
+		AccessLog:   cfg.Server.AccessLog,
 	}
 	if o.Commit == "unknown" && cfg.Build.GitSHA != "" {
 		o.Commit = cfg.Build.GitSHA

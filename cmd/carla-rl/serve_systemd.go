@@ -20,13 +20,13 @@ const firstInherited = 3
 // inherited are the listeners that a service manager opened for this process.
 // A nil one was not handed over.
 type inherited struct {
-	http, metrics net.Listener
+	http, metrics, admin net.Listener
 }
 
 // inheritListeners takes the sockets that systemd hands over to a service with
 // a socket unit: LISTEN_FDS of them, from descriptor 3, where LISTEN_PID is this
-// process. One that LISTEN_FDNAMES names metrics is for /metrics, another is
-// the server's. The variables are unset, so that no child takes them for its.
+// process. One that LISTEN_FDNAMES names metrics is for /metrics, one that it names
+// admin for the routes of admins, another is the server's. The variables are unset, so that no child takes them for its.
 func inheritListeners() (in inherited, err error) {
 	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -57,16 +57,19 @@ func inheritListeners() (in inherited, err error) {
 			return inherited{}, fmt.Errorf("socket activation: descriptor %d is no socket that listens: %w", firstInherited+i, err)
 		}
 		slot := &in.http
-		if name == "metrics" || strings.Contains(name, "metrics.socket") {
+		switch {
+		case name == "metrics" || strings.Contains(name, "metrics.socket"):
 			slot = &in.metrics
+		case name == "admin" || strings.Contains(name, "admin.socket"):
+			slot = &in.admin
 		}
 		if *slot != nil {
-			return inherited{}, fmt.Errorf("socket activation: socket %q is one too many: there is one for the server, and one with FileDescriptorName=metrics", name)
+			return inherited{}, fmt.Errorf("socket activation: socket %q is one too many: there is one for the server, and one each with FileDescriptorName=metrics and =admin", name)
 		}
 		*slot = inheritedListener{ln}
 	}
-	if in.metrics != nil && in.http == nil {
-		return inherited{}, errors.New("socket activation: there is a socket for metrics and none for the server")
+	if in.http == nil && (in.metrics != nil || in.admin != nil) {
+		return inherited{}, errors.New("socket activation: there is a socket for metrics or for admins and none for the server")
 	}
 	return in, nil
 }
@@ -80,6 +83,13 @@ type inheritedListener struct{ net.Listener }
 // adopt sets what the configuration says of where the server listens to what
 // holds: the address of a socket that was handed over.
 func adopt(cfg *config.Config, in inherited, log *slog.Logger) {
+	if in.admin != nil && cfg.Server.AdminListen == "" {
+		a := in.admin.Addr()
+		cfg.Server.AdminListen = a.String()
+		if a.Network() == "unix" {
+			cfg.Server.AdminListen = "unix://" + a.String()
+		}
+	}
 	if in.http == nil {
 		return
 	}

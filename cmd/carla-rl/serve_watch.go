@@ -108,7 +108,7 @@ func serverKeys(cfg *config.Config) ([]server.Key, error) {
 	}
 	keys := make([]server.Key, 0, len(list))
 	for _, k := range list {
-		key := server.Key{Name: k.Name, Hash: k.Hash, Limit: rate(k.Rate), Expires: k.Expires}
+		key := server.Key{Name: k.Name, Hash: k.Hash, Certificate: k.Certificate, Limit: rate(k.Rate), Expires: k.Expires}
 		for _, s := range k.Scopes {
 			key.Scopes |= map[string]server.Scope{"infer": server.ScopeInfer, "metrics": server.ScopeMetrics, "admin": server.ScopeAdmin}[s]
 		}

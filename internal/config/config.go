@@ -33,10 +33,13 @@ type Server struct {
 	Host       string // "unix:///path" is a Unix domain socket: SocketPath
 	Port       int
 	SocketMode string // of a Unix domain socket, in octal: Mode
-	Workers    int    // inference lanes
-	LogLevel   string
-	AccessLog  bool
-	Console    bool // serve the page at /console
+	// AdminListen is where the routes of admins are answered, and nowhere else:
+	// "host:port" or "unix:///path". Empty answers them where all others are.
+	AdminListen string
+	Workers     int // inference lanes
+	LogLevel    string
+	AccessLog   bool
+	Console     bool // serve the page at /console
 
 	TLSCertFile string
 	TLSKeyFile  string
@@ -61,6 +64,8 @@ type Server struct {
 	MaxStreams          int
 	MaxStreamMessage    Size
 	StreamPing          time.Duration
+	MaxAdminActs        int
+	ReloadTimeout       time.Duration
 	DrainDelay          time.Duration
 	DrainAccept         time.Duration
 	DrainTimeout        time.Duration
@@ -175,6 +180,8 @@ func Default() *Config {
 			MaxStreams:       1024,
 			MaxStreamMessage: 8 << 20,
 			StreamPing:       15 * time.Second,
+			MaxAdminActs:     64,
+			ReloadTimeout:    10 * time.Minute,
 			DrainDelay:       0,
 			DrainAccept:      300 * time.Millisecond,
 			DrainTimeout:     30 * time.Second,
@@ -226,6 +233,13 @@ func (c *Config) Source(key string) Source {
 
 // Exposed reports whether the server listens on more than the machine itself.
 func (c *Config) Exposed() bool { return c.Server.SocketPath() == "" && !loopback(c.Server.Host) }
+
+// AdminExposed reports whether server.admin_listen is more than the machine
+// itself.
+func (c *Config) AdminExposed() bool {
+	host, _, path := c.Server.AdminAddress()
+	return path == "" && host != "" && !loopback(host)
+}
 
 // HasKey reports whether clients must show an API key.
 func (c *Config) HasKey() bool {

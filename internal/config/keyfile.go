@@ -24,20 +24,34 @@ type Key struct {
 	Scopes  []string
 	Rate    Rate      // the zero Rate is security.rate_limit
 	Expires time.Time // the zero time is never
-	Plain   string    // the text, of a key that is not in security.keys_file
+	// Certificate is a name in the certificates of the clients that the key
+	// stands for, in place of a text: such a key has no Hash.
+	Certificate string
+	Plain       string // the text, of a key that is not in security.keys_file
 }
 
-// hashPrefix begins a hash in a line.
-const hashPrefix = "sha256:"
+// hashPrefix begins a hash in a line, and certPrefix a name of certificates.
+const (
+	hashPrefix = "sha256:"
+	certPrefix = "cert:"
+)
+
+// maxCertName is the longest name of a certificate that is looked for.
+const maxCertName = 256
 
 // HashKey returns the hash of the text of a key, as lines hold it. There is no
 // salt and no work in it: a key is drawn, and too long to be tried out.
 func HashKey(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }
 
 // String is the line of a key in security.keys_file: its name, its hash, its
-// scopes, and rate= and expires= where they are set.
+// scopes, and rate= and expires= where they are set. A key that certificates
+// stand for has their name in place of the hash.
 func (k Key) String() string {
-	line := k.Name + " " + hashPrefix + hex.EncodeToString(k.Hash[:]) + " " + strings.Join(k.Scopes, ",")
+	what := hashPrefix + hex.EncodeToString(k.Hash[:])
+	if k.Certificate != "" {
+		what = certPrefix + k.Certificate
+	}
+	line := k.Name + " " + what + " " + strings.Join(k.Scopes, ",")
 	if k.Rate != (Rate{}) {
 		line += " rate=" + k.Rate.String()
 	}
@@ -51,19 +65,16 @@ func (k Key) String() string {
 func ParseKey(line string) (Key, error) {
 	fields := strings.Fields(line)
 	if len(fields) < 3 {
-		return Key{}, errors.New("want a name, sha256:HASH and scopes, with blanks between them")
+		return Key{}, errors.New("want a name, sha256:HASH or cert:NAME, and scopes, with blanks between them")
 	}
 	k := Key{Name: fields[0]}
 	if err := KeyName(k.Name); err != nil {
 		return Key{}, err
 	}
-	digits, ok := strings.CutPrefix(fields[1], hashPrefix)
-	hash, err := hex.DecodeString(digits)
-	if !ok || err != nil || len(hash) != sha256.Size {
-		// What stands there may be the key itself: it is not shown.
-		return Key{}, fmt.Errorf("key %s: want sha256: and 64 hexadecimal digits behind the name; carla-rl key new makes the line", k.Name)
+	err := k.parseWhat(fields[1])
+	if err != nil {
+		return Key{}, err
 	}
-	k.Hash = [sha256.Size]byte(hash)
 	if k.Scopes, err = ParseScopes(fields[2]); err != nil {
 		return Key{}, fmt.Errorf("key %s: %w", k.Name, err)
 	}
@@ -82,6 +93,26 @@ func ParseKey(line string) (Key, error) {
 		}
 	}
 	return k, nil
+}
+
+// parseWhat reads what a client has to show: a hash of it, or the name in its
+// certificate.
+func (k *Key) parseWhat(field string) error {
+	if name, ok := strings.CutPrefix(field, certPrefix); ok {
+		if name == "" || len(name) > maxCertName || headerText(name) != nil {
+			return fmt.Errorf("key %s: want cert: and a name of a certificate, of 1 to %d characters of printable ASCII", k.Name, maxCertName)
+		}
+		k.Certificate = name
+		return nil
+	}
+	digits, ok := strings.CutPrefix(field, hashPrefix)
+	hash, err := hex.DecodeString(digits)
+	if !ok || err != nil || len(hash) != sha256.Size {
+		// What stands there may be the key itself: it is not shown.
+		return fmt.Errorf("key %s: want sha256: and 64 hexadecimal digits behind the name, or cert: and the name of a certificate; carla-rl key new makes the line", k.Name)
+	}
+	k.Hash = [sha256.Size]byte(hash)
+	return nil
 }
 
 // KeyName checks the name of a key, which stands in logs.
@@ -160,6 +191,11 @@ func (c *Config) Keys() ([]Key, error) {
 		if keys, err = ParseKeys(string(data)); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		for _, k := range keys {
+			if k.Certificate != "" && c.Server.TLSClientCAFile == "" {
+				return nil, fmt.Errorf("%s: key %s: without server.tls_client_ca_file no client is asked for a certificate", name, k.Name)
+			}
+		}
 	}
 	add := func(list []string, scope string) error {
 		for _, text := range list {
@@ -188,8 +224,8 @@ func (c *Config) Keys() ([]Key, error) {
 		return nil, err
 	}
 	for i, k := range keys {
-		if slices.IndexFunc(keys[:i], func(other Key) bool { return other.Hash == k.Hash }) >= 0 {
-			return nil, fmt.Errorf("key %s: there is another of the same text", k.Name)
+		if slices.IndexFunc(keys[:i], func(other Key) bool { return other.Hash == k.Hash && other.Certificate == k.Certificate }) >= 0 {
+			return nil, fmt.Errorf("key %s: there is another of the same text or certificate", k.Name)
 		}
 	}
 	if len(keys) > MaxKeys {

@@ -2,6 +2,8 @@ package config_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +31,7 @@ func TestParseKey(t *testing.T) {
 	f("\trobot-7_b.c  "+h+"  infer,metrics,admin ", "robot-7_b.c "+h+" infer,metrics,admin")
 	f("r "+h+" admin rate=10/min expires=2030-01-31", "r "+h+" admin rate=10/min expires=2030-01-31T00:00:00Z")
 	f("r "+h+" admin expires=2030-01-31T12:00:00+02:00 rate=5/s", "r "+h+" admin rate=5/s expires=2030-01-31T10:00:00Z")
+	f("ops cert:spiffe://fleet.example/ops admin rate=5/s", "ops cert:spiffe://fleet.example/ops admin rate=5/s")
 	if k, err := config.ParseKey("r " + h + " infer expires=2030-01-31"); err != nil || !k.Expires.Equal(time.Date(2030, 1, 31, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("%+v, %v", k, err)
 	}
@@ -46,8 +49,8 @@ func TestParseKeyRefuses(t *testing.T) {
 			t.Errorf("%q: the error has the key: %v", line, err)
 		}
 	}
-	f("", "want a name, sha256:HASH and scopes")
-	f("robot "+h, "want a name, sha256:HASH and scopes")
+	f("", "want a name, sha256:HASH or cert:NAME, and scopes")
+	f("robot "+h, "want a name, sha256:HASH or cert:NAME, and scopes")
 	f("-r "+h+" infer", "begins with a letter")
 	f("a:b "+h+" infer", "letters, digits")
 	f(strings.Repeat("a", 65)+" "+h+" infer", "at most 64")
@@ -55,6 +58,9 @@ func TestParseKeyRefuses(t *testing.T) {
 	f("r sha256:my-secret infer", "64 hexadecimal digits")
 	f("r "+h[:70]+" infer", "64 hexadecimal digits")
 	f("r "+h[7:]+" infer", "64 hexadecimal digits")
+	f("r cert: infer", "a name of a certificate")
+	f("r cert:\x01 infer", "a name of a certificate")
+	f("r cert:"+strings.Repeat("a", 257)+" infer", "of 1 to 256 characters")
 	f("r "+h+" infer,root", "want scopes out of infer, metrics, admin")
 	f("r "+h+" infer,infer", "want scopes")
 	f("r "+h+" ,", "want scopes")
@@ -119,5 +125,62 @@ func TestClientCAs(t *testing.T) {
 	}
 	if got := failing(t, config.Options{Environ: append(both, "CARLA_RL_TLS_MIN_VERSION=1.1")}); !strings.Contains(got, "CARLA_RL_TLS_MIN_VERSION: want one of 1.2, 1.3") {
 		t.Error(got)
+	}
+}
+
+// TestKeysOfCertificates need an authority that the certificates are held to,
+// and each a name of its own.
+func TestKeysOfCertificates(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "keys")
+	load := func(lines string, ca string) (*config.Config, []string, error) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env := []string{"CARLA_RL_KEYS_FILE=" + name, "CARLA_RL_ADMIN_LISTEN=127.0.0.1:0"}
+		if ca != "" {
+			env = append(env, "CARLA_RL_TLS_CLIENT_CA_FILE="+ca)
+		}
+		return config.Load(config.Options{DefaultFile: filepath.Join(dir, "none"), Environ: env})
+	}
+	if _, _, err := load("robot cert:robot infer\n", ""); err == nil || !strings.Contains(err.Error(), "key robot: without server.tls_client_ca_file") {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := load("a cert:robot infer\nb cert:robot admin\n", filepath.Join(dir, "ca")); err == nil || !strings.Contains(err.Error(), "key b: there is another") {
+		t.Errorf("got %v", err)
+	}
+	_, notes, err := load("a "+hashOf("a")+" infer\n", "")
+	if err != nil || !strings.Contains(strings.Join(notes, " "), "no key of the scope admin") {
+		t.Errorf("got %q, %v", notes, err)
+	}
+	_, notes, err = load("a "+hashOf("a")+" admin\n", "")
+	if err != nil || strings.Contains(strings.Join(notes, " "), "scope admin") {
+		t.Errorf("got %q, %v", notes, err)
+	}
+}
+
+func TestAdminListen(t *testing.T) {
+	f := func(text, host string, port int, path string, exposed, ok bool) {
+		t.Helper()
+		c, _, err := config.Load(config.Options{DefaultFile: filepath.Join(t.TempDir(), "none"), Environ: []string{"CARLA_RL_ADMIN_LISTEN=" + text}})
+		if (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+		if err != nil {
+			return
+		}
+		if h, p, s := c.Server.AdminAddress(); h != host || p != port || s != path || c.AdminExposed() != exposed {
+			t.Errorf("%q: %q %d %q, exposed %v", text, h, p, s, c.AdminExposed())
+		}
+	}
+	f("", "", 0, "", false, true)
+	f("127.0.0.1:8081", "127.0.0.1", 8081, "", false, true)
+	f("localhost:8081", "localhost", 8081, "", false, true)
+	f("[::1]:8081", "::1", 8081, "", false, true)
+	f("0.0.0.0:0", "0.0.0.0", 0, "", true, true)
+	f("unix:///run/admin.sock", "", 0, "/run/admin.sock", false, true)
+	for _, bad := range []string{"8081", ":8081", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "a/b:1", "http://a:1", "unix://a", "::1:8081"} {
+		f(bad, "", 0, "", false, false)
 	}
 }

@@ -79,9 +79,11 @@ func (l *loader) checkFiles() {
 		l.fail(c.Source("security.admin_key_file"), "security.admin_key_file", err)
 	}
 	if len(l.problems) == problems {
-		if _, err := c.Keys(); err != nil {
+		all, err := c.Keys()
+		if err != nil {
 			l.fail(c.Source("security.keys_file"), "security.keys_file", err)
 		}
+		l.adminKey = slices.ContainsFunc(all, func(k Key) bool { return slices.Contains(k.Scopes, "admin") })
 	}
 	keys = append(keys, admins...)
 	l.shortKey = slices.ContainsFunc(keys, func(k string) bool { return len(k) < shortestKey })

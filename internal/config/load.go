@@ -123,6 +123,7 @@ type loader struct {
 	problems []Problem
 	shortKey bool // whether a key can be guessed
 	knownKey bool // whether a key is that of the examples
+	adminKey bool // whether a key is an admin's
 }
 
 func environ(list []string) map[string]string {
@@ -260,6 +261,9 @@ func (l *loader) notes() []string {
 	}
 	if l.c.Exposed() && !l.c.HasKey() {
 		notes = append(notes, fmt.Sprintf("The server listens on %s without an API key: whoever reaches the port may use the policy. Set API_KEY_FILE, or server.host to 127.0.0.1.", l.c.Server.Host))
+	}
+	if l.c.Server.AdminListen != "" && !l.adminKey {
+		notes = append(notes, "server.admin_listen is set, and there is no key of the scope admin: the routes of admins are off. `carla-rl key new --scope admin` makes one.")
 	}
 	if l.shortKey {
 		notes = append(notes, fmt.Sprintf("An API key is shorter than %d characters and can be guessed: `openssl rand -hex 16` makes a better one.", shortestKey))

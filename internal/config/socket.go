@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -34,6 +36,42 @@ func (s *Server) SocketPath() string {
 		return ""
 	}
 	return path
+}
+
+// AdminAddress is where the routes of admins are answered: a host and a port,
+// or the path of a Unix domain socket; nothing where they have no place of
+// their own.
+func (s *Server) AdminAddress() (host string, port int, path string) {
+	if path, ok := strings.CutPrefix(s.AdminListen, unixScheme); ok {
+		return "", 0, path
+	}
+	host, digits, err := net.SplitHostPort(s.AdminListen)
+	if err != nil {
+		return "", 0, ""
+	}
+	port, _ = strconv.Atoi(digits) // was checked when it was loaded
+	return host, port, ""
+}
+
+// listening holds a setting to an address with a port, or the path of a Unix
+// domain socket. Every address at once has to be said, as 0.0.0.0.
+func listening(v *string) func() error {
+	return func() error {
+		if *v == "" {
+			return nil
+		}
+		if path, ok := strings.CutPrefix(*v, unixScheme); ok {
+			return socketPath(path)
+		}
+		host, digits, err := net.SplitHostPort(*v)
+		port, bad := strconv.ParseUint(digits, 10, 16)
+		_, noAddr := netip.ParseAddr(host)
+		if err != nil || bad != nil || noAddr != nil && !isHostname(host) {
+			return fmt.Errorf("want an address with a port, such as 127.0.0.1:8081, or unix:///path, got %s", quote(*v))
+		}
+		*v = net.JoinHostPort(host, strconv.FormatUint(port, 10))
+		return nil
+	}
 }
 
 // Mode is the mode of the file of a Unix domain socket.

@@ -22,9 +22,7 @@ type job struct {
 	// known are versions of that name which are ready. The one whose files these
 	// are stays.
 	known []*Version
-	// late is a load beside versions that serve. It is given up when the
-	// repository is closed.
-	late bool
+	tries int // refusals for a passing reason before this one
 }
 
 // load tries every version once: the current ones first, the default model's
@@ -85,7 +83,7 @@ var errChanged = errors.New("the files changed while they were read: they are lo
 func (r *Repository) try(ctx context.Context, j job) *Version {
 	start := time.Now()
 	next := *j.version
-	next.tally = &tally{sig: j.source.signature()}
+	next.tally = &tally{sig: j.source.signature(), tries: j.tries}
 	same, err := r.within(ctx, &next, j)
 	if same != nil {
 		same.tally.sig = next.tally.sig
@@ -100,6 +98,9 @@ func (r *Repository) try(ctx context.Context, j job) *Version {
 	next.Since = time.Now()
 	if err != nil {
 		next.State, next.Reason, next.Policy = StateFailed, err.Error(), nil
+		if passes(err) {
+			next.tally.retry(next.Since, r.o.Retry)
+		}
 		return &next
 	}
 	next.State, next.Reason = StateReady, ""
@@ -111,7 +112,7 @@ func (r *Repository) try(ctx context.Context, j job) *Version {
 // nobody's; as long as it does, it takes the place of a loader.
 func (r *Repository) within(ctx context.Context, v *Version, j job) (same *Version, err error) {
 	if n := int(r.abandoned.Load()); n >= r.o.Loaders {
-		return nil, fmt.Errorf("%d loads that took longer than %v (model.load_timeout) go on still", n, r.o.LoadTimeout)
+		return nil, &passingError{fmt.Errorf("%d loads that took longer than %v (model.load_timeout) go on still", n, r.o.LoadTimeout)}
 	}
 	type result struct {
 		v    Version
@@ -130,10 +131,6 @@ func (r *Repository) within(ctx context.Context, v *Version, j job) (same *Versi
 			r.abandoned.Add(-1)
 		}
 	}
-	var stop <-chan struct{}
-	if j.late {
-		stop = ctx.Done()
-	}
 	go work(*v)
 	limit := time.NewTimer(r.o.LoadTimeout)
 	defer limit.Stop()
@@ -143,7 +140,7 @@ func (r *Repository) within(ctx context.Context, v *Version, j job) (same *Versi
 		return res.same, res.err
 	case <-limit.C:
 		err = fmt.Errorf("the load took longer than %v (model.load_timeout)", r.o.LoadTimeout)
-	case <-stop:
+	case <-ctx.Done():
 		err = ErrClosed
 	}
 	r.abandoned.Add(1)

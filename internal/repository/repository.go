@@ -64,6 +64,9 @@ type Options struct {
 	// MaxLoadMemory is the memory that one load may take, judged as four times
 	// the size of its files. 0 is what the memory limit of the process leaves.
 	MaxLoadMemory int64
+	// Retry is how long after a refusal for a reason that may pass by itself a
+	// version is tried again, at first; default 5 s.
+	Retry time.Duration
 	// QuarantineAfter is the number of unusable answers, one after another,
 	// after which a version is taken out of service; 0 never does.
 	QuarantineAfter int
@@ -92,6 +95,7 @@ func (o Options) withDefaults() Options {
 	o.Loaders = cmp.Or(max(0, o.Loaders), defaultLoaders)
 	o.Lanes = max(1, o.Lanes)
 	o.LoadTimeout = cmp.Or(max(0, o.LoadTimeout), defaultLoadTimeout)
+	o.Retry = cmp.Or(max(0, o.Retry), defaultRetry)
 	if o.Loaded == nil {
 		o.Loaded = func(*Version) {}
 	}

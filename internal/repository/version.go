@@ -60,6 +60,9 @@ type tally struct {
 	bad atomic.Int32 // unusable answers since the last usable one
 	out atomic.Bool  // quarantined
 	sig signature    // of the files that were read; the watcher's alone
+
+	tries int       // times in a row that it was refused for a passing reason
+	again time.Time // when it is tried next for that; zero where it is not
 }
 
 // Usable tells that the version gave an answer that is fit to leave.

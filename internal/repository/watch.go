@@ -97,6 +97,9 @@ func (r *Repository) run(ctx context.Context, f *found) {
 	_ = f.close()
 	close(r.done)
 	w := &watcher{r: r, notes: r.notes}
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	var tried time.Time // when versions were tried again the last time
 	var tick <-chan time.Time
 	if r.o.Poll > 0 {
 		t := time.NewTicker(r.o.Poll)
@@ -104,11 +107,17 @@ func (r *Repository) run(ctx context.Context, f *found) {
 		tick = t.C
 	}
 	for {
+		again.Stop()
+		if at := r.nextTry(tried); !at.IsZero() {
+			again.Reset(time.Until(at))
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick:
 			w.poll(ctx)
+		case tried = <-again.C:
+			w.check(ctx, nil)
 		case a := <-r.asked:
 			w.answer(ctx, r.waiting(a))
 		}
@@ -232,7 +241,6 @@ func (w *watcher) check(ctx context.Context, scope map[string]bool) []ModelRepor
 		if ctx.Err() != nil {
 			break
 		}
-		j.late = true
 		v := r.try(ctx, j)
 		if v.tally != nil && v.tally.sig == "" {
 			w.seen = "" // to be looked at again
@@ -268,6 +276,7 @@ func hidePath(text, root string) string {
 // answering.
 func (w *watcher) place(f *found, m *modelSet, force bool) []job {
 	r := w.r
+	now := time.Now()
 	// A disk that does not answer holds up neither a rollback nor a quarantine.
 	sigs := make([]signature, len(m.versions))
 	for i, src := range f.sources[m.name] {
@@ -304,11 +313,15 @@ func (w *watcher) place(f *found, m *modelSet, force bool) []job {
 			m.stand[i] = nil
 		default:
 			j := slices.IndexFunc(tried, func(t *Version) bool { return t.tally.sig == sigs[i] })
-			if j >= 0 && !force {
+			if j >= 0 && !force && !tried[j].tally.due(now) {
 				m.versions[i] = tried[j]
 				break
 			}
-			jobs = append(jobs, job{source: src, at: at, version: v, known: ready})
+			next := job{source: src, at: at, version: v, known: ready}
+			if j >= 0 && !force {
+				next.tries = tried[j].tally.tries
+			}
+			jobs = append(jobs, next)
 		}
 		if m.versions[i].State == StateReady {
 			m.stand[i] = nil

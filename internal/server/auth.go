@@ -28,13 +28,16 @@ const (
 	scopeAll = ScopeInfer | ScopeMetrics | ScopeAdmin
 )
 
-// Key is one API key, without its text.
+// Key is one API key, without its text; or the certificates of one name, which
+// stand for a key (certificate.go).
 type Key struct {
-	Name    string            // for logs; says nothing of the text
-	Hash    [sha256.Size]byte // of the text
-	Scopes  Scope
-	Limit   Rate      // the zero Rate is that of the options
-	Expires time.Time // the zero time is never
+	Name   string            // for logs; says nothing of the text
+	Hash   [sha256.Size]byte // of the text
+	Scopes Scope
+	Limit  Rate // the zero Rate is that of the options
+	// Certificate is a name in certificates of clients. A key has it or a Hash.
+	Certificate string
+	Expires     time.Time // the zero time is never
 }
 
 // PlainKey returns the key of a text that a configuration holds, without the
@@ -61,8 +64,9 @@ type Keys struct {
 
 // keyTable is never changed once it is in Keys.
 type keyTable struct {
-	keys   []*knownKey
-	scopes Scope // that a key has
+	keys   []*knownKey          // of texts
+	certs  map[string]*knownKey // of certificates, by their name
+	scopes Scope                // that a key has
 	// metrics says that /metrics asks for a key, and goes on to ask for one
 	// when the last such key was taken away.
 	metrics bool
@@ -97,12 +101,12 @@ func (k *Keys) Replace(keys ...Key) error {
 	}
 	for _, key := range keys {
 		switch {
-		case key.Name == "" || key.Hash == [sha256.Size]byte{}:
-			return errors.New("an API key is empty")
+		case key.Name == "" || (key.Hash == [sha256.Size]byte{}) == (key.Certificate == ""):
+			return errors.New("an API key is empty, or is a text and a certificate")
 		case key.Scopes == 0 || key.Scopes&^scopeAll != 0:
 			return fmt.Errorf("key %s: no scope, or one that there is not", key.Name)
-		case t.hashed(key.Hash) != nil:
-			return fmt.Errorf("key %s: there is another of the same text", key.Name)
+		case t.same(&key) != nil:
+			return fmt.Errorf("key %s: there is another of the same text or certificate", key.Name)
 		}
 		t.metrics = t.metrics || key.Scopes&ScopeMetrics != 0
 		if key.Scopes&ScopeAdmin != 0 {
@@ -110,11 +114,18 @@ func (k *Keys) Replace(keys ...Key) error {
 		}
 		known := &knownKey{Key: key, pace: key.Limit.pace()}
 		if before != nil {
-			if old := before.hashed(key.Hash); old != nil && old.Key == key {
+			if old := before.same(&key); old != nil && old.Key == key {
 				known = old
 			}
 		}
-		t.keys = append(t.keys, known)
+		if key.Certificate == "" {
+			t.keys = append(t.keys, known)
+		} else {
+			if t.certs == nil {
+				t.certs = map[string]*knownKey{}
+			}
+			t.certs[key.Certificate] = known
+		}
 		t.scopes |= key.Scopes
 	}
 	t.metrics = t.metrics || before != nil && before.metrics
@@ -122,11 +133,14 @@ func (k *Keys) Replace(keys ...Key) error {
 	return nil
 }
 
-// hashed returns the key of a hash that is in the server already, not one that
-// a client sent.
-func (t *keyTable) hashed(h [sha256.Size]byte) *knownKey {
+// same returns the key of the same text or certificate as one that is in the
+// server already, not one that a client sent.
+func (t *keyTable) same(k *Key) *knownKey {
+	if k.Certificate != "" {
+		return t.certs[k.Certificate]
+	}
 	for _, key := range t.keys {
-		if key.Hash == h {
+		if key.Hash == k.Hash {
 			return key
 		}
 	}
@@ -152,9 +166,9 @@ func (k *Keys) match(sent []byte, now time.Time) *knownKey {
 func (k *knownKey) expired(now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }
 
 // again returns what has become of a key that was taken before: the key of the
-// same text, or nil where that is not taken any more.
+// same text or certificate, or nil where that is not taken any more.
 func (k *Keys) again(key *knownKey, want Scope, now time.Time) *knownKey {
-	key = k.table.Load().hashed(key.Hash)
+	key = k.table.Load().same(&key.Key)
 	if key == nil || key.expired(now) || key.Scopes&want == 0 {
 		return nil
 	}
@@ -173,7 +187,7 @@ func (k *Keys) asksForMetrics() bool { return k != nil && k.table.Load().metrics
 func (k *Keys) Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if k.asksForMetrics() {
-			c := credentials{[]byte(r.Header.Get("X-API-Key")), []byte(r.Header.Get("Authorization"))}
+			c := credentials{apiKey: []byte(r.Header.Get("X-API-Key")), authorization: []byte(r.Header.Get("Authorization"))}
 			if key, ok := k.admit(c, ScopeMetrics, time.Now()); !ok {
 				f := faultUnauthorized
 				if key != nil {
@@ -191,20 +205,21 @@ func (k *Keys) Guard(next http.Handler) http.Handler {
 	})
 }
 
-// credentials are the header fields in which a request may carry a key.
-type credentials struct{ apiKey, authorization []byte }
+// credentials are the header fields in which a request may carry a key, and the
+// names in the certificate of its connection.
+type credentials struct {
+	apiKey, authorization []byte
+	certificate           []string
+}
 
 var (
 	peekAPIKey        = []byte("X-Api-Key")
 	peekAuthorization = []byte("Authorization")
 )
 
-func credentialsOf(h *fasthttp.RequestHeader) credentials {
-	return credentials{h.PeekCanonical(peekAPIKey), h.PeekCanonical(peekAuthorization)}
-}
-
-// admit looks for a key of a scope in X-API-Key, and in Authorization with the
-// scheme Bearer or Api-Key. Where it is not ok the key is one without that scope, or nil.
+// admit looks for a key of a scope in X-API-Key, in Authorization with the
+// scheme Bearer or Api-Key, and by the certificate. Where it is not ok the key is
+// one without that scope, or nil.
 func (k *Keys) admit(c credentials, want Scope, now time.Time) (key *knownKey, ok bool) {
 	if len(c.apiKey) > 0 {
 		if key = k.match(c.apiKey, now); key != nil && key.Scopes&want != 0 {
@@ -212,27 +227,39 @@ func (k *Keys) admit(c credentials, want Scope, now time.Time) (key *knownKey, o
 		}
 	}
 	scheme, sent, ok := bytes.Cut(c.authorization, []byte(" "))
-	if !ok || !foldEqual(scheme, "bearer") && !foldEqual(scheme, "api-key") {
-		return key, false
+	if ok && (foldEqual(scheme, "bearer") || foldEqual(scheme, "api-key")) {
+		if second := k.match(trimBlanks(sent), now); second != nil {
+			if key = second; key.Scopes&want != 0 {
+				return key, true
+			}
+		}
 	}
-	if second := k.match(trimBlanks(sent), now); second != nil {
-		return second, second.Scopes&want != 0
+	if len(c.certificate) > 0 {
+		if third := k.certified(c.certificate, now); third != nil {
+			return third, third.Scopes&want != 0
+		}
 	}
 	return key, false
 }
 
-// credentials returns those of the request.
-func (x *exchange) credentials() credentials {
+// credentials returns those of the request, which came over a connection.
+func (x *exchange) credentials(c *gatedConn) (found credentials) {
 	if x.ctx == nil {
-		return credentials{x.hot.head.apiKey, x.hot.head.authorization}
+		found = credentials{apiKey: x.hot.head.apiKey, authorization: x.hot.head.authorization}
+	} else {
+		h := &x.ctx.Request.Header
+		found = credentials{apiKey: h.PeekCanonical(peekAPIKey), authorization: h.PeekCanonical(peekAuthorization)}
 	}
-	return credentialsOf(&x.ctx.Request.Header)
+	if c != nil && c.tls != nil && x.s.o.Keys.haveCertificates() {
+		found.certificate = c.certified(x.start)
+	}
+	return found
 }
 
 // authorize holds the request to the keys: 401 without one, 403 with one that
 // is good for something else.
-func (x *exchange) authorize(want Scope) error {
-	key, ok := x.s.o.Keys.admit(x.credentials(), want, x.start)
+func (x *exchange) authorize(c *gatedConn, want Scope) error {
+	key, ok := x.s.o.Keys.admit(x.credentials(c), want, x.start)
 	x.key = key
 	switch {
 	case ok:
@@ -249,7 +276,7 @@ func (x *exchange) authorize(want Scope) error {
 func (x *exchange) admitInfer(c *gatedConn) error {
 	var err error
 	if s := x.s; s.o.Keys != nil && !s.o.Keyless {
-		err = x.authorize(ScopeInfer)
+		err = x.authorize(c, ScopeInfer)
 	}
 	return x.throttle(c, err)
 }
@@ -260,12 +287,15 @@ func (x *exchange) admit(e *endpoint) error {
 	c, _ := x.ctx.Conn().(*gatedConn)
 	switch {
 	case e.admin:
-		if !s.o.Keys.has(ScopeAdmin) {
+		switch {
+		case !s.o.Keys.has(ScopeAdmin):
 			return faultAdminOff
+		case s.o.AdminApart && !x.ofAdmins():
+			return explain(faultAdminOff, "the routes of admins are answered at an address of their own: that of server.admin_listen")
 		}
-		return x.throttle(c, x.authorize(ScopeAdmin))
+		return x.throttle(c, x.authorize(c, ScopeAdmin))
 	case e.metrics && s.o.Keys.asksForMetrics():
-		return x.throttle(c, x.authorize(ScopeMetrics))
+		return x.throttle(c, x.authorize(c, ScopeMetrics))
 	case e.open:
 		return nil
 	case e.page:

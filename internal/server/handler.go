@@ -120,9 +120,16 @@ func (x *exchange) serve() error {
 		path = target[:i]
 	}
 	x.endpoint, x.model, x.version = s.routes.find(path)
+	hosts := &s.hosts
+	if x.ofAdmins() {
+		hosts = &s.adminHosts
+		if !x.endpoint.apart() {
+			x.endpoint = s.routes.notFound
+		}
+	}
 	e := x.endpoint
-	if !e.open && !s.hosts.allow(host) && !(s.hosts.loopback && x.local()) {
-		return x.hostFault()
+	if !e.open && !hosts.allow(host) && !(hosts.loopback && x.local()) {
+		return x.hostFault(hosts)
 	}
 	if origin := header.PeekCanonical(peekOrigin); len(origin) > 0 && !e.open {
 		if err := s.cors.admit(x.ctx, origin, host); err != nil {
@@ -163,8 +170,8 @@ func (x *exchange) local() bool {
 	return ok
 }
 
-func (x *exchange) hostFault() error {
-	if x.s.hosts.loopback {
+func (x *exchange) hostFault(l *hostList) error {
+	if l.loopback {
 		return explain(faultHost, "the server listens on this machine only and answers for localhost; ALLOWED_HOSTS lists other names to answer for")
 	}
 	return faultHost

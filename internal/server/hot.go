@@ -276,7 +276,7 @@ func (s *Server) answerHot(c *gatedConn, e *endpoint, model, version, body []byt
 func (x *exchange) serveHot(c *gatedConn) error {
 	s := x.s
 	if !s.hosts.allow(x.hot.head.host) && !(s.hosts.loopback && x.local()) {
-		return x.hostFault()
+		return x.hostFault(&s.hosts)
 	}
 	if err := x.admitInfer(c); err != nil {
 		return err

@@ -51,20 +51,12 @@ type RefusedChange struct {
 	Reason  string `json:"reason"`
 }
 
-// maxAdminActs is how many acts of admins may be under way at the same time: a
-// reload waits for the one before it, and each waits with a connection.
-const maxAdminActs = 64
-
-// reloadLimit is how long an act waits for what it asked for. The reload itself
-// goes on.
-const reloadLimit = 10 * time.Minute
-
 type adminActs struct{ running atomic.Int32 }
 
 // reload looks for changed versions now.
 func (x *exchange) reload() error {
 	return x.administer("reload", func(a Admin, model string) (any, string, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), reloadLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), x.s.limits.ReloadTimeout)
 		defer cancel()
 		r, err := a.Reload(ctx, model)
 		return &r, r.Result, err
@@ -98,7 +90,7 @@ func (x *exchange) administer(what string, do func(a Admin, model string) (answe
 	if model, err = x.readModel(); err != nil {
 		return err
 	}
-	if x.s.admin.running.Add(1) > maxAdminActs {
+	if x.s.admin.running.Add(1) > int32(x.s.limits.MaxAdminActs) {
 		x.s.admin.running.Add(-1)
 		return faultAdminBusy
 	}
@@ -130,6 +122,19 @@ func (x *exchange) audit(what, model, result, code string, took time.Duration) {
 	}
 	x.s.log.LogAttrs(context.Background(), LevelAudit, "admin", attrs...)
 }
+
+// ofAdmins reports whether the request came to the listener of admins.
+func (x *exchange) ofAdmins() bool {
+	if x.ctx == nil {
+		return false // nothing hot is answered there
+	}
+	c, ok := x.ctx.Conn().(*gatedConn)
+	return ok && c.admin
+}
+
+// apart reports whether the listener of admins has the route: what they do,
+// what they look at before and after it, and what probes and scrapers ask.
+func (e *endpoint) apart() bool { return e.admin || e.open || e.template == "/versions" }
 
 var adminNames = []string{"model"}
 

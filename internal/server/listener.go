@@ -20,6 +20,8 @@ import (
 type gatedListener struct {
 	net.Listener
 	s      *Server
+	limit  *connLimit
+	admin  bool // for the routes of admins
 	closed atomic.Bool
 }
 
@@ -48,11 +50,15 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 		}
 		wait = 5 * time.Millisecond
 		addr := connAddr(c)
-		if f := l.s.limit.acquire(addr); f != nil {
+		if f := l.limit.acquire(addr); f != nil {
 			l.s.refuse(c, f)
 			continue
 		}
-		return newGatedConn(c, addr, l.s), nil
+		g := newGatedConn(c, addr, l.s)
+		if l.admin {
+			g.admin, g.limit, g.hot = true, l.limit, false
+		}
+		return g, nil
 	}
 }
 
@@ -136,6 +142,8 @@ type gatedConn struct {
 	net.Conn
 	s     *Server
 	addr  netip.Addr
+	limit *connLimit // that it counts in
+	admin bool       // came to the listener of admins
 	gate  gate
 	fault *fault // the gate's verdict; there is nothing to read after it
 	slack time.Duration
@@ -146,6 +154,8 @@ type gatedConn struct {
 	linger atomic.Bool // the client may still be sending
 	state  atomic.Int32
 	stream *stream // from the upgrade on
+	tls    *tls.Conn
+	client clientNames // asked for where there are keys of certificates
 
 	hot      bool                   // hot requests are answered here
 	direct   *direct                // nil before the first is read
@@ -185,12 +195,13 @@ func (d *deadline) move(slack time.Duration) bool {
 func newGatedConn(c net.Conn, addr netip.Addr, s *Server) *gatedConn {
 	l := &s.limits
 	g := &gatedConn{
-		Conn: c, s: s, addr: addr,
+		Conn: c, s: s, addr: addr, limit: &s.limit,
 		gate:  gate{maxBytes: l.MaxHeaderBytes, maxFields: l.MaxHeaderFields, maxBody: l.MaxBodyBytes, length: -1},
 		slack: min(time.Second, l.HeaderTimeout/8, l.WriteTimeout/8, l.IdleTimeout/8),
 	}
 	g.gate.claim = g.claim
 	_, g.local = c.LocalAddr().(*net.UnixAddr)
+	g.tls, _ = c.(*tls.Conn)
 	// Spans are made from what only fasthttp keeps of a request.
 	g.hot = s.o.Tracer == nil && !s.o.coldOnly
 	return g
@@ -223,10 +234,7 @@ func (c *gatedConn) unclaim(n int64) {
 }
 
 // secure reports whether the connection speaks TLS.
-func (c *gatedConn) secure() bool {
-	_, ok := c.Conn.(*tls.Conn)
-	return ok
-}
+func (c *gatedConn) secure() bool { return c.tls != nil }
 
 // Read reads what the gate lets pass, and no hot request. After a fault it
 // returns the fault as an error, which reaches handleBroken.
@@ -323,7 +331,7 @@ func (c *gatedConn) Close() error {
 			return nil
 		}
 	}
-	defer c.s.limit.release(c.addr)
+	defer c.limit.release(c.addr)
 	defer c.unclaim(math.MaxInt64)
 	if c.stream != nil {
 		defer c.stream.release()

@@ -28,7 +28,8 @@ func (x *exchange) root() error {
 		return x.home()
 	}
 	if s := x.s; s.o.Keys != nil && !s.o.Keyless {
-		if err := x.authorize(ScopeInfer); err != nil {
+		c, _ := x.ctx.Conn().(*gatedConn)
+		if err := x.authorize(c, ScopeInfer); err != nil {
 			return err
 		}
 	}

@@ -68,6 +68,9 @@ type Options struct {
 	// and names below it alone, or a page whose name was made to lead here
 	// could read what it answers.
 	LoopbackOnly bool
+	// AdminApart says that the routes of admins are answered by ServeAdmin alone,
+	// and AdminLoopbackOnly is LoopbackOnly of its listener.
+	AdminApart, AdminLoopbackOnly bool
 	// CORSOrigins are the origins whose pages may call the server, or "*".
 	CORSOrigins []string
 
@@ -113,8 +116,13 @@ type Limits struct {
 	MaxStreams       int
 	MaxStreamMessage int64
 	StreamPing       time.Duration
-	DrainUnready     time.Duration // a stopping server answers /readyz with 503 for this long first
-	DrainAccept      time.Duration // and then asks connections to close for this long
+	// MaxAdminActs bounds the acts of admins that are under way at the same time,
+	// each of which waits with a connection, and ReloadTimeout how long one waits
+	// for the reload that it asked for, which goes on.
+	MaxAdminActs  int
+	ReloadTimeout time.Duration
+	DrainUnready  time.Duration // a stopping server answers /readyz with 503 for this long first
+	DrainAccept   time.Duration // and then asks connections to close for this long
 }
 
 // DefaultLimits returns the limits that a zero field stands for.
@@ -137,6 +145,9 @@ func DefaultLimits() Limits {
 		MaxStreams:       1024,
 		MaxStreamMessage: 8 << 20,
 		StreamPing:       15 * time.Second,
+
+		MaxAdminActs:  64,
+		ReloadTimeout: 10 * time.Minute,
 
 		DrainUnready: 0,
 		DrainAccept:  300 * time.Millisecond,
@@ -163,6 +174,8 @@ func (l Limits) orDefault() Limits {
 	setDefault(&l.MaxStreams, d.MaxStreams)
 	setDefault(&l.MaxStreamMessage, d.MaxStreamMessage)
 	setDefault(&l.StreamPing, d.StreamPing)
+	setDefault(&l.MaxAdminActs, d.MaxAdminActs)
+	setDefault(&l.ReloadTimeout, d.ReloadTimeout)
 	setDefault(&l.DrainAccept, d.DrainAccept)
 	return l
 }
@@ -191,8 +204,12 @@ type Server struct {
 	http  *fasthttp.Server
 	limit connLimit
 	large bodyMemory
-	phase atomic.Int32 // phaseServing and those after it
-	pool  sync.Pool    // of *exchange
+	// adminLimit and adminHosts are those of the listener of admins: when all
+	// connections are taken, theirs are not.
+	adminLimit connLimit
+	adminHosts hostList
+	phase      atomic.Int32 // phaseServing and those after it
+	pool       sync.Pool    // of *exchange
 
 	inference observerTable
 	shards    atomic.Uint32 // that acts were given
@@ -229,10 +246,12 @@ func New(b Backend, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.hosts.loopback = o.LoopbackOnly && len(o.AllowedHosts) == 0
+	s.adminHosts.patterns, s.adminHosts.loopback = s.hosts.patterns, o.AdminLoopbackOnly && len(o.AllowedHosts) == 0
 	s.reject = newRejections(s.metrics)
 	s.limit.init(s.limits.MaxConns, s.limits.MaxConnsPerIP)
+	s.adminLimit.init(s.limits.MaxAdminActs+adminSpare, 0)
 	s.large.init(s.limits.MaxBufferBytes, s.limits.MaxBodyBytes)
-	s.metrics.Connections(s.limit.open)
+	s.metrics.Connections(func() int { return s.limit.open() + s.adminLimit.open() })
 	s.metrics.Ready(s.ready)
 	s.streams.init(s.limits.MaxStreams)
 	s.streamMetrics = newStreamMetrics(s.metrics, s.streams.len)
@@ -245,7 +264,7 @@ func New(b Backend, o Options) (*Server, error) {
 		HeaderReceived: s.bodyDeadline,
 		Logger:         fasthttpLogger{s.log},
 
-		Concurrency:        s.limits.MaxConns + 64, // the listener refuses first, in our own words
+		Concurrency:        s.limits.MaxConns + s.limits.MaxAdminActs + adminSpare + 64, // the listener refuses first, in our own words
 		MaxRequestBodySize: int(s.limits.MaxBodyBytes),
 		ReadBufferSize:     s.limits.MaxHeaderBytes + 1024, // the gate refuses first
 		ReadTimeout:        s.limits.HeaderTimeout,
@@ -270,7 +289,21 @@ func (s *Server) newAct() *act { return &act{s: s, shard: s.shards.Add(1)} }
 // Serve answers the requests of the connections of ln until Shutdown closes
 // it, and returns nil then. The connections are waited for by Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	l := &gatedListener{Listener: ln, s: s}
+	return s.serveOn(&gatedListener{Listener: ln, s: s, limit: &s.limit})
+}
+
+// adminSpare is how many connections the listener of admins takes beside those
+// of acts that are under way, so that there is room to ask how the server is.
+const adminSpare = 64
+
+// ServeAdmin is Serve of a listener for the routes of admins: besides them it
+// answers those of health and metrics and what the versions are, and nothing
+// else. Its connections are not those of Limits.MaxConns.
+func (s *Server) ServeAdmin(ln net.Listener) error {
+	return s.serveOn(&gatedListener{Listener: ln, s: s, limit: &s.adminLimit, admin: true})
+}
+
+func (s *Server) serveOn(l *gatedListener) error {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
