@@ -33,7 +33,7 @@ func TestAdminApart(t *testing.T) {
 	fill := strings.NewReplacer("{model}", "carla-ppo", "{version}", "v0.1.0", "{id}", "a-session")
 	open := map[string]bool{"/versions": true}
 	for route, scope := range exceptions {
-		open[route] = scope != 0 || !strings.HasPrefix(route, "/docs") && route != "/"
+		open[route] = scope != 0 || strings.HasSuffix(route, "z") || strings.HasPrefix(route, "/v2/health/")
 	}
 	seen := 0
 	for _, e := range s.Endpoints() {
