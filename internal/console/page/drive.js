@@ -348,7 +348,7 @@ class Drive {
     setText(p.envelope, changed.length > 0 ? `The envelope changed ${changed.join(", ")}.` : "");
     setText(p.fields.Speed, `${(car.speed * 3.6).toFixed(1)} km/h`);
     setText(p.fields.Distance, `${car.travelled.toFixed(0)} m of ${ROAD_LENGTH} m`);
-    setText(p.fields.Time, `${car.seconds.toFixed(1)} s, ${car.steps} steps`);
+    setText(p.fields.Time, `${car.seconds.toFixed(1)} s, ${car.steps} ${car.steps === 1 ? "step" : "steps"}`);
     setText(p.fields.Version, version ? `${answer?.model ?? ""} ${version}, over ${run.lead.transport}` : "–");
     setText(p.fields.Ghost, this.ghostText());
     const far = car.sensors.map((v, i) => `${SENSORS[i]} ${v < 1 ? (v * 30).toFixed(0) + " m" : "free"}`);
