@@ -1,6 +1,6 @@
 // The frame of the page: which view is shown, the key, the theme, and what is
 // asked of the server again and again on behalf of all views.
-import { call, hasKey, modelPath, setKey } from "./api.js";
+import { call, hasKey, modelPath, Refused, setKey } from "./api.js";
 import { byId, el, hide, setText } from "./dom.js";
 import { drive } from "./drive.js";
 import { durationText } from "./format.js";
@@ -35,8 +35,16 @@ class App extends EventTarget {
     return this.versions?.models?.find((m) => m.model === this.model);
   }
 
+  // logged tells whether the server keeps steps, as far as its metrics say it:
+  // undefined where they cannot be read.
+  get logged() {
+    const names = this.history.now?.keys();
+    return names && [...names].some((n) => n.startsWith("carla_rl_experience_"));
+  }
+
   // contract asks for the contract of the model, or of one of its versions.
-  contract(version) {
+  async contract(version) {
+    if (!this.model) throw new Refused(0, "", "no model is known yet");
     return call(modelPath(this.model, version));
   }
 

@@ -84,7 +84,7 @@ export const chart = ({ label, series, write, stacked = false }) => {
       parts.push(svg("line", { class: "rule", x1: left, x2: w - right, y1: y(v), y2: y(v) }));
       if (k % 2 === 0) parts.push(svg("text", { x: left - 8, y: y(v) + 4, "text-anchor": "end" }, write(v)));
     }
-    if (at.length > 1) {
+    if (at.length > 1 && x(0) < w - 140) {
       const seconds = (at.at(-1) - at[0]) / 1000;
       parts.push(svg("text", { x: Math.max(x(0), left), y: h - 4 }, seconds >= 90 ? `${Math.round(seconds / 60)} min ago` : `${Math.round(seconds)} s ago`));
     }

@@ -2,13 +2,13 @@
 // admins. Their routes ask for a key of their own, and every answer is shown in
 // the server's words.
 import { call } from "./api.js";
-import { el, hide, uid } from "./dom.js";
-import { ago } from "./format.js";
+import { el, uid } from "./dom.js";
+import { ago, value } from "./format.js";
 
 const longest = 10 * 60_000; // ms: as long as the server waits for a reload
 
 // stateKinds are the colours of the states that a version can be in.
-const stateKinds = { READY: "good", LOADING: "accent", WARMING: "accent", UNAVAILABLE: "bad", QUARANTINED: "bad", FAILED: "bad", REFUSED: "bad" };
+const stateKinds = { ready: "good", loading: "accent", failed: "bad", quarantined: "bad" };
 
 const badge = (text, kind = "") => el("span", { class: ("badge " + kind).trim() }, text);
 
@@ -17,7 +17,7 @@ export const versions = (root, app) => {
   const outcome = el("div", { role: "status", id: uid("outcome") });
   const reload = el("button", { type: "button", id: "reload", onclick: () => act("reload") }, "Reload");
   const rollback = el("button", { type: "button", id: "rollback", onclick: () => ask() }, "Roll back");
-  const about = el("p", { class: "muted" });
+  const about = el("p", { class: "muted" }), facts = el("div");
   const dialog = el("dialog", { "aria-labelledby": "confirm-title" });
   root.append(
     el("div", { class: "grid" },
@@ -26,7 +26,8 @@ export const versions = (root, app) => {
       el("div", { class: "panel w12" },
         el("header", {}, el("h2", {}, "Change what is served")),
         el("p", { class: "muted" }, "Reload looks at the artifact folder now, reads every file and tries what has changed. Roll back returns to the version that answered before. Both ask for a key of the scope admin."),
-        el("div", { class: "row", id: "admin" }, reload, rollback), outcome)),
+        el("div", { class: "row", id: "admin" }, reload, rollback), outcome),
+      el("div", { class: "panel w12" }, el("header", {}, el("h2", {}, "Contract of the version in force")), facts)),
     dialog);
 
   const act = async (what) => {
@@ -64,7 +65,7 @@ export const versions = (root, app) => {
     const rows = list.map((e) => el("tr", {},
       el("th", { scope: "row" }, e.version, " ", e.answers && badge("in force", "accent"), e.previous && badge("previous"), e.is_stable === false && badge("unstable")),
       el("td", {}, e.model),
-      el("td", {}, badge(e.state.toLowerCase(), stateKinds[e.state.toUpperCase()] ?? (e.reason ? "bad" : "")), !e.under_root && [" ", badge("from memory", "warn")]),
+      el("td", {}, badge(e.state, stateKinds[e.state]), !e.under_root && [" ", badge("from memory", "warn")]),
       el("td", { class: "why" }, e.reason ? el("span", { class: "bad" }, e.reason) : el("span", { class: "muted" }, e.hashed ? "files verified by their hashes" : "")),
       el("td", { class: "num" }, String(e.sessions ?? 0)),
       el("td", { class: "num muted" }, ago(e.since)),
@@ -76,7 +77,21 @@ export const versions = (root, app) => {
           ["Sessions", "Since"].map((h) => el("th", { scope: "col", class: "num" }, h)), el("th", { scope: "col" }, "Files"))),
         el("tbody", {}, rows)),
       v?.root?.error && el("p", { class: "notice bad" }, "The artifact folder: " + v.root.error) || "");
-    hide(rollback, false);
+    contract();
+  };
+
+  // contract shows what goes in and what comes out of the version in force.
+  let of = "";
+  const contract = async () => {
+    const m = app.inForce, now = `${app.model} ${m?.version} ${m?.digest}`;
+    if (!m?.ready || now === of) return;
+    try {
+      const c = await app.contract();
+      of = now;
+      facts.replaceChildren(...described(c, app.versions?.available_versions?.find((v) => v.model === app.model && v.version === m.version)?.model_card));
+    } catch {
+      of = ""; // the table says why
+    }
   };
   app.on("versions", () => !root.closest("section").hidden && draw());
   return { show: draw, hide: () => dialog.open && dialog.close() };
@@ -96,4 +111,31 @@ const told = (what, answer) => {
       (m.refused ?? []).map((r) => el("li", { class: "bad" }, `${m.model} ${r.version} was refused: ${r.reason}`))));
   }
   return parts;
+};
+
+// described is a contract in words: its features, its actions and what else
+// there is to know before one drives with it.
+const described = (c, card) => {
+  const bounds = (f) => {
+    const s = f.space;
+    if (s?.n) return `one of ${s.n}`;
+    if (s?.nvec) return "choices of " + s.nvec.join(", ");
+    if (s?.type === "MultiBinary") return "0 or 1";
+    const side = (v, own) => (v ?? own ?? null) === null || Array.isArray(own) && v === null ? "∞" : value(v ?? own);
+    const low = side(f.low, s?.low), high = side(f.high, s?.high);
+    return low === "∞" && high === "∞" ? "without bounds" : `${low === "∞" ? "−∞" : low} to ${high}`;
+  };
+  const table = (title, list) => el("table", {}, el("caption", {}, el("h3", {}, title)), el("thead", {}, el("tr", {}, ["Name", "Shape", "Values", "Unit"].map((h) => el("th", { scope: "col" }, h)))),
+    el("tbody", {}, list.map((f) => el("tr", {}, el("th", { scope: "row" }, f.name || "without a name"), el("td", {}, f.shape.length ? f.shape.join(" × ") : "1"), el("td", {}, bounds(f)), el("td", { class: "muted" }, f.unit ?? "")))));
+  const rows = [];
+  const fact = (what, v) => v && rows.push(el("dt", {}, what), el("dd", {}, v));
+  fact("policy", card?.description);
+  fact("actions", c.stochastic ? `drawn${c.distribution ? ` (${c.distribution.replaceAll("_", " ")})` : ""}, ${c.deterministicDefault ? "the most likely one" : "a draw"} unless a request says otherwise` : "the same for the same observation");
+  fact("state", c.state ? `${c.state.width} numbers, ${c.onVersionChange === "reset" ? "begun again" : "kept on its version"} when the version changes` : "");
+  fact("frames", c.frameStack ? `${c.frameStack} stacked by the server` : "");
+  fact("masks", c.masks ? `${c.masks.width} values` : "");
+  fact("control", c.controlHz ? `${c.controlHz} steps in a second` : "");
+  fact("envelope", c.envelope ? c.envelope.limits.map((l) => `${l.action}: ${[l.low !== null || l.high !== null ? `${value(l.low)} to ${value(l.high)}` : "", l.rate ? `${value(l.rate)} /s` : "", l.jerk ? `${value(l.jerk)} /s²` : ""].filter(Boolean).join(", ")}`).join(" · ") + `; fallback ${c.envelope.fallback}` : "");
+  fact("digest", c.digest && el("code", {}, c.digest));
+  return [el("div", { class: "grid" }, el("div", { class: "w6 scroll" }, table("Observation", c.observation)), el("div", { class: "w6 scroll" }, table("Action", c.action))), el("dl", { class: "facts" }, rows)];
 };
