@@ -27,6 +27,7 @@ const paceClasses = 21
 type paceClass struct {
 	mean atomic.Int64 // nanoseconds, 0 before the first call, after it what that took, negated
 	dev  atomic.Int64 // mean distance of a call from the mean, in nanoseconds
+	high atomic.Int64 // what one call in two hundred or so is above, in nanoseconds
 	last atomic.Int64 // when a call last began, in nanoseconds since 1970
 }
 
@@ -63,6 +64,20 @@ func (p *Pace) Bound(rows int) time.Duration {
 	for i := p.class(rows); i >= 0; i-- {
 		if mean := p.classes[i].mean.Load(); mean > 0 {
 			return time.Duration(mean + min(3*mean, 6*p.classes[i].dev.Load()))
+		}
+	}
+	return 0
+}
+
+// Hiccup returns how much longer than Bound says one call in two hundred or so
+// takes: mostly the process was held up by others on the machine. Nothing can be
+// done in time that begins within it of the last moment, which is no reason to
+// refuse it, but one not to let it wait until then.
+func (p *Pace) Hiccup(rows int) time.Duration {
+	for i := p.class(rows); i >= 0; i-- {
+		c := &p.classes[i]
+		if mean := c.mean.Load(); mean > 0 {
+			return time.Duration(max(0, c.high.Load()-mean-min(3*mean, 6*c.dev.Load())))
 		}
 	}
 	return 0
@@ -117,6 +132,13 @@ func (p *Pace) Note(rows int, began time.Time, took time.Duration, trial bool) {
 		mean = x
 		c.dev.Store(0)
 	default:
+		// Up by a half for each call above it, down by a part in 512 for each other:
+		// the two are in balance where one in two hundred is above.
+		if high := c.high.Load(); x > high {
+			c.high.Store(min(x, high+max(high, mean)/2))
+		} else {
+			c.high.Store(high - high>>9)
+		}
 		off := min(x, paceSpike*mean) - mean
 		dev := c.dev.Load()
 		c.dev.Store(dev + (max(off, -off)-dev)/paceWeight)

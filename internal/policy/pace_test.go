@@ -118,3 +118,35 @@ func TestPaceTries(t *testing.T) {
 		t.Error("another class has another time")
 	}
 }
+
+// TestPaceHiccup: what one call in a hundred takes is known though the average
+// forgets it, and what stops happening is forgotten.
+func TestPaceHiccup(t *testing.T) {
+	const ms = time.Millisecond
+	p := &policy.Pace{}
+	at := time.Unix(1e9, 0)
+	if got := p.Hiccup(1); got != 0 {
+		t.Errorf("a hiccup of %v before the first call", got)
+	}
+	calls := func(n int, every int, long time.Duration) {
+		for i := range n {
+			took := ms
+			if every > 0 && i%every == every-1 {
+				took = long
+			}
+			p.Note(1, at, took, false)
+		}
+	}
+	calls(5000, 0, 0)
+	if got := p.Hiccup(1); got != 0 {
+		t.Errorf("a hiccup of %v where all calls take 1 ms", got)
+	}
+	calls(5000, 100, 20*ms)
+	if got := p.Bound(1) + p.Hiccup(4); got < 10*ms || got > 20*ms {
+		t.Errorf("one call in a hundred takes 20 ms, and %v is said to be the most", got)
+	}
+	calls(5000, 1000, 20*ms)
+	if got := p.Bound(1) + p.Hiccup(1); got > 4*ms {
+		t.Errorf("one call in a thousand takes 20 ms, and %v is said to be the most", got)
+	}
+}

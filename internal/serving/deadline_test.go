@@ -251,3 +251,43 @@ func TestDeadlinesAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestNobodyWaitsToTheLastMoment where calls are held up now and then: a request
+// leaves the queue while one that is held up could still be done, but not before
+// half of the time that it could wait.
+func TestNobodyWaitsToTheLastMoment(t *testing.T) {
+	bubble(t, 1, time.Millisecond, func(s *serving.Service, p *policy.Policy, e *paced, _ map[string]int) {
+		for i := range 600 {
+			e.takes.Store(int64(time.Millisecond))
+			if i%60 == 59 {
+				e.takes.Store(int64(30 * time.Millisecond))
+			}
+			if err := s.Act(context.Background(), p, request(p, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hiccup := p.Pace().Hiccup(1)
+		if hiccup < 5*time.Millisecond || hiccup > 30*time.Millisecond {
+			t.Fatalf("a hiccup of %v", hiccup)
+		}
+		e.takes.Store(int64(200 * time.Millisecond))
+		f := func(within time.Duration) {
+			t.Helper()
+			var wg sync.WaitGroup
+			wg.Go(func() { _ = s.Act(context.Background(), p, request(p, 0)) })
+			synctest.Wait()
+			begun, bound := time.Now(), p.Pace().Bound(1)
+			want := within - bound - min(hiccup, (within-bound)/2)
+			if err := s.Act(context.Background(), p, request(p, within)); !errors.Is(err, serving.ErrDeadline) {
+				t.Errorf("%v: %v", within, err)
+			}
+			if waited := time.Since(begun); waited != want {
+				t.Errorf("with %v it waited %v, want %v", within, waited, want)
+			}
+			wg.Wait()
+			hiccup = p.Pace().Hiccup(1)
+		}
+		f(100 * time.Millisecond)
+		f(20 * time.Millisecond)
+	})
+}

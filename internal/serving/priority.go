@@ -23,8 +23,9 @@ func (p Priority) String() string { return Priorities[min(p, PriorityBatch)] }
 // follows how long one at its end will wait. It begins anew with each time that
 // the list is not empty, and keeps what it learnt in those before.
 type leaving struct {
-	last time.Time     // that one left, or that the first one came
-	mean time.Duration // between two that leave
+	stood time.Time     // since when the list was never empty
+	last  time.Time     // that one left, or that the first one came
+	mean  time.Duration // between two that leave
 }
 
 // Weights of the mean. It falls faster than it rises: whoever comes while it is
@@ -36,7 +37,26 @@ const (
 	leavingSpike = 4 // times the mean that one may count for
 )
 
-func (l *leaving) begin(now time.Time) { l.last = now }
+// standingSlack is for how many times the wait that is expected a request must
+// have time where the list was not empty for longer than the request may wait:
+// that is no burst, which would be over by then, but more than can be done. A list
+// that is filled up to what can just be done has every request run at the last
+// moment: whoever is held up for a moment then has all that follow run in vain, and
+// each of them waited for as long as it could. Half as long a list keeps the lanes
+// as busy.
+const standingSlack = 2
+
+func (l *leaving) begin(now time.Time) { l.stood, l.last = now, now }
+
+// late tells whether one that comes at a time, behind n others, and may wait for
+// some time is expected to wait for longer.
+func (l *leaving) late(n int, now time.Time, left time.Duration) bool {
+	wait := l.expect(n)
+	if now.Sub(l.stood) > left {
+		wait *= standingSlack
+	}
+	return wait > left
+}
 
 // note takes that n requests left together.
 func (l *leaving) note(now time.Time, n int) {

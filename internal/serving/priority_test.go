@@ -191,3 +191,55 @@ func TestClassesHaveNames(t *testing.T) {
 		t.Errorf("an unknown class is %q", got)
 	}
 }
+
+// TestStandingQueueIsHalfAsLong: a burst may fill the time that it has, and what
+// comes for longer than that may not, so that it is not all run at the last moment.
+func TestStandingQueueIsHalfAsLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const each, left = 10 * time.Millisecond, 100 * time.Millisecond
+		q := newQueue(1, 1000)
+		leavingMean(q, each)
+		var refused int
+		var longest time.Duration
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		ask := func() {
+			all.Go(func() {
+				begun := time.Now()
+				lane, err := q.acquire(t.Context(), nil, &Request{Deadline: begun.Add(time.Hour)}, begun, begun.Add(left))
+				mu.Lock()
+				if err != nil {
+					refused++
+				}
+				longest = max(longest, time.Since(begun))
+				mu.Unlock()
+				if err == nil {
+					time.Sleep(each)
+					q.release(lane)
+				}
+			})
+		}
+		for range 10 { // one on the lane, nine that wait
+			ask()
+			synctest.Wait()
+		}
+		all.Wait()
+		if refused != 0 || longest != 9*each {
+			t.Errorf("a burst: %d refused, the last waited %v", refused, longest)
+		}
+		// Two come for each that can be served.
+		for range 200 {
+			ask()
+			time.Sleep(each / 2)
+		}
+		longest, refused = 0, 0
+		for range 200 {
+			ask()
+			time.Sleep(each / 2)
+		}
+		all.Wait()
+		if longest > left*6/10 || refused < 95 || refused > 105 {
+			t.Errorf("of 200 that came twice as fast as they can be served %d were refused, and one waited %v of %v", refused, longest, left)
+		}
+	})
+}

@@ -179,7 +179,7 @@ func (w *waiter) begin(p *policy.Policy, req *Request, now, until time.Time, joi
 // enter puts a request into the queue, or says why it is not worth its wait.
 func (q *queue) enter(w *waiter) error {
 	l := &q.lists[w.class]
-	if wait := l.leaving.expect(l.n); wait > 0 && !w.until.IsZero() && w.since.Add(wait).After(w.until) {
+	if l.n > 0 && !w.until.IsZero() && l.leaving.late(l.n, w.since, w.until.Sub(w.since)) {
 		if w.req.Deadline.IsZero() {
 			return ErrQueueFull // There is room for it, and no time.
 		}
