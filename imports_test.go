@@ -42,11 +42,15 @@ var law = map[string][]string{
 	"internal/conformance": {"internal/format", "internal/format/architecture", "internal/format/preprocess", "internal/graph"},
 	"internal/repository":  {"internal/policy", "internal/artifact"},
 	"internal/serving":     {"internal/repository", "internal/policy", "internal/envelope"},
-	"internal/experience":  {"internal/serving", "internal/policy", "internal/envelope"},
-	"internal/websocket":   {},
-	"internal/dtype":       {},
-	"internal/msgpack":     {"internal/dtype"},
-	"internal/server":      {"internal/dtype", "internal/websocket", "internal/msgpack", "internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
+	"internal/experience":  {"internal/serving", "internal/policy", "internal/envelope", "internal/experience/spool"},
+
+	"internal/experience/spool":  {},
+	"internal/experience/pgtest": {},
+
+	"internal/websocket": {},
+	"internal/dtype":     {},
+	"internal/msgpack":   {"internal/dtype"},
+	"internal/server":    {"internal/dtype", "internal/websocket", "internal/msgpack", "internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
 
 	"internal/config":    {"internal/machine", "internal/spelling"},
 	"internal/machine":   {},

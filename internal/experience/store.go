@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"time"
 )
 
@@ -135,6 +136,10 @@ type Options struct {
 	Run string
 	// Now tells the time; nil is time.Now.
 	Now func() time.Time
+	// Spool is where steps wait while a database is away, and Log is told of
+	// that; nil tells nobody. A file needs neither.
+	Spool SpoolOptions
+	Log   *slog.Logger
 
 	migrations []string // in place of those that are embedded, for tests
 }
