@@ -29,6 +29,7 @@ type cli struct {
 	Inspect inspectCmd `cmd:"" help:"Print what was understood of a folder or a file, and from where."`
 	Verify  verifyCmd  `cmd:"" help:"Hold the numbers of a policy, a network or a preprocessor to those of other engines and of its card."`
 	Diff    diffCmd    `cmd:"" help:"Compare the weights and the actions of two policies."`
+	Replay  replayCmd  `cmd:"" help:"Run recorded steps through another version and report how far its actions are."`
 	Convert convertCmd `cmd:"" help:"Write a policy as ONNX, or as an artifact folder with card, digests and golden vectors."`
 
 	Bench benchCmd `cmd:"" help:"Measure a policy on this machine, alone and behind the server."`

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/carla-rl/carla-rl-serving/internal/experience"
+	"github.com/carla-rl/carla-rl-serving/internal/replay"
+)
+
+// stepLog is where recorded steps come from.
+type stepLog struct {
+	name  string // as it may be shown
+	store experience.Store
+}
+
+// openLog opens a log that a server may be writing to.
+func openLog(ctx context.Context, from string) (*stepLog, error) {
+	store, err := experience.Open(ctx, from, experience.Options{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shownURL(from), err)
+	}
+	return &stepLog{name: shownURL(from), store: store}, nil
+}
+
+// shownURL is a URL without its password.
+func shownURL(from string) string {
+	if u, err := url.Parse(from); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return from
+}
+
+// layouts returns those of the recorded versions.
+func (l *stepLog) layouts(ctx context.Context) ([]experience.Layout, error) {
+	return l.store.Layouts(ctx)
+}
+
+func (l *stepLog) read(ctx context.Context, q experience.Query) replay.Steps {
+	return l.store.Read(ctx, q)
+}
+
+// steps returns how many steps a query gives as far as that is known without
+// reading them; 0 where it is not.
+func (l *stepLog) steps(ctx context.Context, q experience.Query) (uint64, error) {
+	if q.Session != "" || !q.Since.IsZero() || !q.Until.IsZero() {
+		return 0, nil
+	}
+	stats, err := l.store.Stats(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n := uint64(0)
+	switch {
+	case q.Run != "" && (q.Model != "" || q.Version != "" || q.Digest != ""):
+		return 0, nil
+	case q.Run != "":
+		for _, r := range stats.Runs {
+			if r.Run == q.Run {
+				n += r.Steps
+			}
+		}
+	default:
+		for _, v := range stats.Versions {
+			if (q.Model == "" || v.Model == q.Model) && (q.Version == "" || v.Version == q.Version) && (q.Digest == "" || v.Digest == q.Digest) {
+				n += v.Steps
+			}
+		}
+	}
+	if q.Limit > 0 {
+		n = min(n, uint64(q.Limit))
+	}
+	return n, nil
+}
+
+// lost returns how many steps the log says it lost of the runs of a query.
+func (l *stepLog) lost(ctx context.Context, q experience.Query) (uint64, error) {
+	gaps, err := l.store.Gaps(ctx, q)
+	n := uint64(0)
+	for i := range gaps {
+		n += gaps[i].Count()
+	}
+	return n, err
+}
+
+func (l *stepLog) close() error { return l.store.Close() }
+
+// replayBar shows on a terminal how far a replay is.
+type replayBar struct {
+	w     io.Writer // nil where it is no terminal
+	total uint64    // 0 where it is not known
+	began time.Time
+	shown time.Time
+}
+
+func newReplayBar(w io.Writer, total uint64) *replayBar {
+	b := &replayBar{total: total, began: time.Now()}
+	if isTerminal(w) {
+		b.w = w
+	}
+	return b
+}
+
+// isTerminal tells whether what is written can be drawn over.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+const replayBarEvery = 100 * time.Millisecond
+
+// show draws the bar, not more often than can be seen.
+func (b *replayBar) show(read uint64) {
+	now := time.Now()
+	if b.w == nil || now.Sub(b.shown) < replayBarEvery {
+		return
+	}
+	b.shown = now
+	rate := float64(read) / max(1e-3, now.Sub(b.began).Seconds())
+	if b.total == 0 {
+		fmt.Fprintf(b.w, "\r\x1b[K%d steps, %.0f a second", read, rate)
+		return
+	}
+	share := min(1, float64(read)/float64(b.total))
+	full := int(share * benchBarWidth)
+	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %3.0f %%  %d of %d steps, %.0f a second", strings.Repeat("#", full), strings.Repeat(".", benchBarWidth-full), 100*share, read, b.total, rate)
+}
+
+func (b *replayBar) clear() {
+	if b.w != nil {
+		fmt.Fprint(b.w, "\r\x1b[K")
+	}
+}
