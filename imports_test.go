@@ -52,6 +52,7 @@ var law = map[string][]string{
 	"internal/msgpack":   {"internal/dtype"},
 	"internal/server":    {"internal/dtype", "internal/websocket", "internal/msgpack", "internal/serving", "internal/repository", "internal/policy", "internal/envelope", "internal/spelling"},
 
+	"internal/replay":    {"internal/experience", "internal/policy", "internal/envelope"},
 	"internal/config":    {"internal/machine", "internal/spelling"},
 	"internal/machine":   {},
 	"internal/telemetry": {"internal/machine"},

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
+	neturl "net/url"
 	"os"
 	"strings"
 	"time"
@@ -30,7 +30,7 @@ func openLog(ctx context.Context, from string) (*stepLog, error) {
 
 // shownURL is a URL without its password.
 func shownURL(from string) string {
-	if u, err := url.Parse(from); err == nil && u.User != nil {
+	if u, err := neturl.Parse(from); err == nil && u.User != nil {
 		return u.Redacted()
 	}
 	return from

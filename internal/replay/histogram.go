@@ -57,5 +57,5 @@ func upperEdge(class int) float32 {
 	if class == 0 {
 		return 0 // With it are those below 1e-40, which no action differs by.
 	}
-	return math.Float32frombits(uint32(class)<<histogramShift | 1<<histogramShift - 1)
+	return math.Float32frombits(uint32(class)<<histogramShift | (1<<histogramShift - 1))
 }

@@ -52,8 +52,8 @@ func (p *page) put(format string, args ...any) {
 // It needs a report that Run made.
 func (r *Report) WriteHTML(w io.Writer) error {
 	p := &page{w: w}
-	p.raw(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">` +
-		`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"><link rel="icon" href="data:,">`)
+	p.raw(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width,initial-scale=1"/>` +
+		`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"/><link rel="icon" href="data:,"/>`)
 	p.put(`<title>Replay of %s</title><style>`, r.New.Path)
 	p.raw(style + `</style></head><body><main>`)
 	r.head(p)

@@ -333,7 +333,8 @@ func (s *side) carried(st *streamState, b beginning, i int) []float32 {
 // begin makes the memory of a state ready for a step that begins so: the
 // history is that of before the step, and past becomes a copy of it.
 func (st *streamState) begin(s *side, b beginning) {
-	if st.now == nil {
+	if !st.ready {
+		st.ready = true
 		st.now, st.before = s.contract.NewState(1), s.contract.NewState(1)
 		if s.history {
 			st.history, st.past = envelope.NewHistory(s.width), envelope.NewHistory(s.width)

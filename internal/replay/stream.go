@@ -44,6 +44,7 @@ type streamKey struct {
 // streamState is what one version carries along a stream: what the next step
 // goes on from, and what the last one did.
 type streamState struct {
+	ready         bool        // the memory was made
 	now, before   [][]float32 // by part of the state
 	history, past *envelope.History
 }
