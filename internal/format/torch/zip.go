@@ -86,7 +86,8 @@ const (
 	deflated = 8
 
 	flagDescriptor = 1 << 3
-	flagsKnown     = flagDescriptor | 1<<11 | 1<<1 | 1<<2 // UTF-8 names, deflate levels
+	flagUTF8       = 1 << 11
+	flagsKnown     = flagDescriptor | flagUTF8 | 1<<1 | 1<<2 // the last are deflate levels
 )
 
 // IsZip reports whether data begins as a zip archive does.

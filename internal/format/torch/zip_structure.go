@@ -20,6 +20,10 @@ const (
 	sigEnd64      = "PK\x06\x06"
 	sigLocator64  = "PK\x06\x07"
 
+	// extraUnicodePath is the extra field with a name that some readers take
+	// in place of the header's (APPNOTE 4.6.9).
+	extraUnicodePath = 0x7075
+
 	sizeLocal     = 30
 	sizeCentral   = 46
 	sizeEnd       = 22
@@ -164,7 +168,7 @@ func (r *zipReader) central(at, end uint64) (m member, next uint64, err error) {
 	if uint64(len(h)) < sizeCentral+nameLen+extraLen+commentLen {
 		return m, 0, errors.New("a directory entry runs out of the directory")
 	}
-	if m.name, err = memberName(h[sizeCentral : sizeCentral+nameLen]); err != nil {
+	if m.name, err = memberName(h[sizeCentral:sizeCentral+nameLen], m.flags); err != nil {
 		return m, 0, err
 	}
 	r.path = m.name
@@ -200,6 +204,9 @@ func wide(extra []byte, values ...*uint64) (found bool, err error) {
 		}
 		field := extra[4 : 4+n]
 		extra = extra[4+n:]
+		if id == extraUnicodePath {
+			return false, errors.New("an extra field gives the member another name")
+		}
 		if id != 1 {
 			continue
 		}
@@ -222,14 +229,18 @@ func wide(extra []byte, values ...*uint64) (found bool, err error) {
 }
 
 // memberName refuses names that a careless reader could take for a path out of
-// the archive.
-func memberName(b []byte) (string, error) {
+// the archive, and those whose letters depend on the reader: without the flag
+// for UTF-8, they are of a code page.
+func memberName(b []byte, flags uint16) (string, error) {
 	if len(b) == 0 || len(b) > maxName || !utf8.Valid(b) {
 		return "", fmt.Errorf("a member name of %d bytes that is no UTF-8 text of 1 to %d", len(b), maxName)
 	}
 	name := string(b)
 	if strings.ContainsAny(name, "\\\x00") {
 		return "", fmt.Errorf("member name %q has a character that no archive needs", name)
+	}
+	if flags&flagUTF8 == 0 && strings.ContainsFunc(name, func(c rune) bool { return c >= utf8.RuneSelf }) {
+		return "", fmt.Errorf("member name %q is not marked as UTF-8", name)
 	}
 	for part := range strings.SplitSeq(strings.TrimSuffix(name, "/"), "/") {
 		if part == "" || part == "." || part == ".." {

@@ -248,6 +248,19 @@ var hostileZips = []struct {
 	{"no name", "no UTF-8 text", named("", "m/b")},
 	{"long name", "no UTF-8 text of 1 to 1024", named(strings.Repeat("n", 2000), "m/b")},
 	{"folder with contents", "a folder with contents", named("m/a/", "m/b")},
+	{"name of a code page", "not marked as UTF-8", func() *archive {
+		a := named("m/\u00e9", "m/b")()
+		a.flags(0, 0)
+		return a
+	}},
+	{"other name in an extra field", "an extra field gives the member another name", func() *archive {
+		a := two()
+		extra := "\x75\x70\x08\x00\x01\x00\x00\x00\x00m/c"
+		a.insert(a.end, extra)
+		a.put16(a.central[1]+30, uint16(len(extra)))
+		a.put32(a.end+len(extra)+12, uint32(a.end-a.dir+len(extra)))
+		return a
+	}},
 
 	{"bomb", "10000000, more than 100 to one", func() *archive {
 		return build(member{name: "data", data: make([]byte, 10_000_000), deflate: true})

@@ -1,0 +1,122 @@
+//go:build e2e
+
+package hostile_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var (
+	fuzzTime = flag.Duration("fuzz", 0, "time of the processor that each format is fuzzed for; 0 does not fuzz")
+	fuzzOnly = flag.String("formats", "", "the formats that are fuzzed, with commas between them; empty is all")
+)
+
+// fuzzed are the formats of files, and the fuzz targets that share the time of
+// each.
+var fuzzed = []struct {
+	format  string
+	targets []string // package, colon, target
+}{
+	{"onnx", []string{"format:FuzzONNX", "format/onnx:FuzzDecode"}},
+	{"torchscript", []string{"format:FuzzTorchScript", "format/torchscript:FuzzDecode", "format/torchscript:FuzzArchive", "format/torchscript:FuzzParse"}},
+	{"safetensors", []string{"format:FuzzSafetensors", "format/safetensors:FuzzDecode"}},
+	{"torch.export", []string{"format:FuzzTorchExport", "format/torchexport:FuzzDecode"}},
+	{"torch tensors", []string{"format:FuzzWeights", "format/torch:FuzzDecode"}},
+	{"torch modules", []string{"format:FuzzModule", "format/torchmodule:FuzzDecode"}},
+	{"stable-baselines3", []string{"format:FuzzAgent", "format/sb3:FuzzDecode", "format/sb3:FuzzSpaces"}},
+	{"zip", []string{"format/torch:FuzzOpenZip"}},
+	{"pickle", []string{"format/pickle:FuzzDecode"}},
+	{"preprocessor", []string{"format/preprocess:FuzzDecode", "format/preprocess:FuzzArrays", "format/preprocess:FuzzJSON"}},
+	{"model card", []string{"artifact:FuzzParseCard", "format/architecture:FuzzParse", "artifact:FuzzTraining", "artifact:FuzzParseLiteral"}},
+}
+
+// executions is how the fuzzer counts what it ran.
+var executions = regexp.MustCompile(`execs: (\d+)`)
+
+// TestFuzz fuzzes each format for a time of the processor, the coordinator and
+// the workers of the fuzzer together. What it finds interesting is kept in the
+// cache of the user, so that the next run goes on from there; what fails lies in
+// testdata/fuzz of the package.
+func TestFuzz(t *testing.T) {
+	if *fuzzTime == 0 {
+		t.Skip("not run: -args -fuzz 5m, as make hostile does; make fuzz runs each target for a count")
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var build sync.Map // of each package, once
+	binary := func(pkg string) (string, error) {
+		once, _ := build.LoadOrStore(pkg, sync.OnceValues(func() (string, error) {
+			name := filepath.Join(dir, strings.ReplaceAll(pkg, "/", "-")+".test")
+			out, err := exec.Command("go", "test", "-c", "-vet=off", "-fuzz=.", "-o", name, "../../internal/"+pkg).CombinedOutput()
+			if err != nil {
+				return "", fmt.Errorf("%w\n%s", err, out)
+			}
+			return name, nil
+		}))
+		return once.(func() (string, error))()
+	}
+	for _, f := range fuzzed {
+		if *fuzzOnly != "" && !strings.Contains(","+*fuzzOnly+",", ","+f.format+",") {
+			continue
+		}
+		t.Run(f.format, func(t *testing.T) {
+			sum, count := time.Duration(0), 0
+			for _, target := range f.targets {
+				pkg, name, _ := strings.Cut(target, ":")
+				bin, err := binary(pkg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				took, n := fuzz(t, bin, pkg, name, filepath.Join(cache, "carla-rl", "fuzz", pkg), *fuzzTime/time.Duration(len(f.targets)))
+				sum += took
+				count += n
+			}
+			t.Logf("figure: fuzz %s: %d executions in %v of the processor, nothing failed: %t", f.format, count, sum.Round(time.Second), !t.Failed())
+		})
+	}
+}
+
+// fuzz runs one target until it has had its time of the processor, and returns
+// that and how often it ran.
+func fuzz(t *testing.T, bin, pkg, target, cache string, wanted time.Duration) (took time.Duration, count int) {
+	t.Helper()
+	for took < wanted && !t.Failed() {
+		// The fuzzer counts time of the clock. On a busy machine it is run again.
+		turn := max(time.Second, min(wanted-took, time.Minute))
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		cmd := exec.CommandContext(ctx, bin, "-test.run=^$", "-test.fuzz=^"+target+"$", "-test.fuzzcachedir="+cache, "-test.fuzztime="+turn.String(), "-test.fuzzminimizetime=5x", "-test.parallel=1")
+		cmd.Dir = "../../internal/" + pkg
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if err != nil {
+			t.Errorf("%s %s: %v\n%.8000s", pkg, target, err, out)
+		}
+		if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok { // that of the workers is in it
+			took += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+		if all := executions.FindAllSubmatch(out, -1); len(all) > 0 {
+			n, err := strconv.Atoi(string(all[len(all)-1][1]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			count += n
+		}
+	}
+	t.Logf("%s %s: %d executions in %v", pkg, target, count, took.Round(time.Second))
+	return took, count
+}

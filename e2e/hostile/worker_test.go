@@ -1,0 +1,236 @@
+//go:build e2e
+
+// Package hostile_test gives the readers of model files what nobody should: by
+// the million, in processes of their own whose memory is measured, with an oracle
+// that is not theirs.
+//
+//	go test -tags e2e -count=1 -v ./e2e/hostile -args -factor 1
+package hostile_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// million is what each of the generators makes with a factor of 1.
+const million = 1_000_000
+
+var (
+	factor = flag.Float64("factor", 0.01, "part of the million files of each generator that are made")
+	first  = flag.Uint64("seed", 0, "number of the first file; 0 draws one")
+	worker = flag.String("worker", "", "what this process does for another one: a generator, the first number, how many")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if *worker != "" {
+		work(*worker)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// outcome is what became of the files of one worker.
+type outcome struct {
+	Files, Refused, Read int
+	Kinds                map[string]int // files of each kind
+	KindsRead            map[string]int // and how many of them were read
+	Wrong                []string       // the first of those that should have ended otherwise
+	CPU                  time.Duration  // the most that one took
+	Slowest              string
+	Idle, Peak           int64 // bytes of memory before the first file, and the most
+}
+
+// result is what one file came to: its kind, whether it was read, and what is
+// wrong with that.
+type result struct {
+	kind  string
+	read  bool
+	wrong string
+}
+
+// generators make and read file number n. The first function prepares a process;
+// what is measured is the second one that comes back with a file.
+var generators = map[string]func() func(n uint64) (try func() result){
+	"pickles": pickleWorker,
+	"zips":    zipWorker,
+}
+
+// work makes and reads the files of one worker and prints the outcome.
+func work(task string) {
+	name, rest, _ := strings.Cut(task, ",")
+	from, many, _ := strings.Cut(rest, ",")
+	start, err1 := strconv.ParseUint(from, 10, 64)
+	count, err2 := strconv.Atoi(many)
+	prepare, ok := generators[name]
+	if err1 != nil || err2 != nil || !ok {
+		fmt.Fprintf(os.Stderr, "worker %q: a generator, a number and a count were wanted\n", task)
+		os.Exit(2)
+	}
+	next := prepare()
+	o := outcome{Kinds: map[string]int{}, KindsRead: map[string]int{}}
+	debug.FreeOSMemory()
+	o.Idle = memory("VmRSS")
+	for n := start; n < start+uint64(count); n++ {
+		try := next(n)
+		before := processor()
+		res := guarded(try)
+		took := processor() - before
+		o.Files++
+		o.Kinds[res.kind]++
+		if res.read {
+			o.Read++
+			o.KindsRead[res.kind]++
+		} else {
+			o.Refused++
+		}
+		if took > o.CPU {
+			o.CPU, o.Slowest = took, fmt.Sprintf("%d (%s)", n, res.kind)
+		}
+		if res.wrong != "" && len(o.Wrong) < 5 {
+			o.Wrong = append(o.Wrong, fmt.Sprintf("file %d (%s): %s", n, res.kind, res.wrong))
+		}
+	}
+	o.Peak = memory("VmHWM")
+	if err := json.NewEncoder(os.Stdout).Encode(o); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// guarded makes a wrong result of a panic.
+func guarded(try func() result) (res result) {
+	defer func() {
+		if p := recover(); p != nil {
+			res.wrong = fmt.Sprintf("panic: %v", p)
+		}
+	}()
+	return try()
+}
+
+// processor is the time that this process has had of processors.
+func processor() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// memory is a figure of /proc/self/status, in bytes.
+func memory(field string) int64 {
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if v, ok := strings.CutPrefix(s.Text(), field+":"); ok {
+			n, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
+			if err != nil {
+				panic(err)
+			}
+			return n << 10
+		}
+	}
+	panic("no " + field)
+}
+
+// generate has files of a generator made and read, by processes each of which has
+// a part of them, and adds up what they say.
+func generate(t *testing.T, name string) outcome {
+	t.Helper()
+	const each = 10_000
+	count := max(1, int(million**factor))
+	start := *first
+	if start == 0 {
+		start = uint64(time.Now().UnixNano()) >> 12 << 12
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	sum := outcome{Kinds: map[string]int{}, KindsRead: map[string]int{}}
+	tasks := make(chan string)
+	var workers sync.WaitGroup
+	for range min(2, runtime.NumCPU()) {
+		workers.Go(func() {
+			for task := range tasks {
+				var stderr strings.Builder
+				cmd := exec.Command(self, "-worker", task)
+				cmd.Stderr = &stderr
+				cmd.Env = append(os.Environ(), "GOTRACEBACK=single")
+				out, err := cmd.Output()
+				var o outcome
+				if err == nil {
+					err = json.Unmarshal(out, &o)
+				}
+				mu.Lock()
+				if err != nil {
+					t.Errorf("-worker %s: %v\n%.4000s", task, err, stderr.String())
+				} else {
+					sum.add(o)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for done := 0; done < count; done += each {
+		tasks <- fmt.Sprintf("%s,%d,%d", name, start+uint64(done), min(each, count-done))
+	}
+	close(tasks)
+	workers.Wait()
+	for _, w := range sum.Wrong {
+		t.Errorf("%s (-worker %s,NUMBER,1)", w, name)
+	}
+	if sum.Files != count {
+		t.Errorf("%d files, %d were wanted", sum.Files, count)
+	}
+	return sum
+}
+
+func (o *outcome) add(p outcome) {
+	o.Files += p.Files
+	o.Refused += p.Refused
+	o.Read += p.Read
+	for k, n := range p.Kinds {
+		o.Kinds[k] += n
+	}
+	for k, n := range p.KindsRead {
+		o.KindsRead[k] += n
+	}
+	o.Wrong = append(o.Wrong, p.Wrong...)
+	o.Wrong = o.Wrong[:min(len(o.Wrong), 20)]
+	if p.CPU > o.CPU {
+		o.CPU, o.Slowest = p.CPU, p.Slowest
+	}
+	if p.Peak-p.Idle > o.Peak-o.Idle {
+		o.Peak, o.Idle = p.Peak, p.Idle
+	}
+}
+
+// figures prints an outcome.
+func (o *outcome) figures(t *testing.T) {
+	t.Helper()
+	kinds := make([]string, 0, len(o.Kinds))
+	for k, n := range o.Kinds {
+		kinds = append(kinds, fmt.Sprintf("%s %d/%d", k, o.KindsRead[k], n))
+	}
+	slices.Sort(kinds)
+	t.Logf("figure: %d files, %d refused, %d read; most of one: %v of processor (%s); memory beyond idle %.1f MiB", o.Files, o.Refused, o.Read, o.CPU, o.Slowest, float64(o.Peak-o.Idle)/(1<<20))
+	t.Logf("read of tried: %s", strings.Join(kinds, ", "))
+}
