@@ -76,6 +76,7 @@ var law = map[string][]string{
 	"bench/onnxmodel":     {},
 	"bench/ceiling":       {},
 	"bench/engine":        {"bench/ceiling", "bench/onnxmodel", "internal/format", "internal/graph", "internal/ort", "internal/plan"},
+	"parity/values":       {"internal/format", "internal/format/*", "internal/graph"},
 	"tools/callcount":     {},
 	"tools/callcount/hot": {},
 	"tools/bench-ort":     {"bench/onnxmodel", "internal/format", "internal/graph", "internal/ort", "internal/plan"},

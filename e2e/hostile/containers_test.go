@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
 	"github.com/carla-rl/carla-rl-serving/internal/format"
 	"github.com/carla-rl/carla-rl-serving/internal/format/preprocess"
 )
@@ -316,9 +317,9 @@ func pickleWorker() func(n uint64) func() result {
 			return func() result {
 				said, err := p.read(p.sound)
 				if err != nil || said != sounds[i] {
-					return result{kind: p.name, wrong: fmt.Sprintf("the sound file: %v, %s", err, said)}
+					return result{kind: p.name, sound: true, wrong: fmt.Sprintf("the sound file: %v, %s", err, said)}
 				}
-				return result{kind: p.name, read: true}
+				return result{kind: p.name, sound: true, read: true}
 			}
 		}
 		g.r, g.role, g.nice = r, p.role, r.IntN(3) == 0
@@ -359,8 +360,9 @@ func pickleWorker() func(n uint64) func() result {
 // TestPickles: pickles of every protocol by the million, in all places of files
 // that hold pickles, are refused where they name anything that is not plain data.
 func TestPickles(t *testing.T) {
+	ledger.Begin(t)
 	o := generate(t, "pickles")
-	o.figures(t)
+	o.row(t, "A5", "pickles of a grammar, protocols 0 to 5, in every place of a file that holds one", "pickles")
 	if o.CPU > pickleTime {
 		t.Errorf("file %s took %v of the processor, at most %v was wanted", o.Slowest, o.CPU, pickleTime)
 	}

@@ -4,7 +4,6 @@ package hostile_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,12 +15,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
 )
 
-var (
-	fuzzTime = flag.Duration("fuzz", 0, "time of the processor that each format is fuzzed for; 0 does not fuzz")
-	fuzzOnly = flag.String("formats", "", "the formats that are fuzzed, with commas between them; empty is all")
-)
+// fuzzSeconds is the time of the processor that each format is fuzzed for; see
+// ledger.Size.
+const fuzzSeconds = 300
 
 // fuzzed are the formats of files, and the fuzz targets that share the time of
 // each.
@@ -50,8 +50,9 @@ var executions = regexp.MustCompile(`execs: (\d+)`)
 // cache of the user, so that the next run goes on from there; what fails lies in
 // testdata/fuzz of the package.
 func TestFuzz(t *testing.T) {
-	if *fuzzTime == 0 {
-		t.Skip("not run: -args -fuzz 5m, as make hostile does; make fuzz runs each target for a count")
+	wanted := time.Duration(ledger.Size(0, fuzzSeconds)) * time.Second
+	if wanted == 0 {
+		t.Skip("not run: fuzzing for a time is what make hostile does; make fuzz runs each target for a count")
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -71,10 +72,9 @@ func TestFuzz(t *testing.T) {
 		return once.(func() (string, error))()
 	}
 	for _, f := range fuzzed {
-		if *fuzzOnly != "" && !strings.Contains(","+*fuzzOnly+",", ","+f.format+",") {
-			continue
-		}
 		t.Run(f.format, func(t *testing.T) {
+			t.Parallel()
+			ledger.Begin(t)
 			sum, count := time.Duration(0), 0
 			for _, target := range f.targets {
 				pkg, name, _ := strings.Cut(target, ":")
@@ -82,11 +82,14 @@ func TestFuzz(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				took, n := fuzz(t, bin, pkg, name, filepath.Join(cache, "carla-rl", "fuzz", pkg), *fuzzTime/time.Duration(len(f.targets)))
+				took, n := fuzz(t, bin, pkg, name, filepath.Join(cache, "carla-rl", "fuzz", pkg), wanted/time.Duration(len(f.targets)))
 				sum += took
 				count += n
 			}
-			t.Logf("figure: fuzz %s: %d executions in %v of the processor, nothing failed: %t", f.format, count, sum.Round(time.Second), !t.Failed())
+			ledger.Add(t, ledger.Row{
+				ID: "A7", Test: "fuzzing of " + f.format, Inputs: ledger.N(count, "inputs"), Lost: ledger.Nothing,
+				Figures: []string{fmt.Sprintf("%v of processor", sum.Round(time.Second))},
+			})
 		})
 	}
 }

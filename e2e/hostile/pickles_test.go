@@ -25,17 +25,19 @@ var harmless = map[string][]string{
 	},
 	"weights": {
 		"collections OrderedDict", "builtins set", "__builtin__ set", "builtins frozenset", "numpy dtype", "numpy ndarray", "_codecs encode",
-		"numpy.core.multiarray scalar", "numpy._core.multiarray _reconstruct",
-		"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "torch FloatStorage", "torch LongStorage", "torch Size", "torch device",
+		"numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct",
+		"numpy._core.numeric _frombuffer", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "torch FloatStorage", "torch LongStorage", "torch Size", "torch device",
 		"torch.nn.parameter Parameter",
 	},
 	"script": {
-		"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch LongStorage",
+		"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "torch FloatStorage", "torch LongStorage",
 		"torch.jit._pickle build_intlist", "torch.jit._pickle build_boollist", "torch.jit._pickle restore_type_tag", "torch device",
 	},
 	"agent": {
 		"gymnasium.spaces.box Box", "gymnasium.spaces.discrete Discrete", "numpy dtype", "numpy ndarray", "_codecs encode", "collections OrderedDict",
 		"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct", "numpy._core.numeric _frombuffer",
+		"numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "numpy float64", "numpy.random._pickle __randomstate_ctor",
+		"copyreg _reconstructor", "copy_reg _reconstructor", "builtins object", "__builtin__ object",
 		"torch.nn.modules.activation Tanh", "torch.nn.modules.activation ReLU",
 		"stable_baselines3.common.policies ActorCriticPolicy",
 	},

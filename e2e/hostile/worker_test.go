@@ -4,7 +4,9 @@
 // the million, in processes of their own whose memory is measured, with an oracle
 // that is not theirs.
 //
-//	go test -tags e2e -count=1 -v ./e2e/hostile -args -factor 1
+//	make hostile
+//
+// runs all of it at its full numbers, FACTOR times.
 package hostile_test
 
 import (
@@ -23,13 +25,20 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
 )
 
-// million is what each of the generators makes with a factor of 1.
-const million = 1_000_000
+// How many files each of the generators makes; see ledger.Size.
+const (
+	few  = 6_000
+	many = 1_000_000
+)
+
+// garbage is about what a worker may leave to the collector.
+const garbage = 12 << 20
 
 var (
-	factor = flag.Float64("factor", 0.01, "part of the million files of each generator that are made")
 	first  = flag.Uint64("seed", 0, "number of the first file; 0 draws one")
 	worker = flag.String("worker", "", "what this process does for another one: a generator, the first number, how many")
 )
@@ -46,6 +55,7 @@ func TestMain(m *testing.M) {
 // outcome is what became of the files of one worker.
 type outcome struct {
 	Files, Refused, Read int
+	Sound                int            // files that are to be read
 	Kinds                map[string]int // files of each kind
 	KindsRead            map[string]int // and how many of them were read
 	Wrong                []string       // the first of those that should have ended otherwise
@@ -59,6 +69,7 @@ type outcome struct {
 type result struct {
 	kind  string
 	read  bool
+	sound bool // it is to be read
 	wrong string
 }
 
@@ -83,6 +94,8 @@ func work(task string) {
 	next := prepare()
 	o := outcome{Kinds: map[string]int{}, KindsRead: map[string]int{}}
 	debug.FreeOSMemory()
+	// Garbage is collected before it adds up, so that what is measured is need.
+	debug.SetMemoryLimit(memory("VmRSS") + garbage)
 	o.Idle = memory("VmRSS")
 	for n := start; n < start+uint64(count); n++ {
 		try := next(n)
@@ -91,6 +104,9 @@ func work(task string) {
 		took := processor() - before
 		o.Files++
 		o.Kinds[res.kind]++
+		if res.sound {
+			o.Sound++
+		}
 		if res.read {
 			o.Read++
 			o.KindsRead[res.kind]++
@@ -154,7 +170,7 @@ func memory(field string) int64 {
 func generate(t *testing.T, name string) outcome {
 	t.Helper()
 	const each = 10_000
-	count := max(1, int(million**factor))
+	count := ledger.Size(few, many)
 	start := *first
 	if start == 0 {
 		start = uint64(time.Now().UnixNano()) >> 12 << 12
@@ -206,6 +222,7 @@ func generate(t *testing.T, name string) outcome {
 func (o *outcome) add(p outcome) {
 	o.Files += p.Files
 	o.Refused += p.Refused
+	o.Sound += p.Sound
 	o.Read += p.Read
 	for k, n := range p.Kinds {
 		o.Kinds[k] += n
@@ -223,14 +240,21 @@ func (o *outcome) add(p outcome) {
 	}
 }
 
-// figures prints an outcome.
-func (o *outcome) figures(t *testing.T) {
+// row prints an outcome and keeps it.
+func (o *outcome) row(t *testing.T, id, test, what string) {
 	t.Helper()
 	kinds := make([]string, 0, len(o.Kinds))
 	for k, n := range o.Kinds {
 		kinds = append(kinds, fmt.Sprintf("%s %d/%d", k, o.KindsRead[k], n))
 	}
 	slices.Sort(kinds)
-	t.Logf("figure: %d files, %d refused, %d read; most of one: %v of processor (%s); memory beyond idle %.1f MiB", o.Files, o.Refused, o.Read, o.CPU, o.Slowest, float64(o.Peak-o.Idle)/(1<<20))
+	ledger.Add(t, ledger.Row{
+		ID: id, Test: test, Inputs: ledger.N(o.Files-o.Sound, "%s", what), Lost: ledger.Nothing,
+		Figures: []string{
+			fmt.Sprintf("%s sound files among them, all read", ledger.Thousands(int64(o.Sound))),
+			fmt.Sprintf("%v of processor for the slowest (%s)", o.CPU.Round(time.Millisecond), o.Slowest),
+			fmt.Sprintf("%.0f MiB beyond the idle process", float64(o.Peak-o.Idle)/(1<<20)),
+		},
+	})
 	t.Logf("read of tried: %s", strings.Join(kinds, ", "))
 }

@@ -25,6 +25,9 @@ func (m *Module) resets(in *interp, keys []attrKey) map[attrKey][]*graph.Tensor 
 	run.call(&function{def: def, self: m.root}, args, nil)
 	out := map[attrKey][]*graph.Tensor{}
 	for _, k := range keys {
+		if len(in.inputsOf[k]) == 0 {
+			continue // set before it is ever read, so that nothing is kept
+		}
 		f := in.states[k]
 		s := run.content(attrCell(k))
 		if j := join(f, formOf(s).open(false)); !j.equal(f) {

@@ -64,3 +64,23 @@ func TestLowerCounterOfNoUse(t *testing.T) {
 		t.Errorf("gives %v, want -2", out.At(0))
 	}
 }
+
+// TestLowerSetBeforeRead is a module with a reset() that keeps one number and sets
+// another before it ever reads it: only the first is a state.
+func TestLowerSetBeforeRead(t *testing.T) {
+	code := class("  n : int\n  last : int\n" +
+		"  def forward(self: __torch__.m.M,\n    x: Tensor) -> Tensor:\n    n = self.n\n    self.last = torch.add(n, 3)\n    self.n = torch.add(n, 1)\n" +
+		"    return torch.mul(x, self.last)\n" +
+		"  def reset(self: __torch__.m.M) -> NoneType:\n    self.n = 1\n    self.last = 0\n    return None\n")
+	m, err := decode(t, code, objectWith("n", "K\x05", "last", "K\x00"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := m.Lower(torchscript.LowerOptions{InputShapes: map[string][]int{"x": {graph.Batch, 1}}, Rows: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(g.States) != 1 || g.States[0].Initial.I64[0] != 5 || g.States[0].Reset == nil || g.States[0].Reset.I64[0] != 1 {
+		t.Errorf("states are %v", g.States)
+	}
+}
