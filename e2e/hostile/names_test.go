@@ -5,6 +5,7 @@ package hostile_test
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -81,8 +82,8 @@ func (w *walker) pop(n int) bool {
 
 // unmark takes all down to the topmost mark.
 func (w *walker) unmark() bool {
-	for i := len(w.stack) - 1; i >= 0; i-- {
-		if _, ok := w.stack[i].(mark); ok {
+	for i, v := range slices.Backward(w.stack) {
+		if _, ok := v.(mark); ok {
 			w.stack = w.stack[:i]
 			return true
 		}
