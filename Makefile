@@ -203,6 +203,10 @@ SOAK ?= 30m
 chaos: ## Overload, crashes, hostile clients and files, into docs/reliability.md, on a quiet machine (within the hour; CHAOS="L3 A1", FACTOR).
 	@CHAOS='$(CHAOS)' FACTOR='$(FACTOR)' COMMIT='$(COMMIT)' tools/chaos
 
+.PHONY: hostile
+hostile: ## Hostile files: pickles and archives by the million, five minutes of fuzzing a format, mutants that Python reads too, into docs/reliability.md (FACTOR).
+	@CHAOS='A4 A5 A6 A7 A8' FACTOR='$(FACTOR)' COMMIT='$(COMMIT)' tools/chaos
+
 .PHONY: soak
 soak: ## Mixed good and bad traffic at half the capacity with a reload every minute, into docs/reliability.md (SOAK=30m, RATE=requests a second).
 	@CHAOS=L1 FACTOR=1 COMMIT='$(COMMIT)' SOAK='$(SOAK)' SOAK_RATE='$(RATE)' tools/chaos
