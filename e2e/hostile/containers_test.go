@@ -342,7 +342,7 @@ func pickleWorker() func(n uint64) func() result {
 				res.wrong = "it was read: " + said
 			default:
 				for _, name := range names {
-					if !slices.Contains(harmless[p.role], name) && !slices.Contains(named(p.own), name) {
+					if !plain(name) && !slices.Contains(named(p.own), name) {
 						res.wrong = fmt.Sprintf("it was read and names %q", name)
 					}
 				}
