@@ -180,10 +180,10 @@ func TestProduction(t *testing.T) {
 		}
 	})
 
-	t.Run("nobody uses the database yet, and the log says so", func(t *testing.T) {
+	t.Run("experience goes to the database of the Secret, and the log says so", func(t *testing.T) {
 		p := readyPods(t, production, "app=model-serving", 3)[0]
-		if log := kubectl(t, "-n", production, "logs", p.Metadata.Name); !strings.Contains(log, "DATABASE_URL") {
-			t.Errorf("the log has no word of DATABASE_URL:\n%s", log)
+		if log := kubectl(t, "-n", production, "logs", p.Metadata.Name); !strings.Contains(log, "experience is recorded") {
+			t.Errorf("the log has no word of experience:\n%s", log)
 		}
 	})
 

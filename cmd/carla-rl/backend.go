@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/carla-rl/carla-rl-serving/internal/experience"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
 	"github.com/carla-rl/carla-rl-serving/internal/server"
@@ -17,7 +18,9 @@ import (
 type backend struct {
 	repo    *repository.Repository
 	service *serving.Service
-	root    string // as it is shown to clients
+	// recorder is nil where nothing is recorded.
+	recorder *experience.Recorder
+	root     string // as it is shown to clients
 }
 
 var (
@@ -106,6 +109,11 @@ func (b *backend) Warmup(ctx context.Context) error {
 func (b *backend) Readiness() error {
 	if err := b.repo.Readiness(); err != nil {
 		return translate(err)
+	}
+	if b.recorder != nil {
+		if err := b.recorder.Ready(); err != nil {
+			return &server.NotReadyError{Reason: "the experience log takes no steps"}
+		}
 	}
 	return nil
 }

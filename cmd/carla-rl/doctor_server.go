@@ -40,7 +40,7 @@ func doctorServer() doctor.Server {
 }
 
 // elsewhere are settings that name files of the machine that will read them.
-var elsewhere = []string{"security.api_key_file", "security.admin_key_file", "security.keys_file", "sessions.token_key_file", "server.tls_cert_file", "server.tls_key_file", "server.tls_client_ca_file"}
+var elsewhere = []string{"security.api_key_file", "security.admin_key_file", "security.keys_file", "sessions.token_key_file", "server.tls_cert_file", "server.tls_key_file", "server.tls_client_ca_file", "database.url_file"}
 
 // checkConfigText checks a configuration that is not a file here, and an
 // environment that is not this one.
@@ -101,6 +101,9 @@ func exposed() []doctor.Metric {
 	})
 	m.Versions(func() []telemetry.VersionState { return []telemetry.VersionState{{Model: "model", Version: "version"}} })
 	m.Quarantined("model", "version")
+	m.Experience([]string{"ok"}, func() telemetry.ExperienceStats {
+		return telemetry.ExperienceStats{Lost: map[string]uint64{"reason": 0}}
+	}, none)(0, 0)
 	m.SecurityReloaded("what", true)
 	m.CertificateExpiry(time.Now)
 	m.Root(time.Now, zero)

@@ -139,7 +139,12 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	for _, note := range repo.Notes() {
 		log.Warn("artifact root", "event_type", "startup", "note", note)
 	}
-	service := newService(cfg, metrics)
+	recorder, err := openExperience(ctx, cfg, metrics, log)
+	if err != nil {
+		return err
+	}
+	defer closeExperience(recorder, log)
+	service := newService(cfg, recorder, metrics)
 	metrics.Current(func() []telemetry.CurrentVersion { return current(repo) })
 	metrics.Versions(func() []telemetry.VersionState { return versionStates(repo) })
 	metrics.Root(func() time.Time { return repo.Looked().At }, repo.InMemory)
@@ -148,11 +153,12 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	if err != nil {
 		return err
 	}
+	o.Recording = recorder != nil
 	if o.Sessions, err = openSessions(cfg, metrics, log); err != nil {
 		return err
 	}
 	defer o.Sessions.Shutdown()
-	srv, err := server.New(&backend{repo: repo, service: service, root: shownRoot(cfg)}, o)
+	srv, err := server.New(&backend{repo: repo, service: service, recorder: recorder, root: shownRoot(cfg)}, o)
 	if err != nil {
 		return usage(err)
 	}

@@ -4,20 +4,26 @@ import (
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/experience"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
 	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
 )
 
-// newService makes the queue of the configuration, which the metrics read.
-func newService(cfg *config.Config, metrics *telemetry.Metrics) *serving.Service {
-	s := serving.New(serving.Options{
+// newService makes the queue of the configuration, which the metrics read and
+// whose answers the log records, where there is one.
+func newService(cfg *config.Config, log *experience.Recorder, metrics *telemetry.Metrics) *serving.Service {
+	o := serving.Options{
 		Lanes: cfg.Server.Workers, MaxQueue: cfg.Server.MaxQueue,
 		MaxBatch: cfg.Optimization.BatchSize, MaxDelay: cfg.Optimization.MaxDelay,
 		CacheEntries: cfg.Optimization.CacheSize, CacheBytes: int64(cfg.Optimization.CacheMaxBytes),
 		Refused: metrics.DeadlineRefused,
 		Waited:  func(class serving.Priority, waited time.Duration) { metrics.Waited(int(class), waited) },
 		Shed:    func(class serving.Priority) { metrics.Shed(int(class)) },
-	})
+	}
+	if log != nil {
+		o.Recorder = log
+	}
+	s := serving.New(o)
 	metrics.Queue(s.Lanes(), cfg.Server.MaxQueue, s.Waiting, s.Active)
 	metrics.QueueStats(func() telemetry.QueueStats {
 		st := s.Stats()

@@ -19,6 +19,7 @@ type Config struct {
 	Sessions     Sessions
 	Optimization Optimization
 	Database     Database
+	Experience   Experience
 	Build        Build
 
 	// File is the configuration file that was read, or "".
@@ -144,9 +145,22 @@ type Optimization struct {
 	EnableMKL           bool
 }
 
-// Database is where experience will be kept. Nothing uses it yet.
+// Database is where experience is kept: nowhere without a URL.
 type Database struct {
-	URL Secret
+	URL     Secret
+	URLFile string
+}
+
+// Experience is how steps are recorded.
+type Experience struct {
+	Mode          string // "buffered" or "durable"
+	OnFailure     string // "serve" or "stop"
+	Sample        float64
+	Buffer        Size
+	FlushInterval time.Duration
+	CommitTimeout time.Duration
+	MaxAge        time.Duration // 0 keeps steps of any age
+	MaxBytes      Size          // 0 keeps any number
 }
 
 // Build is what the image says of itself.
@@ -213,6 +227,10 @@ func Default() *Config {
 			MaxTokenSize: 1 << 20,
 		},
 		Optimization: Optimization{PinCores: "off", Determinism: "strict", BatchSize: 32, CacheMaxBytes: 32 << 20, EnableAVX: true},
+		Experience: Experience{
+			Mode: "buffered", OnFailure: "serve", Sample: 1, Buffer: 16 << 20,
+			FlushInterval: 100 * time.Millisecond, CommitTimeout: time.Second, MaxBytes: 1 << 30,
+		},
 	}
 }
 

@@ -93,6 +93,7 @@ func (l *loader) checkFiles() {
 		l.fail(c.Source("sessions.token_key_file"), "sessions.token_key_file", err)
 	}
 
+	l.checkDatabase()
 	l.checkClientCA()
 	cert, key := c.Server.TLSCertFile, c.Server.TLSKeyFile
 	ok := cert != "" && key != ""

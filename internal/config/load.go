@@ -249,15 +249,12 @@ func (l *loader) notes() []string {
 	var notes []string
 	var idle []string
 	for _, s := range l.settings {
-		if _, set := l.c.sources[s.key]; set && s.idle && s.key != "database.url" {
+		if _, set := l.c.sources[s.key]; set && s.idle {
 			idle = append(idle, s.key)
 		}
 	}
 	if len(idle) > 0 {
 		notes = append(notes, fmt.Sprintf("These settings are read and checked and have no effect yet: %s.", strings.Join(idle, ", ")))
-	}
-	if l.c.Database.URL.Reveal() != "" {
-		notes = append(notes, "DATABASE_URL is recognised; nothing uses it yet.")
 	}
 	if l.c.Exposed() && !l.c.HasKey() {
 		notes = append(notes, fmt.Sprintf("The server listens on %s without an API key: whoever reaches the port may use the policy. Set API_KEY_FILE, or server.host to 127.0.0.1.", l.c.Server.Host))

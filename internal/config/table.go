@@ -22,7 +22,7 @@ type setting struct {
 // they are; variables that the guide does not know begin with CARLA_RL_, so
 // that they cannot clash with those that Kubernetes makes of service names.
 func (c *Config) settings() []setting {
-	s, m, mon, sec, ses, opt := &c.Server, &c.Model, &c.Monitoring, &c.Security, &c.Sessions, &c.Optimization
+	s, m, mon, sec, ses, opt, exp := &c.Server, &c.Model, &c.Monitoring, &c.Security, &c.Sessions, &c.Optimization, &c.Experience
 	return []setting{
 		{key: "server.host", env: "HOST", flag: "host", dst: &s.Host, check: hostname(&s.Host),
 			doc: "Address to listen on. Only this machine can connect unless it is set; 0.0.0.0 is every address, and unix:///path a Unix domain socket in place of address and port."},
@@ -202,8 +202,28 @@ func (c *Config) settings() []setting {
 		{key: "optimization.enable_mkl", env: "CARLA_RL_ENABLE_MKL", dst: &opt.EnableMKL, idle: true,
 			doc: "Known from the Python server; there is no MKL here."},
 
-		{key: "database.url", env: "DATABASE_URL", dst: &c.Database.URL, idle: true,
-			doc: "Database for experience."},
+		{key: "database.url", env: "DATABASE_URL", dst: &c.Database.URL, check: databaseURL(&c.Database.URL),
+			doc: "Where [experience](experience.md) is kept: sqlite:///app/logs/experience.db for a file, postgres://... for a database. Nothing is recorded without one."},
+		{key: "database.url_file", env: "DATABASE_URL_FILE", dst: &c.Database.URLFile,
+			doc: "File with that URL."},
+
+		{key: "experience.mode", env: "CARLA_RL_EXPERIENCE_MODE", dst: &exp.Mode, check: oneOf(&exp.Mode, "buffered", "durable"),
+			doc: "buffered answers at once and writes steps soon after; what is lost is counted. durable answers when the step is on the disk."},
+		{key: "experience.on_failure", env: "CARLA_RL_EXPERIENCE_ON_FAILURE", dst: &exp.OnFailure, check: oneOf(&exp.OnFailure, "serve", "stop"),
+			doc: "What becomes of requests while steps cannot be written: serve answers them and counts what is lost, stop refuses them with 503 and says that the server is not ready."},
+		{key: "experience.sample", env: "CARLA_RL_EXPERIENCE_SAMPLE", dst: &exp.Sample, check: fraction(&exp.Sample),
+			doc: "Part of the sessions that is recorded, each whole or not at all; of requests without a session, part of them."},
+		{key: "experience.buffer", env: "CARLA_RL_EXPERIENCE_BUFFER", dst: &exp.Buffer, check: sized(&exp.Buffer, 64<<10, 4<<30),
+			doc: "Memory for steps that are not written yet; the next power of two is taken. A request may need a quarter of it."},
+		{key: "experience.flush_interval", env: "CARLA_RL_EXPERIENCE_FLUSH_INTERVAL", dst: &exp.FlushInterval, check: lasting(&exp.FlushInterval),
+			doc: "How long a step waits for others that are written with it, which is also what a killed process loses at most. In mode durable none waits."},
+		{key: "experience.commit_timeout", env: "CARLA_RL_EXPERIENCE_COMMIT_TIMEOUT", dst: &exp.CommitTimeout, check: lasting(&exp.CommitTimeout),
+			doc: "How long an answer of mode durable waits for the disk; then it leaves, or is refused, as experience.on_failure says."},
+		{key: "experience.max_age", env: "CARLA_RL_EXPERIENCE_MAX_AGE", dst: &exp.MaxAge, check: keeping(&exp.MaxAge),
+			doc: "Age at which steps are deleted, such as 720h; 0 keeps them."},
+		{key: "experience.max_bytes", env: "CARLA_RL_EXPERIENCE_MAX_BYTES", dst: &exp.MaxBytes, check: sized(&exp.MaxBytes, 0, 1<<50),
+			doc: "Size of the database beyond which the oldest steps are deleted; 0 keeps them."},
+
 		{key: "build.git_sha", env: "GIT_SHA", dst: &c.Build.GitSHA, check: short(&c.Build.GitSHA, 64),
 			doc: "Commit that /healthz shows, where the program was built without one."},
 	}

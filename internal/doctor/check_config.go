@@ -142,9 +142,6 @@ func (e *examination) idleSettings() {
 			}
 			section, name, _ := strings.Cut(s.Key, ".")
 			mend := "Leave it out."
-			if s.Key == "database.url" {
-				mend = "It may stay: the server says at its start that nothing uses it until there is a log of experience."
-			}
 			if from != nil && at(doc, section, name) != nil {
 				e.add(Note, from.where("data", key), s.Key+" has no effect", mend)
 			}

@@ -249,7 +249,7 @@ func (e *examination) policyEgress(c *container, policies []*Object) {
 		}
 	}
 	if port, uses := databasePort(c); uses && !admits(port) {
-		e.add(Note, where, fmt.Sprintf("DATABASE_URL is set, and no rule lets the server out to port %d: it has no need of it until there is a log of experience", port), rule(port))
+		e.add(Note, where, fmt.Sprintf("DATABASE_URL is set, and no rule lets the server out to port %d: experience is kept on the pod's disk as far as it goes, and then lost", port), rule(port))
 	}
 	if !admits(53) {
 		e.add(Warning, where, "no rule lets the server ask for names", "egress:\n- ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]")

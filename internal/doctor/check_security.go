@@ -151,7 +151,7 @@ func (e *examination) secrets() {
 			case k == "api-key":
 				e.add(Error, o.where("data", k), "no pod consumes it: the server asks nobody for a key", fmt.Sprintf("env: [{name: API_KEY_FILE, value: /app/secrets/api-key}]\nvolumeMounts: [{name: secrets, mountPath: /app/secrets, readOnly: true}]\nvolumes: [{name: secrets, secret: {secretName: %s, items: [{key: api-key, path: api-key}]}}]", o.Name()))
 			case k == "database-url":
-				e.add(Note, o.where("data", k), "no pod consumes it, and the server has no use for it until there is a log of experience", fmt.Sprintf("env: [{name: DATABASE_URL, valueFrom: {secretKeyRef: {name: %s, key: database-url}}}]", o.Name()))
+				e.add(Note, o.where("data", k), "no pod consumes it: no experience is recorded", fmt.Sprintf("env: [{name: DATABASE_URL, valueFrom: {secretKeyRef: {name: %s, key: database-url}}}]", o.Name()))
 			default:
 				e.add(Warning, o.where("data", k), "no pod consumes it", fmt.Sprintf("env: [{name: ..., valueFrom: {secretKeyRef: {name: %s, key: %s}}}]", o.Name(), k))
 			}

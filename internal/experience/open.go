@@ -68,3 +68,13 @@ func ParseURL(url string) (Kind, string) {
 	}
 	return KindSQLite, path.Clean(rest)
 }
+
+// SizeOnDisk is the size of the file of a URL with its log, 0 for one that
+// names no file.
+func SizeOnDisk(url string) int64 {
+	kind, path := ParseURL(url)
+	if kind != KindSQLite {
+		return 0
+	}
+	return (&sqliteStore{path: path}).bytesOnDisk()
+}

@@ -50,6 +50,8 @@ type sqliteStore struct {
 	versions map[versionKey]int64
 	scratch  []byte
 	failed   error // for good
+	counts   *counters
+	found    []Gap // that runs before this one left
 	wal      int64 // pages that wait in the log
 	written  int64 // bytes of the batch
 }
@@ -245,11 +247,74 @@ func (s *sqliteStore) begin() error {
 	if s.o.Run == noRun {
 		return nil
 	}
-	return s.transact(func() error {
+	var err error
+	if s.counts, err = mapCounters(s.path + ".run"); err != nil {
+		return err
+	}
+	err = s.transact(func() error {
+		if err := s.recover(); err != nil {
+			return err
+		}
 		_, err := s.runID(s.o.Run)
 		return err
 	})
+	if err != nil {
+		clear(s.runs)
+		return err
+	}
+	s.counts.begin(s.o.Run)
+	return nil
 }
+
+// recover notes what runs took that ended without closing the log.
+func (s *sqliteStore) recover() error {
+	type lost struct {
+		id   int64
+		name string
+	}
+	var list []lost
+	err := s.w.query("SELECT id, name FROM runs WHERE ended IS NULL AND found IS NULL", nil, func(r *stmt) error {
+		list = append(list, lost{r.int(0), r.text(1)})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	now := s.o.Now()
+	for _, l := range list {
+		highest, err := s.highest(l.id)
+		if err != nil {
+			return err
+		}
+		if s.counts.magic == countersMagic && s.counts.name() == l.name && s.counts.total() > highest {
+			g := Gap{Run: l.name, First: highest + 1, Last: s.counts.total(), Reason: LostCrash, Time: now}
+			if s.counts.failed.Load() != 0 {
+				g.Reason = LostFailed
+			}
+			if err := s.w.run("INSERT OR IGNORE INTO gaps (run, first, last, reason, time) VALUES (?,?,?,?,?)", l.id, g.First, g.Last, g.Reason, now.UnixNano()); err != nil {
+				return err
+			}
+			s.found = append(s.found, g)
+		}
+		if err := s.w.run("UPDATE runs SET found = ? WHERE id = ?", now.UnixNano(), l.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// highest is the last sequence that is known of a run.
+func (s *sqliteStore) highest(run int64) (uint64, error) {
+	n, err := s.w.number(`SELECT max((SELECT coalesce(max(id), 0) & 0xFFFFFFFFFF FROM steps WHERE id > ?1 << 40 AND id < (?1 + 1) << 40),
+		(SELECT coalesce(max(last), 0) FROM gaps WHERE run = ?1), (SELECT coalesce(max(pruned), 0) FROM runs WHERE id = ?1))`, run)
+	return uint64(n), err
+}
+
+// counters are those of the run, which outlive the process.
+func (s *sqliteStore) counters() *counters { return s.counts }
+
+// lostBefore lists what runs before this one lost as they ended.
+func (s *sqliteStore) lostBefore() []Gap { return s.found }
 
 // noRun opens a file for those who delete, and take no steps.
 const noRun = "-"
@@ -330,10 +395,9 @@ func (s *sqliteStore) Close() error {
 		if s.failed != nil {
 			// What could not be made durable is not moved into the file either.
 			s.keepLog()
-		} else if s.insert.step != nil && s.o.Run != noRun {
-			err = s.transact(func() error {
-				return s.w.run("UPDATE runs SET ended = ? WHERE name = ?", s.o.Now().UnixNano(), s.o.Run)
-			})
+			s.counts.failed.Store(1)
+		} else if s.counts != nil {
+			err = s.endRun()
 		}
 		s.insert.close()
 		err = errors.Join(err, s.w.close())
@@ -344,6 +408,25 @@ func (s *sqliteStore) Close() error {
 		s.lock = nil
 	}
 	return err
+}
+
+// endRun notes that the run has written all that it took; what it has not is
+// found by the next one.
+func (s *sqliteStore) endRun() error {
+	id, ok := s.runs[s.o.Run]
+	if !ok {
+		var err error
+		if id, err = s.w.number("SELECT id FROM runs WHERE name = ?", s.o.Run); err != nil || id == 0 {
+			return err
+		}
+	}
+	highest, err := s.highest(id)
+	if err != nil || s.counts.total() > highest {
+		return err
+	}
+	return s.transact(func() error {
+		return s.w.run("UPDATE runs SET ended = ? WHERE id = ?", s.o.Now().UnixNano(), id)
+	})
 }
 
 // keepLog leaves the log beside the file when the connection closes.

@@ -17,7 +17,7 @@ import (
 //	a.target, err = backend.Resolve(...)
 //	err = a.decodeJSON(body, formSession)    // or another decoder that fills a.req and a.options, and ends with a.settle
 //	session.Attach(&a.req)                   // state, history, seed and step; /predict has resume for it
-//	err = a.run(ctx)                         // in time, or a 504
+//	err = a.run(ctx, id)                     // in time, or a 504
 //	out, err = a.appendAnswer(out, extra)    // extra: members of the carrier, each behind a comma
 //	a.observe(err, id)                       // metrics and log, also of an act that failed in run or later
 //	a.release()                              // buffers that grew large, and what is of another owner
@@ -40,6 +40,7 @@ type act struct {
 	// and to encode the answer.
 	postprocess time.Duration
 	context     requestContext
+	origin      serving.Origin // of the request, where acts are recorded
 
 	text []byte // scratch for what is made of JSON
 
@@ -52,6 +53,10 @@ func (a *act) arrive(at time.Time) {
 	a.arrived, a.begun, a.due, a.age, a.postprocess, a.anew = at, time.Time{}, time.Time{}, 0, 0, false
 	a.req.Plain()
 	a.options.reset()
+	if a.s.o.Recording {
+		a.origin.Reset(nil, at)
+		a.req.Origin = &a.origin
+	}
 }
 
 // decodeJSON reads the members of a body by the contract of the target.
@@ -142,8 +147,11 @@ func drawSeed() uint64 { return rand.Uint64() >> 11 }
 
 // run has the backend act, unless it would be late. An answer that was made
 // too late is none. parent has the values of the request, its span among them,
-// and may be nil.
-func (a *act) run(parent context.Context) error {
+// and may be nil; id names the request where it is recorded.
+func (a *act) run(parent context.Context, id []byte) error {
+	if o := a.req.Origin; o != nil {
+		o.RequestID, o.Model, o.Version, o.Digest = id, a.target.Model, a.target.Version, a.target.Digest
+	}
 	// One look at the clock of this machine, where time.Now takes two.
 	a.begun = a.arrived.Add(time.Since(a.arrived))
 	if a.req.Rows > 1 && !a.options.Given.has(memberPriority) {

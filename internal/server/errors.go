@@ -112,6 +112,7 @@ var (
 	faultConnections   = &fault{status: 503, code: "TOO_MANY_CONNECTIONS", message: "too many connections are open", retryAfter: 1, reason: "connections"}
 	faultMemory        = &fault{status: 503, code: "TOO_MANY_LARGE_BODIES", message: "too many large bodies are being read", retryAfter: 1, reason: "body_memory"}
 	faultScrapes       = &fault{status: 503, code: "TOO_MANY_SCRAPES", message: "too many scrapes of the metrics run already", retryAfter: 1, reason: "scrapes"}
+	faultRecorder      = &fault{status: 503, code: "EXPERIENCE_UNAVAILABLE", message: "the experience log takes no steps, and the server is set to answer nothing that it does not record", retryAfter: 1, reason: "experience"}
 	faultDeadline      = &fault{status: 504, code: "DEADLINE_EXCEEDED", message: "no action could be computed before the deadline", retryAfter: 1, reason: "deadline"}
 	faultHTTPVersion   = &fault{status: 505, code: "HTTP_VERSION_NOT_SUPPORTED", message: "only HTTP/1.0 and HTTP/1.1 are spoken here", reason: "framing"}
 	faultHeaderTooMany = &fault{status: 431, code: "HEADERS_TOO_LARGE", message: "the request has too many header fields", reason: "header_fields"}
@@ -123,7 +124,7 @@ var faults = []*fault{
 	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
 	faultSession, faultSessionBusy, faultSessionExists, faultStep, faultSessions,
 	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,
-	faultNotReady, faultDraining, faultConnections, faultMemory, faultScrapes, faultDeadline, faultHTTPVersion,
+	faultNotReady, faultDraining, faultConnections, faultMemory, faultScrapes, faultRecorder, faultDeadline, faultHTTPVersion,
 }
 
 // causes says which fault an error of the packages below is.
@@ -136,6 +137,7 @@ var causes = []struct {
 	{ErrNoPrevious, faultNoPrevious},
 	{serving.ErrQueueFull, faultOverloaded},
 	{serving.ErrDeadline, faultDeadline},
+	{serving.ErrNotRecorded, faultRecorder},
 	{serving.ErrNoSession, faultSession},
 	{serving.ErrSessionBusy, faultSessionBusy},
 	{serving.ErrSessionExists, faultSessionExists},

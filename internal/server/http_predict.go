@@ -27,7 +27,7 @@ func (x *exchange) predict() error {
 		return err
 	}
 	span = x.child("infer")
-	err = x.run(x.spanCtx)
+	err = x.run(x.spanCtx, x.id)
 	endChild(span)
 	if err == nil {
 		err = x.encode(kind)

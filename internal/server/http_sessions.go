@@ -84,7 +84,7 @@ func (x *exchange) sessionAct() error {
 		return err
 	}
 	span = x.child("infer")
-	err = x.run(x.spanCtx)
+	err = x.run(x.spanCtx, x.id)
 	endChild(span)
 	if err == nil {
 		if kind == mediaPack {

@@ -74,6 +74,9 @@ type Options struct {
 	// CORSOrigins are the origins whose pages may call the server, or "*".
 	CORSOrigins []string
 
+	// Recording gives each act the origin that serving.Recorder wants.
+	Recording bool
+
 	// Metrics counts; nil counts nothing.
 	Metrics Metrics
 	// MetricsHandler answers /metrics; nil leaves the route out, as a server

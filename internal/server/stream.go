@@ -260,7 +260,7 @@ func (st *stream) act(a *act, over overtaken, decode func(a *act, m websocket.Me
 	if err := a.attach(sess); err != nil {
 		return false, err
 	}
-	return reset, a.run(ctx)
+	return reset, a.run(ctx, st.id)
 }
 
 // admit holds a message to what the stream was opened with: the key may have

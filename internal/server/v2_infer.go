@@ -49,7 +49,7 @@ func (x *exchange) v2Infer() error {
 		x.act.options.Given |= 1 << memberPriority
 	}
 	span = x.child("infer")
-	err = x.run(x.spanCtx)
+	err = x.run(x.spanCtx, x.id)
 	endChild(span)
 	head := 0
 	if err == nil {

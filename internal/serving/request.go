@@ -37,6 +37,10 @@ type Request struct {
 	// that is of no stream. Act moves them on.
 	Histories []*envelope.History
 
+	// Origin is what a recorder is told of the request; nil for one that is not
+	// recorded. Plain leaves it.
+	Origin *Origin
+
 	// WantExtras asks for everything that the contract's Extras name.
 	WantExtras bool
 
@@ -88,11 +92,17 @@ func (r *Request) Begin(c *policy.Contract) {
 	for _, h := range r.Histories {
 		h.Reset()
 	}
+	if r.Origin != nil {
+		r.Origin.First = true
+	}
 }
 
 // BeginEpisode begins an episode in one row, whose state goes on until now.
 func (r *Request) BeginEpisode(c *policy.Contract, row int) {
 	c.ResetState(r.State, row)
+	if r.Origin != nil {
+		r.Origin.Began = append(r.Origin.Began, row)
+	}
 	if r.Histories != nil {
 		r.Histories[row].Reset()
 	}

@@ -45,7 +45,7 @@ type Options struct {
 	// whose answers depend on the observation alone. 0 entries keeps none.
 	CacheEntries int
 	CacheBytes   int64
-	// Recorder is told of each step that was answered; nil records nothing.
+	// Recorder is told of each request that was answered; nil records nothing.
 	Recorder Recorder
 	// Refused is told of each request that was not started because of its
 	// deadline, and why: "passed" where it had passed before, "queue" where no
@@ -59,12 +59,6 @@ type Options struct {
 	// Shed is told of each request that was refused because the queue was full,
 	// or gave up its place in it to one of control. Nil tells nobody.
 	Shed func(class Priority)
-}
-
-// Recorder keeps what a policy saw and did. Record must not block and must
-// not keep the request, which is reused.
-type Recorder interface {
-	Record(p *policy.Policy, req *Request)
 }
 
 // Service runs requests on a fixed number of lanes. It is safe for use by many
@@ -116,7 +110,7 @@ func (s *Service) Active() int { return s.queue.active() }
 // actions and times. A request that finds no lane before the context's deadline
 // is not started, and neither is one that is expected to end after its own. The
 // errors are ErrQueueFull, ErrDeadline, the context's and those of
-// policy.Runner.Act.
+// policy.Runner.Act and of the recorder.
 //
 // A request that finds a lane free runs on the caller's goroutine and meets no
 // other. One that has to wait may be run together with others, by one of them;
@@ -124,14 +118,18 @@ func (s *Service) Active() int { return s.queue.active() }
 func (s *Service) Act(ctx context.Context, p *policy.Policy, req *Request) error {
 	start := time.Now()
 	req.Queue, req.Infer, req.Enveloping = 0, 0, 0
+	if s.recorder != nil {
+		if err := s.recorder.Ready(); err != nil {
+			return err
+		}
+	}
 	until, err := s.admit(ctx, p, req, start)
 	if err != nil {
 		return err
 	}
 	if s.cache != nil {
 		if s.cache.answer(p, req, start) {
-			s.record(p, req)
-			return nil
+			return s.record(p, req)
 		}
 		start = req.kept.asked
 	}
@@ -155,14 +153,7 @@ func (s *Service) Act(ctx context.Context, p *policy.Policy, req *Request) error
 	if s.cache != nil {
 		s.cache.keep(p, req)
 	}
-	s.record(p, req)
-	return nil
-}
-
-func (s *Service) record(p *policy.Policy, req *Request) {
-	if s.recorder != nil {
-		s.recorder.Record(p, req)
-	}
+	return s.record(p, req)
 }
 
 // turnedAway counts a request that came to no lane.

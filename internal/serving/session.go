@@ -230,6 +230,9 @@ func (s *Session) Attach(req *Request) {
 		req.Histories = s.histories[:]
 	}
 	req.Seed, req.Step, req.Row = s.DrawSeed(), s.now.step, 0
+	if o := req.Origin; o != nil {
+		o.Session, o.Episode, o.Step, o.First = s.id, s.now.episode, s.now.step, !s.now.acted
+	}
 	s.req = req
 }
 

@@ -85,7 +85,7 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	if _, err := card.WriteString("\nenvelope: {limits: {steer: {low: -0.1, high: 0.1}}}\n"); err != nil || card.Close() != nil {
 		t.Fatal(err)
 	}
-	p := start(t, nil, dir)
+	p := start(t, []string{"DATABASE_URL=" + filepath.Join(t.TempDir(), "experience.db")}, dir)
 	p.waitReady()
 	p.post("/predict", guideRequest)
 	p.post("/predict", "{")

@@ -3,7 +3,8 @@ CREATE TABLE runs (
 	id INTEGER PRIMARY KEY,
 	name TEXT NOT NULL UNIQUE,
 	began INTEGER NOT NULL,            -- nanoseconds since 1970, as all times
-	ended INTEGER,
+	ended INTEGER,                     -- when it closed the log itself
+	found INTEGER,                     -- when another run found that it had not
 	pruned INTEGER NOT NULL DEFAULT 0  -- steps up to this sequence were deleted
 );
 CREATE TABLE versions (

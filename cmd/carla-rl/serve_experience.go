@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/carla-rl/carla-rl-serving/internal/config"
+	"github.com/carla-rl/carla-rl-serving/internal/experience"
+	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
+)
+
+// openExperience opens the experience log of the configuration, nil where it
+// has none. Its Close writes what is left.
+func openExperience(ctx context.Context, cfg *config.Config, metrics *telemetry.Metrics, log *slog.Logger) (*experience.Recorder, error) {
+	url, err := cfg.DatabaseURL()
+	if err != nil {
+		return nil, usage(err)
+	}
+	if url == "" {
+		return nil, nil
+	}
+	c := &cfg.Experience
+	run := experience.NewRun()
+	store, err := experience.Open(ctx, url, experience.Options{Run: run})
+	if err != nil {
+		return nil, fmt.Errorf("%w (database.url, DATABASE_URL)", err)
+	}
+	var r *experience.Recorder
+	states := make([]string, len(experience.States))
+	for i, s := range experience.States {
+		states[i] = s.String()
+	}
+	opened := make(chan struct{})
+	wrote := metrics.Experience(states, func() telemetry.ExperienceStats {
+		<-opened
+		return experienceStats(r)
+	}, func() int64 { return experience.SizeOnDisk(url) })
+	r = experience.NewRecorder(store, experience.RecorderOptions{
+		Run: run, Mode: experience.Mode(c.Mode), OnFailure: experience.OnFailure(c.OnFailure), Sample: c.Sample,
+		Buffer: int(c.Buffer), Flush: c.FlushInterval, CommitTimeout: c.CommitTimeout,
+		MaxAge: c.MaxAge, MaxBytes: int64(c.MaxBytes), Wrote: wrote, Logger: log,
+	})
+	close(opened)
+	kind, _ := experience.ParseURL(url)
+	log.Info("experience is recorded", "event_type", "startup", "store", string(kind), "run", run, "mode", c.Mode, "sample", c.Sample, "on_failure", c.OnFailure)
+	return r, nil
+}
+
+func experienceStats(r *experience.Recorder) telemetry.ExperienceStats {
+	s := r.Stats()
+	return telemetry.ExperienceStats{
+		Recorded: s.Recorded, Written: s.Written, Gaps: s.Gaps, Outcomes: s.Outcomes, Pruned: s.Pruned,
+		Failures: s.Failures, Unconfirmed: s.Unconfirmed, Refused: s.Refused, Lost: s.Lost,
+		Queued: s.Queued, BufferUsed: int64(s.BufferUsed), BufferSize: int64(s.BufferBytes), State: s.State.String(),
+	}
+}
+
+// closeExperience writes what is left, once no request is under way any more.
+func closeExperience(r *experience.Recorder, log *slog.Logger) {
+	if r != nil {
+		shutdown("experience", log, r.Close)
+	}
+}
