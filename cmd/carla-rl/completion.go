@@ -6,7 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/alecthomas/kong"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // completionCmd prints the completion script of a shell. The words are those
@@ -31,30 +32,20 @@ type completion struct {
 
 type completionWord struct{ word, help string }
 
-// completions walks the commands below a node.
-func completions(n *kong.Node, path string) []completion {
+// completions walks the commands below one.
+func completions(of *cobra.Command, path string) []completion {
 	c := completion{path: path}
 	var below []completion
-	for _, child := range n.Children {
-		if child.Hidden {
-			continue
-		}
-		c.words = append(c.words, completionWord{child.Name, firstSentence(child.Help)})
-		below = append(below, completions(child, strings.TrimSpace(path+" "+child.Name))...)
+	for _, child := range of.Commands() {
+		c.words = append(c.words, completionWord{child.Name(), firstSentence(child.Short)})
+		below = append(below, completions(child, strings.TrimSpace(path+" "+child.Name()))...)
 	}
-	for _, f := range n.Flags {
-		if !f.Hidden {
-			c.words = append(c.words, completionWord{"--" + f.Name, firstSentence(f.Help)})
-		}
-	}
-	if n.Type != kong.ApplicationNode {
-		c.words = append(c.words, completionWord{"--help", "Show help."})
-	}
-	for _, p := range n.Positional {
-		for _, v := range p.EnumSlice() {
-			if v != "" {
-				c.words = append(c.words, completionWord{v, ""})
-			}
+	of.Flags().VisitAll(func(f *pflag.Flag) {
+		c.words = append(c.words, completionWord{"--" + f.Name, firstSentence(f.Usage)})
+	})
+	for _, v := range of.ValidArgs {
+		if v != "" {
+			c.words = append(c.words, completionWord{v, ""})
 		}
 	}
 	return append([]completion{c}, below...)
@@ -66,8 +57,8 @@ func firstSentence(s string) string {
 }
 
 // Run prints the script.
-func (c *completionCmd) Run(s stdio, k *kong.Kong) error {
-	all := completions(k.Model.Node, "")
+func (c *completionCmd) Run(s stdio) error {
+	all := completions(commandLine(nil, new(runner)), "")
 	switch c.Shell {
 	case "bash":
 		bashCompletion(s.out, all)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/alecthomas/kong"
+	"github.com/spf13/pflag"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/config"
@@ -142,23 +142,19 @@ func TestEveryExitCodeIsDocumented(t *testing.T) {
 // commands: those with a page of their own are only named.
 func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 	text := readDoc(t, "command-line.md")
-	parser, err := kong.New(&cli{}, kong.Name("carla-rl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range parser.Model.Children {
-		if c.Name != "serve" && !strings.Contains(text, "carla-rl "+c.Name) {
-			t.Errorf("docs/command-line.md does not show carla-rl %s", c.Name)
-		}
-		if c.Name == "serve" {
+	for _, c := range commandLine(nil, new(runner)).Commands() {
+		if c.Name() == "serve" {
 			continue
 		}
-		for _, n := range append(c.Children, c) {
-			for _, f := range n.Flags {
+		if !strings.Contains(text, "carla-rl "+c.Name()) {
+			t.Errorf("docs/command-line.md does not show carla-rl %s", c.Name())
+		}
+		for _, n := range append(c.Commands(), c) {
+			n.Flags().VisitAll(func(f *pflag.Flag) {
 				if f.Name != "help" && !strings.Contains(text, "--"+f.Name) {
-					t.Errorf("docs/command-line.md does not name --%s of %s", f.Name, c.Name)
+					t.Errorf("docs/command-line.md does not name --%s of %s", f.Name, c.Name())
 				}
-			}
+			})
 		}
 	}
 }

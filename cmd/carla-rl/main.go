@@ -11,7 +11,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/alecthomas/kong"
+	"github.com/spf13/cobra"
 )
 
 // Exit codes, as docs/exit-codes.md tells them.
@@ -46,9 +46,7 @@ type cli struct {
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 }
 
-const description = `A server for trained driving and robot policies.
-
-Examples:
+const description = `Examples:
   carla-rl serve                        the demo policy, on http://127.0.0.1:8080
   carla-rl serve ./artifacts            your own
   carla-rl inspect model.pt             what is in a file, without running it
@@ -71,33 +69,39 @@ func main() {
 
 // run is the life of the program for one command line.
 func run(args []string, s stdio) int {
-	parser, err := kong.New(grammar(args),
-		kong.Name("carla-rl"),
-		kong.Description(description),
-		kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Writers(s.out, s.err),
-		kong.Bind(s),
-	)
-	if err != nil {
-		panic(err) // The struct above is wrong, not the user.
-	}
+	var chosen runner
+	c := commandLine(args, &chosen)
+	c.SetHelpFunc(func(c *cobra.Command, _ []string) { writeHelp(s.out, c) })
+	c.SetArgs(args)
 	if len(args) == 0 {
-		args = []string{"--help"}
+		c.SetArgs([]string{"--help"})
 	}
-	ctx, err := parser.Parse(args)
-	if err != nil {
-		fmt.Fprintf(s.err, "carla-rl: %v (see carla-rl --help)\n", err)
+	if err := c.Execute(); err != nil {
+		fmt.Fprintf(s.err, "carla-rl: %s (see carla-rl --help)\n", oneLine(err.Error()))
 		return exitUsage
 	}
-	work := func() error { return ctx.Run() }
-	if ctx.Selected().Name != "serve" {
+	if chosen == nil { // Help was asked for.
+		return exitOK
+	}
+	work := func() error { return chosen.Run(s) }
+	if _, ok := chosen.(*serveCmd); !ok {
 		work = guarded(work)
 	}
 	if err := work(); err != nil {
 		return report(s.err, err)
 	}
 	return exitOK
+}
+
+// commandLine is the command of the program. Commands of cobra's own that would
+// stand beside ours are left out.
+func commandLine(args []string, chosen *runner) *cobra.Command {
+	cobra.EnableCommandSorting = false
+	c := newCommand("carla-rl", "A server for trained driving and robot policies.", grammar(args), chosen)
+	c.Long = description
+	c.CompletionOptions.DisableDefaultCmd = true
+	c.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	return c
 }
 
 // grammar is what the arguments are parsed by: the whole command line, or, of
