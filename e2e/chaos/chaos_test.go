@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,11 +76,14 @@ const (
 	slow  = "slow"  // some milliseconds
 )
 
-// policies writes an artifact root with all of them.
-func policies(t *testing.T) string {
+// policies writes an artifact root with all of them but those that are named.
+func policies(t *testing.T, without ...string) string {
 	t.Helper()
 	root := t.TempDir()
 	for name, size := range map[string]struct{ width, layers int }{small: {64, 2}, quick: {768, 3}, slow: {1024, 9}} {
+		if slices.Contains(without, name) {
+			continue
+		}
 		m := onnxmodel.New(name)
 		x, in := m.Input("obs", onnxmodel.Float, onnxmodel.Batch, 8), 8
 		for i := range size.layers {
