@@ -193,6 +193,10 @@ e2e-cluster: ## The cluster part of e2e alone; E2E_RUN takes the names of tests,
 	@# Two packages at a time: they mostly wait, for pods, drains and autoscalers.
 	$(GOTEST) -tags e2e -count=1 -p 2 -vet=off -timeout $(E2E_TIMEOUT) $(if $(E2E_RUN),-run '$(E2E_RUN)') $$(go list -tags e2e ./e2e/... | grep -v /e2e/chaos)
 
+.PHONY: screenshots
+screenshots: ## Write docs/images: the console in Chromium, while the server has something to do (root, Linux; four minutes).
+	$(GOTEST) -tags e2e -count=1 -vet=off -timeout $(E2E_TIMEOUT) -run '^TestScreenshots$$' ./e2e/console -args -screenshots $(CURDIR)/docs/images
+
 # Which tests of tools/reliability/tests.txt (ids such as L3, or names of tests),
 # by how much more than their numbers, and how long the mixed traffic is.
 CHAOS ?=

@@ -31,6 +31,17 @@ export const hide = (e, hidden) => {
   if (e.hidden !== hidden) e.hidden = hidden;
 };
 
+// scroller holds a table that may be wider than the page, which then takes a stop
+// of Tab so that a keyboard can move it.
+export const scroller = (label) => {
+  const node = el("div", { class: "scroll", role: "group", "aria-label": label });
+  new ResizeObserver(() => {
+    if (node.scrollWidth > node.clientWidth) node.tabIndex = 0;
+    else node.removeAttribute("tabindex");
+  }).observe(node);
+  return node;
+};
+
 // uid returns a name for an element that a label or a description points at.
 let last = 0;
 export const uid = (what) => `${what}-${++last}`;

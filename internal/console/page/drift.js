@@ -1,6 +1,6 @@
 // Drift: how the features of what comes in lie against the statistics that
 // training left. The panel is there where the server measures it.
-import { el, hide } from "./dom.js";
+import { el, hide, scroller } from "./dom.js";
 import { percent, value } from "./format.js";
 import { meter } from "./plot.js";
 
@@ -15,7 +15,7 @@ const known = {
 };
 
 export const driftPanel = (app) => {
-  const body = el("div", { class: "scroll" });
+  const body = scroller("Drift");
   const node = el("section", { class: "panel w12", id: "drift", "aria-label": "Drift by feature", hidden: true },
     el("header", {}, el("h2", {}, "Drift by feature"), el("span", { class: "muted" }, "against the statistics of training")), body);
 

@@ -3,7 +3,7 @@
 // that answers, all rates of the last seconds.
 import { actions } from "./actions.js";
 import { driftPanel } from "./drift.js";
-import { el, hide, setText } from "./dom.js";
+import { el, hide, scroller, setText } from "./dom.js";
 import { bytes, count, duration, durationText, percent, rate, span } from "./format.js";
 import { quantile, samples, sum } from "./metrics.js";
 import { chart, meter, spark } from "./plot.js";
@@ -47,7 +47,7 @@ export const overview = (root, app) => {
     label: "Mean time of a request by stage", write: (v) => (Number.isFinite(v) ? durationText(v) : "–"), stacked: true,
     series: stages.map((s) => ({ name: s.name, color: s.color })),
   });
-  const stageTable = el("div", { class: "scroll" }), routeTable = el("div", { class: "scroll" }), errorTable = el("div", { class: "scroll" });
+  const stageTable = scroller("Stages"), routeTable = scroller("Routes"), errorTable = scroller("Errors");
   const panel = (wide, title, note, ...inside) => el("section", { class: `panel ${wide}`, "aria-label": title }, el("header", {}, el("h2", {}, title), el("span", { class: "muted" }, note)), ...inside);
   const shownActions = actions(app), drift = driftPanel(app);
   root.append(trouble, el("div", { class: "grid" },

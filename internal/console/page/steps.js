@@ -1,7 +1,7 @@
 // The last steps of the experience log, newest first, and a way to put the
 // observation of one into the form to try it again.
 import { call } from "./api.js";
-import { el, setText } from "./dom.js";
+import { el, scroller, setText } from "./dom.js";
 import { clock, durationText, value } from "./format.js";
 
 const every = 2000; // ms
@@ -27,7 +27,7 @@ export const steps = (root, app) => {
   const limit = el("select", { id: "steps-limit" }, [20, 50, 100, 200].map((n) => el("option", { value: n }, n)));
   const live = el("input", { type: "checkbox", id: "steps-live", checked: true });
   const note = el("p", { class: "muted", role: "status" });
-  const table = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Steps" });
+  const table = scroller("Steps");
   root.append(el("div", { class: "panel" },
     el("header", {}, el("div", { class: "row" }, el("label", { class: "field" }, el("span", {}, "Show"), limit), el("label", { class: "check" }, live, "Follow")), note), table));
   let timer = 0, contract = null, of = "";
@@ -47,7 +47,8 @@ export const steps = (root, app) => {
     }
     const got = app.logged === false ? { off: true, why: off } : await lastSteps(limit.value);
     if (root.closest("section").hidden) return;
-    draw(got);
+    // A row that has the focus stays where it is.
+    if (!table.querySelector(":focus")) draw(got);
     if (live.checked && !document.hidden) timer = setTimeout(read, got.off ? 5 * every : every);
   };
 

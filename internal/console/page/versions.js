@@ -2,7 +2,7 @@
 // admins. Their routes ask for a key of their own, and every answer is shown in
 // the server's words.
 import { call } from "./api.js";
-import { el, uid } from "./dom.js";
+import { el, scroller, uid } from "./dom.js";
 import { ago, value } from "./format.js";
 
 const longest = 10 * 60_000; // ms: as long as the server waits for a reload
@@ -13,7 +13,7 @@ const stateKinds = { ready: "good", loading: "accent", failed: "bad", quarantine
 const badge = (text, kind = "") => el("span", { class: ("badge " + kind).trim() }, text);
 
 export const versions = (root, app) => {
-  const table = el("div", { class: "scroll" });
+  const table = scroller("Versions");
   const outcome = el("div", { role: "status", id: uid("outcome") });
   const reload = el("button", { type: "button", id: "reload", onclick: () => act("reload") }, "Reload");
   const rollback = el("button", { type: "button", id: "rollback", onclick: () => ask() }, "Roll back");
@@ -37,7 +37,8 @@ export const versions = (root, app) => {
       const answer = await call("admin/" + what, { method: "POST", body: { model: app.model }, wait: longest });
       outcome.replaceChildren(...told(what, what === "reload" ? answer : { result: answer.result, models: [answer] }));
     } catch (e) {
-      outcome.replaceChildren(el("p", { class: "notice bad" }, `Refused${e.code ? ` (${e.code})` : ""}: ${e.message}`));
+      const elsewhere = e.status === 404 && e.code === "NOT_FOUND" ? ". The routes of admins may have a listener of their own (server.admin_listen)" : "";
+      outcome.replaceChildren(el("p", { class: "notice bad" }, `Refused${e.code ? ` (${e.code})` : ""}: ${e.message}${elsewhere}`));
     }
     for (const b of [reload, rollback]) b.disabled = false;
     await app.refresh();
@@ -99,7 +100,7 @@ export const versions = (root, app) => {
 
 // told writes what came of an act.
 const told = (what, answer) => {
-  const words = { changed: "Done: another version answers now, or has been loaded.", unchanged: "Nothing has changed.", failed: "It failed; what answered before still answers." };
+  const words = { changed: "Done: another version answers now, or has been loaded.", unchanged: "Nothing has changed.", failed: "Not everything could be loaded." };
   const parts = [el("p", { class: "notice" + (answer.result === "failed" ? " bad" : "") },
     el("b", {}, answer.result), ` · ${words[answer.result] ?? ""} `, answer.error && el("span", {}, answer.error),
     answer.took_ms > 0 && el("span", { class: "muted" }, ` (${Math.round(answer.took_ms)} ms)`))];
@@ -127,6 +128,12 @@ const described = (c, card) => {
   };
   const table = (title, list) => el("table", {}, el("caption", {}, el("h3", {}, title)), el("thead", {}, el("tr", {}, ["Name", "Shape", "Values", "Unit"].map((h) => el("th", { scope: "col" }, h)))),
     el("tbody", {}, list.map((f) => el("tr", {}, el("th", { scope: "row" }, f.name || "without a name"), el("td", {}, f.shape.length ? f.shape.join(" × ") : "1"), el("td", {}, bounds(f)), el("td", { class: "muted" }, f.unit ?? "")))));
+  const side = (title, list) => {
+    const node = scroller(title);
+    node.classList.add("w6");
+    node.append(table(title, list));
+    return node;
+  };
   const rows = [];
   const fact = (what, v) => v && rows.push(el("dt", {}, what), el("dd", {}, v));
   fact("policy", card?.description);
@@ -137,5 +144,5 @@ const described = (c, card) => {
   fact("control", c.controlHz ? `${c.controlHz} steps in a second` : "");
   fact("envelope", c.envelope ? c.envelope.limits.map((l) => `${l.action}: ${[l.low !== null || l.high !== null ? `${value(l.low)} to ${value(l.high)}` : "", l.rate ? `${value(l.rate)} /s` : "", l.jerk ? `${value(l.jerk)} /s²` : ""].filter(Boolean).join(", ")}`).join(" · ") + `; fallback ${c.envelope.fallback}` : "");
   fact("digest", c.digest && el("code", {}, c.digest));
-  return [el("div", { class: "grid" }, el("div", { class: "w6 scroll" }, table("Observation", c.observation)), el("div", { class: "w6 scroll" }, table("Action", c.action))), el("dl", { class: "facts" }, rows)];
+  return [el("div", { class: "grid" }, side("Observation", c.observation), side("Action", c.action)), el("dl", { class: "facts" }, rows)];
 };
