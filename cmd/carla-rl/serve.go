@@ -298,7 +298,11 @@ func (c *serveCmd) announce(s stdio, cfg *config.Config, addr net.Addr, repo *re
 	if what == "" {
 		what = demoName
 	}
-	fmt.Fprintf(s.err, "carla-rl: serving %s at %s (API: /docs); %s\n", oneLine(what), url(cfg, addr), state)
+	pages := "API: /docs"
+	if cfg.Server.Console {
+		pages = "console: /console, " + pages
+	}
+	fmt.Fprintf(s.err, "carla-rl: serving %s at %s (%s); %s\n", oneLine(what), url(cfg, addr), pages, state)
 }
 
 // url is the address under which a person on this machine reaches the server.

@@ -155,6 +155,7 @@ const readMetrics = async () => {
   } catch (e) {
     app.metricsTrouble =
       e.status === 404 ? "This address has no metrics: they are off, or on a port of their own (monitoring.metrics_port)."
+      : e.status === 403 && !e.code ? "Something between this page and the server keeps the metrics for itself."
       : e.status === 401 || e.status === 403 ? "The metrics ask for a key of the scope metrics or admin."
       : e.message;
     setText(byId("polled"), "");

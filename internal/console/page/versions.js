@@ -37,8 +37,7 @@ export const versions = (root, app) => {
       const answer = await call("admin/" + what, { method: "POST", body: { model: app.model }, wait: longest });
       outcome.replaceChildren(...told(what, what === "reload" ? answer : { result: answer.result, models: [answer] }));
     } catch (e) {
-      const elsewhere = e.status === 404 && e.code === "NOT_FOUND" ? ". The routes of admins may have a listener of their own (server.admin_listen)" : "";
-      outcome.replaceChildren(el("p", { class: "notice bad" }, `Refused${e.code ? ` (${e.code})` : ""}: ${e.message}${elsewhere}`));
+      outcome.replaceChildren(el("p", { class: "notice bad" }, `Refused${e.code ? ` (${e.code})` : ""}: ${e.message}`));
     }
     for (const b of [reload, rollback]) b.disabled = false;
     await app.refresh();
