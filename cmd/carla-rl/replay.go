@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -158,6 +159,9 @@ func (c *replayCmd) replay(s stdio) (r *replay.Report, err error) {
 	if o.Layouts, err = log.layouts(ctx); err != nil {
 		return nil, err
 	}
+	if err := c.chooseModel(o.Layouts, sides[0].Model); err != nil {
+		return nil, err
+	}
 	total, err := log.steps(ctx, c.query())
 	if err != nil {
 		return nil, err
@@ -207,6 +211,27 @@ func (c *replayCmd) open(path string) (*policy.Policy, replay.Side, error) {
 		side.Model, side.Version = a.Card.ModelName, a.Card.Version
 	}
 	return p, side, nil
+}
+
+// chooseModel names the model whose steps are replayed where the log has several
+// and none was named: the one that the version is of.
+func (c *replayCmd) chooseModel(layouts []experience.Layout, model string) error {
+	var models []string
+	for i := range layouts {
+		l := &layouts[i]
+		if (c.Where.RecordedVersion == "" || l.Version == c.Where.RecordedVersion) && (c.Where.RecordedDigest == "" || l.Digest == c.Where.RecordedDigest) && !slices.Contains(models, l.Model) {
+			models = append(models, l.Model)
+		}
+	}
+	switch {
+	case c.Where.RecordedModel != "" || len(models) < 2:
+	case slices.Contains(models, model):
+		c.Where.RecordedModel = model
+	default:
+		slices.Sort(models)
+		return fmt.Errorf("the log has steps of %d models (%s): name one with --recorded-model", len(models), strings.Join(models, ", "))
+	}
+	return nil
 }
 
 func (c *replayCmd) query() experience.Query {

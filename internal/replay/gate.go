@@ -65,6 +65,9 @@ type Check struct {
 	Passed bool    `json:"passed"`
 }
 
+// minSteps is the check whose limit is a least.
+const minSteps = "min-steps"
+
 // ErrNoAction says that a threshold is of an action that there is not.
 var ErrNoAction = errors.New("there is no such action")
 
@@ -97,7 +100,7 @@ func (r *Report) Hold(t Thresholds) error {
 		g.add(Check{Name: "max-left-out", Limit: *t.LeftOut, Got: share(r.Steps.LeftOut, r.Steps.Read)})
 	}
 	if t.MinSteps > 0 {
-		c := Check{Name: "min-steps", Limit: float64(t.MinSteps), Got: float64(r.Steps.Compared)}
+		c := Check{Name: minSteps, Limit: float64(t.MinSteps), Got: float64(r.Steps.Compared)}
 		c.Passed = r.Steps.Compared >= t.MinSteps
 		g.put(c)
 	}

@@ -15,10 +15,10 @@ const style = `:root{color-scheme:light dark;--fg:#1b1f24;--dim:#57606a;--bg:#ff
 @media(prefers-color-scheme:dark){:root{--fg:#e6edf3;--dim:#9aa4af;--bg:#0d1117;--card:#161b22;--line:#30363d;--a:#6cb6ff;--b:#f0a868;--bad:#ff8077;--good:#56d364}}
 *{box-sizing:border-box}body{margin:0 auto;max-width:72rem;padding:1.5rem;background:var(--bg);color:var(--fg);font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.6rem;margin:0 0 .5rem}h2{font-size:1.2rem;margin:2rem 0 .5rem}h3{font-size:1rem;margin:1.2rem 0 .3rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}th,td{padding:.25rem .5rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child,.text td,.text th{text-align:left}.text td{white-space:normal;overflow-wrap:anywhere}caption{text-align:left;color:var(--dim);padding:.25rem 0}
 .dim{color:var(--dim)}.verdict{display:inline-block;padding:.15rem .7rem;border:2px solid;border-radius:1rem;font-weight:600}.bad{color:var(--bad)}.good{color:var(--good)}
-.plots{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem;flex:1 1 18rem;max-width:40rem}
+.plots{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0;min-width:0;background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem;flex:1 1 24rem}.long{flex-basis:100%}
 figcaption{color:var(--dim);font-size:.85rem}svg{width:100%;height:auto;display:block}svg text{fill:var(--dim);font:10px system-ui,sans-serif}
 .frame{fill:none;stroke:var(--line)}.tick{stroke:var(--dim)}.same{stroke:var(--dim);stroke-dasharray:4 3;fill:none}.dots{stroke:var(--a);stroke-width:3;stroke-linecap:round;opacity:.55;fill:none}
 .mean{stroke:var(--a);fill:none;stroke-width:1.5}.most{stroke:var(--b);fill:none;opacity:.8}.bar{fill:var(--a)}.zero{fill:var(--dim)}
@@ -94,37 +94,60 @@ func (r *Report) gateTable(p *page) {
 	if len(r.Gate.Checks) == 0 {
 		return
 	}
-	p.raw(`<h2>Thresholds</h2><div class="wide"><table><thead><tr><th scope="col">threshold</th><th scope="col">action</th><th scope="col">found</th><th scope="col">allowed</th><th scope="col"></th></tr></thead><tbody>`)
+	p.raw(`<h2>Thresholds</h2>` + wide + `<table><thead><tr><th scope="col">threshold</th><th scope="col">action</th><th scope="col">found</th><th scope="col">allowed</th><th scope="col"></th></tr></thead><tbody>`)
 	for _, c := range r.Gate.Checks {
 		word, class := "holds", "good"
 		if !c.Passed {
 			word, class = "does not hold", "bad"
 		}
-		p.put(`<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td class="%s">%s</td></tr>`, c.Name, c.Action, number(c.Got), number(c.Limit), class, word)
+		p.put(`<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td class="%s">%s</td></tr>`, c.Name, c.Action, number(c.Got), c.allowed(), class, word)
 	}
 	p.raw(`</tbody></table></div>`)
 }
 
 func (r *Report) valueTable(p *page) {
-	p.raw(`<h2>Actions</h2><div class="wide"><table><caption>|new − base| in the unit of the action; counts are of steps, base → new</caption><thead><tr>`)
-	for _, name := range []string{"action", "different", "mean", "p50", "p90", "p99", "p99.9", "max", "bias", "sign flips", "disagree", "saturated", "envelope"} {
+	p.raw(`<h2>Actions</h2>`)
+	r.valueTableOf(p, false, []string{"action", "different", "mean", "p50", "p90", "p99", "p99.9", "max", "bias", "sign flips", "saturated", "envelope"}, func(v *Value) []string {
+		q := &v.Quantiles
+		return []string{count(v.Different), number(v.Mean), number(q.P50), number(q.P90), number(q.P99), number(q.P999), number(v.Max), number(v.Bias),
+			count(v.SignFlips), v.Saturated.arrow(), v.Interventions.arrow()}
+	})
+	r.valueTableOf(p, true, []string{"choice", "disagree", "share", "envelope"}, func(v *Value) []string {
+		return []string{count(v.Disagree), fmt.Sprintf("%.3g %%", 100*float64(v.Disagree)/max(1, float64(v.Steps))), v.Interventions.arrow()}
+	})
+}
+
+// valueTableOf writes the table of numbers, or that of choices, where there are
+// any.
+func (r *Report) valueTableOf(p *page, discrete bool, columns []string, cells func(*Value) []string) {
+	if !slices.ContainsFunc(r.Actions, func(v Value) bool { return v.Discrete == discrete }) {
+		return
+	}
+	caption := "|new − base| in the unit of the action; counts are of steps, base → new"
+	if discrete {
+		caption = "Choices; counts are of steps, base → new"
+	}
+	p.put(wide+`<table><caption>%s</caption><thead><tr>`, caption)
+	for _, name := range columns {
 		p.put(`<th scope="col">%s</th>`, name)
 	}
 	p.raw(`</tr></thead><tbody>`)
 	for i := range r.Actions {
 		v := &r.Actions[i]
-		p.put(`<tr><th scope="row">%s</th><td>%s</td>`, v.Name, count(v.Different))
-		cells := []string{number(v.Mean), number(v.Quantiles.P50), number(v.Quantiles.P90), number(v.Quantiles.P99), number(v.Quantiles.P999), number(v.Max), number(v.Bias), count(v.SignFlips), "–", v.Saturated.arrow()}
-		if v.Discrete {
-			cells = []string{"–", "–", "–", "–", "–", "–", "–", "–", count(v.Disagree), "–"}
+		if v.Discrete != discrete {
+			continue
 		}
-		for _, c := range append(cells, v.Interventions.arrow()) {
+		p.put(`<tr><th scope="row">%s</th>`, v.Name)
+		for _, c := range cells(v) {
 			p.put(`<td>%s</td>`, c)
 		}
 		p.raw(`</tr>`)
 	}
 	p.raw(`</tbody></table></div>`)
 }
+
+// wide begins what is scrolled sideways on a small screen, by keyboard too.
+const wide = `<div class="wide" tabindex="0">`
 
 func (p Pair) arrow() string { return count(p.Base) + " → " + count(p.New) }
 
@@ -136,18 +159,18 @@ func (r *Report) valuePlots(p *page, i int) {
 	v, m := &r.Actions[i], r.measures
 	p.put(`<h2>%s</h2>`, v.Name)
 	p.raw(`<div class="plots">`)
-	figure := func(svg, caption string) {
-		p.raw("<figure>" + svg + "<figcaption>" + caption + "</figcaption></figure>")
+	figure := func(class, svg, caption string) {
+		p.raw(`<figure class="` + class + `">` + svg + "<figcaption>" + caption + "</figcaption></figure>")
 	}
 	along := `<span class="key ka">mean</span>`
 	if v.Discrete {
 		r.choices(p, v)
 	} else {
-		figure(m.scatter(i), fmt.Sprintf("One dot a step, %s steps evenly from the log; on the dashed line both do the same.", count(uint64(m.samples.n))))
-		figure(m.magnitudes(i), "All steps. The first bar is of those that agree exactly.")
+		figure("", m.scatter(i), fmt.Sprintf("One dot a step, %s steps evenly from the log; on the dashed line both do the same.", count(uint64(m.samples.n))))
+		figure("", m.magnitudes(i), "All steps. The first bar is of those that agree exactly.")
 		along += ` <span class="key kb">largest</span>`
 	}
-	figure(m.timeline(i), along+fmt.Sprintf(" of every %s steps in the order of the log.", count(uint64(m.series.steps))))
+	figure("long", m.timeline(i), along+fmt.Sprintf(" of every %s steps in the order of the log.", count(uint64(m.series.steps))))
 	p.raw(`</div>`)
 	if len(v.Kinds) > 0 {
 		p.put(`<p class="dim">The envelope changed: %s.</p>`, v.kinds())
@@ -186,7 +209,7 @@ func (r *Report) choices(p *page, v *Value) {
 		p.raw(`</tbody></table>`)
 		return
 	}
-	p.raw(`<div class="wide"><table><caption>Steps by choice: rows are of the base, columns of the new version</caption><thead><tr><th scope="col">base ＼ new</th>`)
+	p.raw(wide + `<table><caption>Steps by choice: rows are of the base, columns of the new version</caption><thead><tr><th scope="col">base ＼ new</th>`)
 	for j := range int(most) + 1 {
 		p.put(`<th scope="col">%s</th>`, strconv.Itoa(j))
 	}

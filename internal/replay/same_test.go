@@ -150,3 +150,26 @@ func TestEnvelopesGoAlong(t *testing.T) {
 		t.Errorf("%+v", left.Actions[2])
 	}
 }
+
+// TestStepsWithExtrasAreTheSame has requests that asked for all that the policy
+// can give beside its action, which another form of it computes.
+func TestStepsWithExtrasAreTheSame(t *testing.T) {
+	paths := map[string]string{"mlp": newMLP(1).write(t, "v0.1.0", ""), "demo": "../demo/artifact"}
+	for _, agent := range []string{"ppo_box", "ppo_dict", "ppo_multidiscrete", "sac_her", "td3", "dqn", "rppo_two_layers"} {
+		paths[agent] = agents + agent + "/model.zip"
+	}
+	for name, path := range paths {
+		t.Run(name, func(t *testing.T) {
+			r := newRecorder(t, open(t, path), "v1")
+			for i := range 100 {
+				r.act("", false, func(s *experience.Step, c *policy.Call) {
+					s.Deterministic, s.Seed = i%2 == 0, uint64(i)
+					for _, e := range r.policy.Contract().Extras {
+						c.Extras = append(c.Extras, make([]float32, e.Width))
+					}
+				})
+			}
+			both(t, path, r.steps)
+		})
+	}
+}

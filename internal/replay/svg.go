@@ -28,7 +28,7 @@ func newPlot(title string, width, height, x0, x1, y0, y1 float64) *plot {
 	if !(y1 > y0) {
 		y0, y1 = y0-0.5, y0+0.5
 	}
-	p := &plot{width: width, height: height, left: 56, top: 10, right: width - 10, bottom: height - 36, x0: x0, x1: x1, y0: y0, y1: y1}
+	p := &plot{width: width, height: height, left: 56, top: 10, right: width - 22, bottom: height - 36, x0: x0, x1: x1, y0: y0, y1: y1}
 	fmt.Fprintf(&p.b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s"><title>%s</title>`, width, height, html.EscapeString(title), html.EscapeString(title))
 	fmt.Fprintf(&p.b, `<rect class="frame" x="%g" y="%g" width="%g" height="%g"/>`, p.left, p.top, p.right-p.left, p.bottom-p.top)
 	return p
@@ -122,6 +122,9 @@ func tick(v float64) string {
 	if math.Abs(v) < 1e-12 {
 		return "0"
 	}
+	if v >= 1000 && v < 1e15 {
+		return count(uint64(v + 0.5))
+	}
 	return strconv.FormatFloat(v, 'g', 4, 64)
 }
 
@@ -148,22 +151,27 @@ func bounds(lists ...[]float64) (low, high float64) {
 	return low, high
 }
 
-// scatter draws what one side did against the other, with the line on which
-// both do the same.
+// scatter draws the difference against what the base did: a shift, a scale and a
+// kink of one side all have their own shape.
 func (m *measures) scatter(i int) string {
 	v := &m.values[i]
-	x, y := column(m.samples.base, i, m.width), column(m.samples.now, i, m.width)
-	low, high := bounds(x, y)
+	x, d := column(m.samples.base, i, m.width), column(m.samples.now, i, m.width)
+	most := 0.0
+	for j := range d {
+		d[j] -= x[j]
+		most = max(most, math.Abs(d[j]))
+	}
+	low, high := bounds(x)
 	if v.ranged {
 		low, high = float64(v.low), float64(v.high)
 	}
-	if low == high {
-		low, high = low-0.5, high+0.5
+	if most == 0 {
+		most = 1
 	}
-	p := newPlot(fmt.Sprintf("%s: new against base, %d steps", v.name, len(x)), 300, 300, low, high, low, high)
-	p.line("same", []float64{low, high}, []float64{low, high})
-	p.dots("dots", x, y)
-	p.ticks("base", "new")
+	p := newPlot(fmt.Sprintf("%s: new minus base against base, %d steps", v.name, len(x)), 420, 260, low, high, -most, most)
+	p.line("same", []float64{p.x0, p.x1}, []float64{0, 0})
+	p.dots("dots", x, d)
+	p.ticks("base", "new − base")
 	return p.end()
 }
 
@@ -179,7 +187,7 @@ func (m *measures) magnitudes(i int) string {
 	}
 	last = max(last, leastDecade+4)
 	n := float64(max(1, v.apart.n))
-	p := newPlot(v.name+": how many steps differ by how much", 420, 220, 0, float64(last-leastDecade+2), 0, 1)
+	p := newPlot(v.name+": how many steps differ by how much", 420, 260, 0, float64(last-leastDecade+2), 0, 1)
 	zero := uint64(v.apart.counts[0])
 	before := v.apart.n
 	draw := func(at int, label string, steps uint64) {
@@ -223,7 +231,7 @@ func (m *measures) timeline(i int) string {
 	if high == 0 {
 		high = 1
 	}
-	p := newPlot(v.name+": the difference along the log", 620, 220, 0, max(1, float64(at)), 0, high)
+	p := newPlot(v.name+": the difference along the log", 900, 200, 0, max(1, float64(at)), 0, high)
 	if !v.discrete {
 		p.line("most", xs, most)
 	}

@@ -141,9 +141,17 @@ func (r *Report) writeGate(b *strings.Builder) {
 		if !c.Passed {
 			word = "FAILED"
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\tof %s\n", word, c.Name, c.Action, number(c.Got), number(c.Limit))
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\tallowed %s\n", word, c.Name, c.Action, number(c.Got), c.allowed())
 	}
 	t.Flush()
+}
+
+// allowed says what a check lets through.
+func (c *Check) allowed() string {
+	if c.Name == minSteps {
+		return "≥ " + number(c.Limit)
+	}
+	return "≤ " + number(c.Limit)
 }
 
 // row32 writes numbers on one line, the first of them where they are many.
