@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 )
@@ -35,6 +36,16 @@ type replayed struct {
 		Max  float64
 	}
 	Gate struct{ Passed bool }
+}
+
+// askOf asks one of several models.
+func (p *process) askOf(model string, members map[string]any) answer {
+	p.t.Helper()
+	body, err := json.Marshal(members)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.post("/v1/models/"+model+"/predict", string(body))
 }
 
 // replayLog runs replay on a log, and reads its report.
@@ -76,7 +87,7 @@ func TestWhatWasServedIsReplayedToTheBit(t *testing.T) {
 		for i, row := range rows {
 			p.actIn(a, row, c.EpisodeStart[i], true)
 			p.actIn(b, row, i%4 == 3, false) // drawn
-			ans := p.ask(map[string]any{"model": name, "observations": []any{row, rows[(i+1)%len(rows)]}, "state": state, "deterministic": i%3 > 0, "episode_start": []bool{c.EpisodeStart[i], i == 2}})
+			ans := p.askOf(name, map[string]any{"observations": []any{row, rows[(i+1)%len(rows)]}, "state": state, "deterministic": i%3 > 0, "episode_start": []bool{c.EpisodeStart[i], i == 2}})
 			if ans.status != http.StatusOK {
 				t.Fatalf("%s: %d %s", name, ans.status, ans.body)
 			}
@@ -89,14 +100,24 @@ func TestWhatWasServedIsReplayedToTheBit(t *testing.T) {
 		readCase(t, filepath.Join(agentFolder, name), &c)
 		rows, _ := c.rows()
 		for i := range 20 {
-			ans := p.ask(map[string]any{"model": name, "observations": rows, "deterministic": i%2 == 0, "return": []string{"value"}})
+			ans := p.askOf(name, map[string]any{"observations": rows, "deterministic": i%2 == 0, "return": []string{"value"}})
 			if ans.status != http.StatusOK {
 				t.Fatalf("%s: %d %s", name, ans.status, ans.body)
 			}
 			steps[name] += uint64(len(rows))
 		}
 	}
-	// While the server has the log open, and after it has ended.
+	// A log may be read while a server writes to it.
+	const name = "rppo_shared"
+	for deadline := time.Now().Add(startMax); ; time.Sleep(10 * time.Millisecond) {
+		r := execute(t, "", append([]string{"replay", "--from", file, "--model", filepath.Join(root, name), "--min-steps", fmt.Sprint(steps[name])}, nothingDiffers...)...)
+		if r.code == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("exit code %d: %s", r.code, r.stderr)
+		}
+	}
 	if code := p.stop(); code != 0 {
 		t.Fatalf("exit code %d: %s", code, p.stderr())
 	}
