@@ -26,8 +26,8 @@ type replayCmd struct {
 	Model   string `required:"" placeholder:"PATH" help:"The version that is looked at: artifact folder or model file."`
 	Against string `placeholder:"PATH" help:"The version that it is compared with, in place of the recorded actions."`
 
-	Where  replayWhere  `embed:"" group:"Steps"`
-	Limits replayLimits `embed:"" group:"Thresholds"`
+	replayWhere
+	replayLimits
 
 	Raw           bool    `help:"Compare what the policies give before their envelopes hold it."`
 	Deterministic bool    `help:"Replay drawn steps as deterministic ones; needs --against."`
@@ -43,14 +43,14 @@ type replayCmd struct {
 
 // replayWhere narrows the steps.
 type replayWhere struct {
-	RecordedModel   string    `placeholder:"NAME" help:"Only steps of this model."`
-	RecordedVersion string    `placeholder:"NAME" help:"Only steps of this version."`
-	RecordedDigest  string    `placeholder:"HEX" help:"Only steps of the version with this digest."`
-	Run             string    `placeholder:"NAME" help:"Only steps of this run of a server."`
-	Session         string    `placeholder:"ID" help:"Only steps of this session."`
-	Since           time.Time `placeholder:"TIME" help:"Only steps from then on, as 2026-01-31T12:00:00Z."`
-	Until           time.Time `placeholder:"TIME" help:"Only steps before then."`
-	Newest          int       `placeholder:"N" help:"Only the newest N of them."`
+	RecordedModel   string `placeholder:"NAME" help:"Only steps of this model."`
+	RecordedVersion string `placeholder:"NAME" help:"Only steps of this version."`
+	RecordedDigest  string `placeholder:"HEX" help:"Only steps of the version with this digest."`
+	Run             string `placeholder:"NAME" help:"Only steps of this run of a server."`
+	Session         string `placeholder:"ID" help:"Only steps of this session."`
+	Since           string `placeholder:"TIME" help:"Only steps from then on, as 2026-01-31T12:00:00Z, 2026-01-31 or 12h, which is that long ago."`
+	Until           string `placeholder:"TIME" help:"Only steps before then."`
+	Newest          int    `placeholder:"N" help:"Only the newest N of them."`
 }
 
 // replayLimits are the thresholds.
@@ -131,7 +131,7 @@ func (c *replayCmd) replay(s stdio) (r *replay.Report, err error) {
 		return nil, err
 	}
 	switch {
-	case c.Worst < 0 || c.Where.Newest < 0:
+	case c.Worst < 0 || c.Newest < 0:
 		return nil, errors.New("--worst and --newest must be at least 0")
 	case !(c.Saturation >= 0 && c.Saturation < 0.5):
 		return nil, fmt.Errorf("--saturation: expected a share from 0 to 0.5, got %v", c.Saturation)
@@ -162,13 +162,17 @@ func (c *replayCmd) replay(s stdio) (r *replay.Report, err error) {
 	if err := c.chooseModel(o.Layouts, sides[0].Model); err != nil {
 		return nil, err
 	}
-	total, err := log.steps(ctx, c.query())
+	q, err := c.query(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	total, err := log.steps(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	bar := newReplayBar(s.err, total)
 	o.Progress = bar.show
-	r, err = replay.Run(ctx, log.read(ctx, c.query()), o)
+	r, err = replay.Run(ctx, log.read(ctx, q), o)
 	bar.clear()
 	if err != nil {
 		return nil, err
@@ -177,7 +181,7 @@ func (c *replayCmd) replay(s stdio) (r *replay.Report, err error) {
 	if c.Against != "" {
 		r.Against = &sides[1]
 	}
-	if r.Steps.Lost, err = log.lost(ctx, c.query()); err != nil {
+	if r.Steps.Lost, err = log.lost(ctx, q); err != nil {
 		return nil, err
 	}
 	return r, r.Hold(limits)
@@ -219,14 +223,14 @@ func (c *replayCmd) chooseModel(layouts []experience.Layout, model string) error
 	var models []string
 	for i := range layouts {
 		l := &layouts[i]
-		if (c.Where.RecordedVersion == "" || l.Version == c.Where.RecordedVersion) && (c.Where.RecordedDigest == "" || l.Digest == c.Where.RecordedDigest) && !slices.Contains(models, l.Model) {
+		if (c.RecordedVersion == "" || l.Version == c.RecordedVersion) && (c.RecordedDigest == "" || l.Digest == c.RecordedDigest) && !slices.Contains(models, l.Model) {
 			models = append(models, l.Model)
 		}
 	}
 	switch {
-	case c.Where.RecordedModel != "" || len(models) < 2:
+	case c.RecordedModel != "" || len(models) < 2:
 	case slices.Contains(models, model):
-		c.Where.RecordedModel = model
+		c.RecordedModel = model
 	default:
 		slices.Sort(models)
 		return fmt.Errorf("the log has steps of %d models (%s): name one with --recorded-model", len(models), strings.Join(models, ", "))
@@ -234,28 +238,53 @@ func (c *replayCmd) chooseModel(layouts []experience.Layout, model string) error
 	return nil
 }
 
-func (c *replayCmd) query() experience.Query {
-	return experience.Query{
-		Run: c.Where.Run, Session: c.Where.Session, Model: c.Where.RecordedModel, Version: c.Where.RecordedVersion, Digest: c.Where.RecordedDigest,
-		Since: c.Where.Since, Until: c.Where.Until, Limit: c.Where.Newest, Newest: c.Where.Newest > 0,
+// query names the steps.
+func (w *replayWhere) query(now time.Time) (experience.Query, error) {
+	q := experience.Query{
+		Run: w.Run, Session: w.Session, Model: w.RecordedModel, Version: w.RecordedVersion, Digest: w.RecordedDigest,
+		Limit: w.Newest, Newest: w.Newest > 0,
 	}
+	var err error
+	if q.Since, err = moment(w.Since, now); err != nil {
+		return q, fmt.Errorf("--since: %w", err)
+	}
+	if q.Until, err = moment(w.Until, now); err != nil {
+		return q, fmt.Errorf("--until: %w", err)
+	}
+	return q, nil
+}
+
+// moment reads a time, a day, or how long ago it was; the zero time of nothing.
+func moment(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago > 0 {
+		return now.Add(-ago), nil
+	}
+	return time.Time{}, fmt.Errorf("expected a time such as 2026-01-31T12:00:00Z, a day such as 2026-01-31, or a span such as 12h, got %q", text)
 }
 
 // thresholds reads those of the command line.
 func (c *replayCmd) thresholds() (replay.Thresholds, error) {
-	t := replay.Thresholds{Refused: &c.Limits.MaxRefused, LeftOut: c.Limits.MaxLeftOut, MinSteps: c.Limits.MinSteps}
+	t := replay.Thresholds{Refused: &c.MaxRefused, LeftOut: c.MaxLeftOut, MinSteps: c.MinSteps}
 	for _, list := range []struct {
 		flag  string
 		texts []string
 		to    *[]replay.Limit
 	}{
-		{"max-mean", c.Limits.MaxMean, &t.Mean},
-		{"max-p99", c.Limits.MaxP99, &t.P99},
-		{"max-abs", c.Limits.MaxAbs, &t.Abs},
-		{"max-sign-flips", c.Limits.MaxSignFlips, &t.SignFlips},
-		{"max-disagree", c.Limits.MaxDisagree, &t.Disagree},
-		{"max-saturation-rise", c.Limits.MaxSaturationRise, &t.SaturationRise},
-		{"max-intervention-rise", c.Limits.MaxInterventionRise, &t.InterventionRise},
+		{"max-mean", c.MaxMean, &t.Mean},
+		{"max-p99", c.MaxP99, &t.P99},
+		{"max-abs", c.MaxAbs, &t.Abs},
+		{"max-sign-flips", c.MaxSignFlips, &t.SignFlips},
+		{"max-disagree", c.MaxDisagree, &t.Disagree},
+		{"max-saturation-rise", c.MaxSaturationRise, &t.SaturationRise},
+		{"max-intervention-rise", c.MaxInterventionRise, &t.InterventionRise},
 	} {
 		for _, text := range list.texts {
 			l, err := replay.ParseLimit(text)

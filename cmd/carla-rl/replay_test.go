@@ -164,7 +164,9 @@ func TestReplayExitCodes(t *testing.T) {
 	f(exitTrouble, "", "--from", file, "--model", filepath.Join(t.TempDir(), "nothing"))
 	f(exitTrouble, "cannot be compared", "--from", file, "--model", demo, "--against", filepath.FromSlash("../../internal/format/sb3/testdata/td3/model.zip"))
 	f(exitUsage, "", "--from", file)
-	f(exitUsage, "", "--from", file, "--model", demo, "--since", "yesterday")
+	f(exitTrouble, "--since: expected a time", "--from", file, "--model", demo, "--since", "yesterday")
+	f(exitOK, "", "--from", file, "--model", demo, "--until", "1970-01-01T00:05:00Z", "--since", "1970-01-01", "--min-steps", "300")
+	f(exitTrouble, "nothing was compared", "--from", file, "--model", demo, "--since", "1h")
 
 	page := filepath.Join(t.TempDir(), "report.html")
 	r := f(exitDiffers, "", "--from", file, "--model", other, "--max-abs", "0", "--json", "--html", page, "--newest", "600")
