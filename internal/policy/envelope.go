@@ -3,7 +3,6 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -166,37 +165,15 @@ func (c *Contract) newScorer(src *sources) (*envelope.Scorer, error) {
 	if len(c.Inputs) != 1 {
 		return nil, errors.New("unsupported: max_zscore and max_distance are of policies with one input")
 	}
-	width := c.Inputs[0].Width
-	s := envelope.Statistics{Covariance: e.Covariance, MaxZ: e.MaxZScore, MaxDistance: e.MaxDistance}
-	known := 0
-	if src.preprocessor != nil {
-		s.Mean, s.Deviation = src.preprocessor.Statistics(width)
+	all, err := c.readStatistics(src)
+	if err != nil {
+		return nil, err
 	}
+	s := envelope.Statistics{Mean: all[0].mean, Deviation: all[0].deviation, Covariance: e.Covariance, MaxZ: e.MaxZScore, MaxDistance: e.MaxDistance}
 	if s.Mean == nil {
-		s.Mean, s.Deviation = make([]float64, width), slices.Repeat([]float64{math.Inf(1)}, width)
-	} else {
-		known = width
-	}
-	for _, d := range e.Statistics {
-		i := slices.IndexFunc(c.Features, func(f Feature) bool { return f.Name == d.Feature })
-		if i < 0 {
-			return nil, fmt.Errorf("statistics: there is no feature %q; there are: %s", d.Feature, c.featureNames())
-		}
-		f := &c.Features[i]
-		for _, list := range [][]float64{d.Mean, d.Std} {
-			if len(list) != 1 && len(list) != f.Size {
-				return nil, fmt.Errorf("statistics: feature %s: expected one number or %d, got %d", f.Name, f.Size, len(list))
-			}
-		}
-		for j := range f.Size {
-			s.Mean[f.Offset+j], s.Deviation[f.Offset+j] = d.Mean[j%len(d.Mean)], d.Std[j%len(d.Std)]
-		}
-		known += f.Size
-	}
-	switch {
-	case known == 0:
 		return nil, errors.New("max_zscore and max_distance need the statistics of the training: neither the preprocessor nor the card has any")
-	case e.MaxDistance > 0 && known < width:
+	}
+	if e.MaxDistance > 0 && all[0].means < len(s.Mean) {
 		return nil, errors.New("max_distance needs the mean of every feature")
 	}
 	return envelope.NewScorer(s)

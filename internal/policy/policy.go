@@ -36,6 +36,8 @@ type Policy struct {
 	envelope *envelope.Envelope // nil where the card has none
 	scorer   *envelope.Scorer   // nil where observations are not scored
 
+	statistics []statistics // by Contract.Inputs
+
 	runners []*Runner
 	pace    Pace
 }

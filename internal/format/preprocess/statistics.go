@@ -44,3 +44,13 @@ func (p *Preprocessor) Statistics(n int) (mean, deviation []float64) {
 	}
 	return mean, deviation
 }
+
+// StatisticsOf is Statistics of the part of an observation that is one of Keys,
+// nil for any other name.
+func (p *Preprocessor) StatisticsOf(key string, n int) (mean, deviation []float64) {
+	part := p.part(key)
+	if part == nil {
+		return nil, nil
+	}
+	return p.on(part.steps, part.width).Statistics(n)
+}

@@ -28,3 +28,13 @@ func TestStatistics(t *testing.T) {
 	car := &carStep{mean: [3]float64{30, 0, 0.5}, std: [3]float64{10, 1, 0.25}}
 	f(&Preprocessor{steps: []step{car}}, 4, []float64{30, 0, 0.5, 0.5}, []float64{10, unknown, 0.25, 0.25})
 }
+
+func TestStatisticsOfAPart(t *testing.T) {
+	p := &Preprocessor{parts: []part{{name: "pose", width: 2, steps: []step{&normalize{mean: []float64{1, 2}, std: []float64{3, 4}}}}}}
+	if m, d := p.StatisticsOf("pose", 2); !slices.Equal(m, []float64{1, 2}) || !slices.Equal(d, []float64{3, 4}) {
+		t.Errorf("%v, %v", m, d)
+	}
+	if m, d := p.StatisticsOf("image", 2); m != nil || d != nil {
+		t.Errorf("of another: %v, %v", m, d)
+	}
+}
