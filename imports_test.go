@@ -57,6 +57,7 @@ var law = map[string][]string{
 	"internal/machine":   {},
 	"internal/telemetry": {"internal/machine"},
 	"internal/demo":      {},
+	"internal/drift":     {},
 	"internal/console":   {},
 	"internal/doctor":    {"internal/artifact", "internal/spelling"},
 	"internal/load":      {},

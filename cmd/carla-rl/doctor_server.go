@@ -104,6 +104,9 @@ func exposed() []doctor.Metric {
 	m.Experience([]string{"ok"}, func() telemetry.ExperienceStats {
 		return telemetry.ExperienceStats{Lost: map[string]uint64{"reason": 0}}
 	}, none)(0, 0)
+	m.Drift(func() []telemetry.Drift {
+		return []telemetry.Drift{{Model: "model", Version: "version", Features: []telemetry.FeatureDrift{{Feature: "feature"}}}}
+	})
 	m.SecurityReloaded("what", true)
 	m.CertificateExpiry(time.Now)
 	m.Root(time.Now, zero)

@@ -158,6 +158,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 		return err
 	}
 	defer o.Sessions.Shutdown()
+	o.Observations = measureDrift(&cfg.Drift, metrics, log)
 	srv, err := server.New(&backend{repo: repo, service: service, recorder: recorder, root: shownRoot(cfg)}, o)
 	if err != nil {
 		return usage(err)
@@ -241,7 +242,7 @@ func (c *serveCmd) repository(cfg *config.Config, metrics *telemetry.Metrics, lo
 		QuarantineAfter: cfg.Model.QuarantineAfter,
 
 		Lanes:  cfg.Server.Workers,
-		Loaded: func(v *repository.Version) { loaded(v, metrics, log) },
+		Loaded: func(v *repository.Version) { loaded(v, &cfg.Drift, metrics, log) },
 	}
 	if o.Root == "" {
 		o.Root = demoName

@@ -4,12 +4,13 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
 	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
 )
 
 // loaded tells of a version whose load has ended.
-func loaded(v *repository.Version, metrics *telemetry.Metrics, log *slog.Logger) {
+func loaded(v *repository.Version, measured *config.Drift, metrics *telemetry.Metrics, log *slog.Logger) {
 	ready := v.State == repository.StateReady
 	l := log.With("model", v.Model, "model_version", v.Name)
 	if !ready {
@@ -23,6 +24,9 @@ func loaded(v *repository.Version, metrics *telemetry.Metrics, log *slog.Logger)
 	metrics.ModelLoaded(v.Model, v.Name, v.Took, nil)
 	l.Info("version is ready", "event_type", "model_loaded", "duration", v.Took, "digest", v.Digest, "hashed", v.Hashed)
 	for _, note := range v.Notes {
+		l.Info("about the version", "event_type", "model_loaded", "note", note)
+	}
+	if note := driftNote(v.Policy, measured); note != "" {
 		l.Info("about the version", "event_type", "model_loaded", "note", note)
 	}
 }

@@ -17,6 +17,7 @@ type Config struct {
 	Monitoring   Monitoring
 	Security     Security
 	Sessions     Sessions
+	Drift        Drift
 	Optimization Optimization
 	Database     Database
 	Experience   Experience
@@ -116,6 +117,13 @@ type Security struct {
 	AllowedHosts   []string
 	MaxRequestSize Size
 	RateLimit      Rate
+}
+
+// Drift is how what is observed is held to the training.
+type Drift struct {
+	SampleEvery int // 0 measures nothing
+	Window      time.Duration
+	MaxFeatures int
 }
 
 // Sessions is how long and how many episodes are kept.
@@ -226,6 +234,7 @@ func Default() *Config {
 			TokenTTL:     time.Hour,
 			MaxTokenSize: 1 << 20,
 		},
+		Drift:        Drift{SampleEvery: 32, Window: 10 * time.Minute, MaxFeatures: 64},
 		Optimization: Optimization{PinCores: "off", Determinism: "strict", BatchSize: 32, CacheMaxBytes: 32 << 20, EnableAVX: true},
 		Experience: Experience{
 			Mode: "buffered", OnFailure: "serve", Sample: 1, Buffer: 16 << 20,

@@ -181,6 +181,13 @@ func (c *Config) settings() []setting {
 		{key: "sessions.max_token_size", env: "CARLA_RL_SESSION_MAX_TOKEN_SIZE", dst: &ses.MaxTokenSize, check: sized(&ses.MaxTokenSize, 1<<10, 1<<30),
 			doc: "Size of a state that a client carries, all rows together."},
 
+		{key: "drift.sample_every", env: "CARLA_RL_DRIFT_SAMPLE_EVERY", dst: &c.Drift.SampleEvery, check: between(&c.Drift.SampleEvery, 0, 1<<20),
+			doc: "Of how many observations one is held to the statistics of the training, on average; 0 measures no [drift](monitoring/drift.md)."},
+		{key: "drift.window", env: "CARLA_RL_DRIFT_WINDOW", dst: &c.Drift.Window, check: days(&c.Drift.Window),
+			doc: "How far back drift is measured."},
+		{key: "drift.max_features", env: "CARLA_RL_DRIFT_MAX_FEATURES", dst: &c.Drift.MaxFeatures, check: between(&c.Drift.MaxFeatures, 1, 4096),
+			doc: "Values of an observation whose drift is measured, each of which is four series; those beyond are left out."},
+
 		{key: "optimization.enable_memory_pinning", env: "CARLA_RL_ENABLE_MEMORY_PINNING", dst: &opt.EnableMemoryPinning,
 			doc: "Keep the weights of policies and the memory between their steps in pages that are there from the start and are never swapped. Where RLIMIT_MEMLOCK forbids it the server says so and serves from ordinary memory."},
 		{key: "optimization.pin_cores", env: "CARLA_RL_PIN_CORES", dst: &opt.PinCores, check: cores(&opt.PinCores),

@@ -19,7 +19,6 @@ const MinRows = 100
 // use by many goroutines.
 type Version struct {
 	references []reference
-	expected   [][bins]float64
 	slot       int64 // nanoseconds of one part of the window
 
 	mu   sync.Mutex // guards ring
@@ -51,12 +50,7 @@ func New(features []Feature, window time.Duration) (*Version, error) {
 		if !features[i].Known() {
 			continue
 		}
-		r, err := newReference(&features[i])
-		if err != nil {
-			return nil, err
-		}
-		v.references = append(v.references, r)
-		v.expected = append(v.expected, r.expected())
+		v.references = append(v.references, newReference(&features[i]))
 	}
 	if len(v.references) == 0 {
 		return nil, nil
@@ -115,9 +109,10 @@ type Score struct {
 	// the size of the shift and not a test of it, so it does not grow with the
 	// number of rows.
 	ZScore float64
-	// PSI is the population stability index over ten bins of equal probability:
-	// between the deciles of the training, of the normal distribution of its mean
-	// and deviation where it left none.
+	// PSI is the population stability index over the ten bins of equal probability
+	// of the normal distribution with the mean and the deviation of the training.
+	// A feature that is not normally distributed has one of its own that is not 0:
+	// what tells is how it moves.
 	PSI float64
 	// OutOfRange is the share of values beyond the bounds of the feature, or
 	// farther than five deviations from the mean.
@@ -144,7 +139,7 @@ func (v *Version) Scores(now time.Time) (rows int, scores []Score) {
 	for i := range v.references {
 		c, r := &total.values[i], &v.references[i]
 		s := Score{
-			Feature: r.name, ZScore: c.sum / total.rows, PSI: c.psi(v.expected[i][:]),
+			Feature: r.name, ZScore: c.sum / total.rows, PSI: c.psi(),
 			OutOfRange: float64(c.out) / total.rows, Saturation: math.NaN(),
 		}
 		if r.bounded {
@@ -168,10 +163,10 @@ func (c *counts) add(o *counts) {
 	}
 }
 
-func (c *valueCounts) psi(expected []float64) float64 {
+func (c *valueCounts) psi() float64 {
 	var n [bins]float64
 	for i, k := range c.bins {
 		n[i] = float64(k)
 	}
-	return PSI(n[:], expected)
+	return PSI(n[:])
 }

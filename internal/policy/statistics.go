@@ -20,12 +20,11 @@ type ValueStatistics struct {
 }
 
 // Statistics returns what is known of the values of an observation, in the
-// order of the contract and no more than limit of them; nil where the training
+// order of the contract and no more than limit of them, all for a limit below 0; nil where the training
 // left no mean and deviation of any. They are those by which the preprocessor
 // normalises what is sent, and those of the card's envelope.
 func (p *Policy) Statistics(limit int) []ValueStatistics {
 	var list []ValueStatistics
-	known := false
 	for i := range p.contract.Features {
 		f := &p.contract.Features[i]
 		s := p.statistics[f.Input]
@@ -42,11 +41,7 @@ func (p *Policy) Statistics(limit int) []ValueStatistics {
 			}
 			v.Low, v.High = f.boundsOf(k)
 			list = append(list, v)
-			known = true
 		}
-	}
-	if !known {
-		return nil
 	}
 	return list
 }

@@ -37,6 +37,8 @@ type versionObserver struct {
 
 	interventions func(value int, kind string)
 	log           *interventionLog
+
+	observations func(inputs [][]float32, row int) // nil where nobody wants them
 }
 
 // observe counts an act that reached the backend, and how it ended; id is for
@@ -50,7 +52,7 @@ func (a *act) observe(err error, id []byte) {
 	if key := (targetKey{t.Model, t.Version}); o == nil || o.key != key || o.digest != t.Digest {
 		var ok bool
 		if o, ok = a.s.inference.get(key); !ok || o.digest != t.Digest { // Its actions may be others.
-			o = a.s.inference.put(key, newVersionObserver(a.s.metrics, t))
+			o = a.s.inference.put(key, newVersionObserver(a.s.metrics, &a.s.o.Observations, t))
 		}
 		a.observer = o
 	}
@@ -63,12 +65,15 @@ func (a *act) observe(err error, id []byte) {
 	}
 	o.inference(a.shard, req.Rows, req.Deterministic, false, a.preprocess(), req.Queue, a.infer(), a.postprocess)
 	o.actions(req.Actions)
+	if o.observations != nil {
+		a.sample(o)
+	}
 	if len(req.Interventions) > 0 {
 		a.observeInterventions(o, id)
 	}
 }
 
-func newVersionObserver(m Metrics, t *Target) *versionObserver {
+func newVersionObserver(m Metrics, seen *Observations, t *Target) *versionObserver {
 	var names []string
 	var low, high []float64
 	c := t.Contract
@@ -89,6 +94,8 @@ func newVersionObserver(m Metrics, t *Target) *versionObserver {
 
 		interventions: m.Interventions(t.Model, t.Version, names),
 		log:           &interventionLog{},
+
+		observations: seen.of(t),
 	}
 }
 

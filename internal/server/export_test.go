@@ -23,3 +23,11 @@ func (s *Server) Endpoints() []Endpoint {
 	}
 	return list
 }
+
+// NewSample returns what an answered request of one row does to be shown.
+func NewSample(every int, show func(inputs [][]float32, row int)) func() {
+	a := &act{s: &Server{o: Options{Observations: Observations{Every: every}}}}
+	a.req.Rows = 1
+	o := &versionObserver{observations: show}
+	return func() { a.sample(o) }
+}

@@ -82,6 +82,8 @@ type Options struct {
 	// MetricsHandler answers /metrics; nil leaves the route out, as a server
 	// whose metrics have a port of their own does.
 	MetricsHandler http.Handler
+	// Observations is shown a sample of what policies were asked.
+	Observations Observations
 	// Console are the files of the page at /console, of which index.html is the
 	// page itself; none leave the route out.
 	Console []Asset

@@ -193,6 +193,28 @@ var rows = []row{
 			queries: []query{{expr: `max by (model, version, action, bound) (carla_rl_action_bound{` + models + `})`, legend: "", table: true}},
 		},
 	}},
+	{"Drift", []panel{
+		{
+			title: "Shift of the mean", unit: "none", w: 12,
+			help:    "How far the mean of each feature of the last minutes lies from that of the training, on either side, in standard deviations of the training; above 3 alerts. Of the instances the one that is farthest.",
+			queries: []query{{expr: `max by (model, version, feature) (abs(carla_rl_drift_z_score{` + models + `}))`, legend: "{{model}} {{version}} {{feature}}"}},
+		},
+		{
+			title: "Population stability index", unit: "none", w: 12,
+			help:    "Against the normal distribution of the training's mean and deviation. A feature that is not normally distributed has an index of its own: what tells is how it moves.",
+			queries: []query{{expr: `max by (model, version, feature) (carla_rl_drift_psi{` + models + `})`, legend: "{{model}} {{version}} {{feature}}"}},
+		},
+		{
+			title: "Out of the range of the training", unit: "percentunit", max: 1, w: 12,
+			help:    "Share of the values beyond the bounds of a feature, or farther than five standard deviations from its mean.",
+			queries: []query{{expr: `max by (model, version, feature) (carla_rl_drift_out_of_range_ratio{` + models + `})`, legend: "{{model}} {{version}} {{feature}}"}},
+		},
+		{
+			title: "Observations at a bound", unit: "percentunit", max: 1, w: 12,
+			help:    "Share of the values that lie at a bound of their feature: all of them is a sensor that is dead or cannot see so far.",
+			queries: []query{{expr: `max by (model, version, feature) (carla_rl_drift_saturation_ratio{` + models + `})`, legend: "{{model}} {{version}} {{feature}}"}},
+		},
+	}},
 	{"Safety envelope", []panel{
 		{
 			title: "Values that the envelope changed", unit: "ops", w: 12,

@@ -68,7 +68,7 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 }
 
 // TestMetricsAreAsDocumented looks for each metric of the document, once there
-// was a request whose action an envelope changed, a refusal and a version that
+// were requests whose actions an envelope changed, a refusal and a version that
 // failed to load.
 func TestMetricsAreAsDocumented(t *testing.T) {
 	names := regexp.MustCompile("`((?:http|carla_rl)_[a-z_]+)`").FindAllStringSubmatch(readDoc(t, "docs/operations.md"), -1)
@@ -85,9 +85,11 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	if _, err := card.WriteString("\nenvelope: {limits: {steer: {low: -0.1, high: 0.1}}}\n"); err != nil || card.Close() != nil {
 		t.Fatal(err)
 	}
-	p := start(t, []string{"DATABASE_URL=" + filepath.Join(t.TempDir(), "experience.db")}, dir)
+	p := start(t, []string{"DATABASE_URL=" + filepath.Join(t.TempDir(), "experience.db"), "CARLA_RL_DRIFT_SAMPLE_EVERY=1"}, dir)
 	p.waitReady()
-	p.post("/predict", guideRequest)
+	for range 100 { // drift is told of no less
+		p.post("/predict", guideRequest)
+	}
 	p.post("/predict", "{")
 	p.do(http.MethodPost, "/predict", guideRequest, http.Header{"Origin": {"https://evil.example"}})
 	for begun := time.Now(); p.get("/startupz").status != http.StatusOK && time.Since(begun) < startMax; {

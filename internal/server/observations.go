@@ -1,0 +1,36 @@
+package server
+
+import "math/rand/v2"
+
+// Observations is shown a sample of the observations that were answered, after
+// the answer was made and on the goroutine of the request.
+type Observations struct {
+	// Every is of how many observations one is shown, on average, and of a request
+	// of several rows no more than one; 0 shows none.
+	Every int
+	// Of returns what is shown the rows of a version: the values of each input,
+	// as they came, and which row it is. Nil is shown none. What is returned must
+	// neither block nor keep or change the values.
+	Of func(t *Target) func(inputs [][]float32, row int)
+}
+
+func (o *Observations) of(t *Target) func(inputs [][]float32, row int) {
+	if o.Every == 0 || o.Of == nil {
+		return nil
+	}
+	return o.Of(t)
+}
+
+// sample shows one of the rows of an act, where it is its turn, which is drawn:
+// robots that take turns are all shown.
+func (a *act) sample(o *versionObserver) {
+	rows := a.req.Rows
+	if rand.IntN(a.s.o.Observations.Every) >= rows {
+		return
+	}
+	row := 0
+	if rows > 1 {
+		row = rand.IntN(rows)
+	}
+	o.observations(a.req.Inputs, row)
+}
