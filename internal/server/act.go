@@ -46,6 +46,7 @@ type act struct {
 
 	shard    uint32           // of the counts
 	observer *versionObserver // of the act before
+	dice     uint32           // that tell whose turn it is to be shown (sample)
 }
 
 // arrive begins an act that was read at a time.
