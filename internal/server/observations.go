@@ -1,7 +1,5 @@
 package server
 
-import "math/rand/v2"
-
 // Observations is shown a sample of the observations that were answered, after
 // the answer was made and on the goroutine of the request.
 type Observations struct {
@@ -21,14 +19,18 @@ func (o *Observations) of(t *Target) func(inputs [][]float32, row int) {
 	return o.Of(t)
 }
 
+// spread makes of numbers that are close ones that are not: 2^32 over the golden
+// ratio, as Knuth hashes (The Art of Computer Programming, 6.4).
+const spread = 2654435769
+
 // sample shows one of the rows of an act, where it is its turn, which is drawn:
 // robots that take turns are all shown.
 func (a *act) sample(o *versionObserver) {
 	// Marsaglia's xorshift ("Xorshift RNGs", 2003), of each act its own: it takes
 	// a nanosecond.
 	x := a.dice
-	for x == 0 {
-		x = rand.Uint32()
+	if x == 0 {
+		x = (a.shard + 1) * spread
 	}
 	x ^= x << 13
 	x ^= x >> 17
@@ -40,7 +42,7 @@ func (a *act) sample(o *versionObserver) {
 	}
 	row := 0
 	if rows > 1 {
-		row = rand.IntN(rows)
+		row = int(uint64(x*spread) * uint64(rows) >> 32)
 	}
 	o.observations(a.req.Inputs, row)
 }
