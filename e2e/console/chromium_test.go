@@ -383,9 +383,15 @@ func (p *page) press(key string, code int, modifiers int) {
 // typed puts a text into the element that has the focus, as a keyboard does.
 func (p *page) typed(text string) { p.call("Input.insertText", map[string]any{"text": text}) }
 
-// theme makes the page see a preference of its reader.
-func (p *page) theme(name string) {
-	p.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": name}, {"name": "prefers-reduced-motion", "value": "reduce"}}})
+// theme makes the page see a preference of its reader, who likes nothing to move.
+func (p *page) theme(name string) { p.prefer(name, "reduce") }
+
+// moving is theme for a reader who does not mind.
+func (p *page) moving(name string) { p.prefer(name, "no-preference") }
+
+func (p *page) prefer(scheme, motion string) {
+	p.t.Helper()
+	p.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": motion}}})
 }
 
 // screenshot returns what is in view as PNG.

@@ -51,7 +51,10 @@ func TestScreenshots(t *testing.T) {
 	if *screenshots != "" {
 		traffic = 130 * time.Second // the charts are full
 	}
-	root := t.TempDir()
+	root := filepath.Join(t.TempDir(), "policies")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	demoFolder(t, root, "v0.1.0", nil)
 	demoFolder(t, root, "v0.2.0", nil)
 	demoFolder(t, root, "v0.3.0", func(dir string) {
@@ -68,7 +71,7 @@ func TestScreenshots(t *testing.T) {
 
 	light, dark := newPage(t, 1280, 860), newPage(t, 1280, 860)
 	light.theme("light")
-	dark.theme("dark")
+	dark.moving("dark")
 	// The dark one drives meanwhile, so that its view must not be left.
 	light.open(url + "/console")
 	dark.open(url + "/console#drive")
@@ -79,6 +82,8 @@ func TestScreenshots(t *testing.T) {
 	light.wait(drawn)
 	time.Sleep(traffic)
 	light.picture("overview")
+	dark.eval(`document.querySelector("#drive [aria-keyshortcuts=R]").click()`, nil)
+	dark.wait(`Number(/Distance\s*(\d+) m/.exec(document.querySelector("#drive dl.facts").innerText)?.[1]) > 90`)
 	dark.picture("drive")
 
 	light.view("try")
@@ -110,6 +115,7 @@ func TestScreenshots(t *testing.T) {
 
 // recorded are the settings with which steps are kept.
 func recorded(t *testing.T) []string {
+	t.Helper()
 	return []string{"DATABASE_URL=sqlite://" + filepath.Join(t.TempDir(), "experience.db")}
 }
 

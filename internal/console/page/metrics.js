@@ -132,9 +132,11 @@ export class History {
     }
   }
 
+  // then is the reading that is looked back at.
   #then(longest) {
     const last = this.#readings.at(-1);
-    return this.#readings.find((r) => r !== last && last.at - r.at <= longest * 1000 + 500);
+    // Where readings are farther apart, as on a busy machine, it is the last but one.
+    return this.#readings.find((r) => r !== last && last.at - r.at <= longest * 1000 + 500) ?? this.#readings.at(-2);
   }
 
   // rate is how much a counter grew in a second, NaN while there is one reading.

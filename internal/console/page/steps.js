@@ -2,7 +2,8 @@
 // observation of one into the form to try it again.
 import { call } from "./api.js";
 import { el, scroller, setText } from "./dom.js";
-import { clock, durationText, value } from "./format.js";
+import { clock, count, durationText, value } from "./format.js";
+import { samples, sum } from "./metrics.js";
 
 const every = 2000; // ms
 
@@ -10,12 +11,15 @@ const every = 2000; // ms
 export const off = "The experience log is off. Start the server with DATABASE_URL=sqlite:///path/experience.db to keep what goes in and out.";
 
 // lastSteps asks for the last steps. Without a log it tells why there are none.
+let missing = false; // the route: a server that has it not is not asked again
 export const lastSteps = async (limit) => {
+  if (missing) return { off: true, why: off };
   try {
     const got = await call(`v1/experience?limit=${limit}`);
     return { steps: (got.steps ?? []).map(step) };
   } catch (e) {
-    if (e.status === 404 || e.status === 409) return { off: true, why: off };
+    missing = e.status === 404;
+    if (missing || e.status === 409) return { off: true, why: off };
     return { why: e.status === 401 || e.status === 403 ? "The steps ask for an API key." : e.message };
   }
 };
@@ -38,6 +42,14 @@ export const steps = (root, app) => {
   const few = (values, all, most) => el("span", { title: values.slice(0, 64).map((v, i) => `${all[i] ?? i} ${value(v)}`).join("\n") },
     values.slice(0, most).map(value).join("  ") + (values.length > most ? `  … ${values.length}` : ""));
 
+  // kept tells how the log does.
+  const kept = () => {
+    const now = app.history.now;
+    if (!now || !app.logged) return "";
+    const state = samples(now, "carla_rl_experience_state").find((s) => s.value === 1)?.labels.state ?? "";
+    return `The log is ${state}: ${count(sum(now, "carla_rl_experience_written_steps_total"))} steps are kept, ${count(sum(now, "carla_rl_experience_lost_steps_total") || 0)} are lost`;
+  };
+
   const read = async () => {
     clearTimeout(timer);
     const m = app.inForce, now = `${app.model} ${m?.version} ${m?.digest}`;
@@ -53,7 +65,7 @@ export const steps = (root, app) => {
   };
 
   const draw = ({ steps: list, why }) => {
-    setText(note, why ?? (list.length === 0 ? "No step was recorded yet." : ""));
+    setText(note, why ?? (list.length === 0 ? "No step was recorded yet." : kept()));
     if (why || list.length === 0) return table.replaceChildren();
     const inputs = names(contract?.observation), outputs = names(contract?.action);
     table.replaceChildren(el("table", {}, el("caption", { class: "hidden" }, "The last steps"),
