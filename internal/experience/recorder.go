@@ -57,6 +57,8 @@ type RecorderOptions struct {
 	Wrote func(steps int, took time.Duration)
 	// Logger is told of failures; nil discards.
 	Logger *slog.Logger
+
+	pruneEvery time.Duration // in place of defaultPruneEvery, for tests
 }
 
 // DefaultRecorderOptions returns what a zero field stands for.
@@ -75,6 +77,7 @@ func (o RecorderOptions) withDefaults() RecorderOptions {
 	orDefault(&o.CommitTimeout, d.CommitTimeout)
 	orDefault(&o.Sample, d.Sample)
 	orDefault(&o.Last, d.Last)
+	orDefault(&o.pruneEvery, defaultPruneEvery)
 	if o.Run == "" {
 		o.Run = NewRun()
 	}

@@ -29,10 +29,9 @@ const (
 	applicationID = 0x63524c78
 	// sequenceBits is where the run stands in the key of a step.
 	sequenceBits = 40
-	// walPages is after how many pages the log is put into the file, and
-	// mostWALPages how many there may be where nobody asked for it.
-	walPages     = 4000
-	mostWALPages = 4 * walPages
+	// defaultWALPages is after how many pages the log is put into the file; four
+	// times as many may be there where nobody asks for it.
+	defaultWALPages = 4000
 )
 
 //go:embed migrations/sqlite/*.sql
@@ -66,6 +65,7 @@ func openSQLite(path string, o Options) (_ *sqliteStore, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	orDefault(&o.walPages, defaultWALPages)
 	s := &sqliteStore{path: path, o: o, runs: map[string]int64{}, versions: map[versionKey]int64{}}
 	if o.ReadOnly {
 		return s, s.checkReadable()
@@ -262,9 +262,15 @@ func (s *sqliteStore) begin() error {
 		clear(s.runs)
 		return err
 	}
+	reached("before counting")
 	s.counts.begin(s.o.Run)
+	reached("after counting")
 	return nil
 }
+
+// reached is called at each step of what is written, for tests that end the
+// process there.
+var reached = func(step string) {}
 
 // recover notes what runs took that ended without closing the log.
 func (s *sqliteStore) recover() error {
@@ -296,6 +302,7 @@ func (s *sqliteStore) recover() error {
 			}
 			s.found = append(s.found, g)
 		}
+		reached("in recovery")
 		if err := s.w.run("UPDATE runs SET found = ? WHERE id = ?", now.UnixNano(), l.id); err != nil {
 			return err
 		}
@@ -336,6 +343,7 @@ func (s *sqliteStore) migrate() error {
 	}
 	return s.transact(func() error {
 		for i, text := range list[at:] {
+			reached("before migration")
 			if err := s.w.exec(text); err != nil {
 				return fmt.Errorf("migration %d: %w", at+i+1, err)
 			}
@@ -346,12 +354,16 @@ func (s *sqliteStore) migrate() error {
 
 // transact runs f in a transaction, which is durable when it returns nil.
 func (s *sqliteStore) transact(f func() error) error {
+	reached("before begin")
 	if err := s.w.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
+	reached("after begin")
 	err := f()
 	if err == nil {
+		reached("before commit")
 		if err = s.w.exec("COMMIT"); err == nil {
+			reached("after commit")
 			return nil
 		}
 	}
@@ -424,6 +436,7 @@ func (s *sqliteStore) endRun() error {
 	if err != nil || s.counts.total() > highest {
 		return err
 	}
+	reached("before the end")
 	return s.transact(func() error {
 		return s.w.run("UPDATE runs SET ended = ? WHERE id = ?", s.o.Now().UnixNano(), id)
 	})
@@ -444,4 +457,24 @@ func (s *sqliteStore) Stats(ctx context.Context) (Stats, error) {
 	}
 	defer c.close()
 	return s.stats(ctx, c)
+}
+
+// Check reads the whole file and returns what is wrong with it.
+func (s *sqliteStore) Check(ctx context.Context) error {
+	c, err := s.openReader()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	var wrong []string
+	err = c.query("PRAGMA integrity_check", nil, func(r *stmt) error {
+		if text := r.text(0); text != "ok" {
+			wrong = append(wrong, text)
+		}
+		return ctx.Err()
+	})
+	if err == nil && len(wrong) > 0 {
+		err = errors.New(strings.Join(wrong, "; "))
+	}
+	return s.explain(err)
 }

@@ -164,6 +164,7 @@ func (s *sqliteStore) pruneSome(before time.Time, anyAge bool, most int) (out Pr
 		if err := s.w.run("DELETE FROM steps WHERE id <= ?", last); err != nil {
 			return err
 		}
+		reached("in prune")
 		if err := s.w.run("UPDATE runs SET pruned = ? WHERE id = ?", last&(1<<sequenceBits-1), run); err != nil {
 			return err
 		}

@@ -59,7 +59,7 @@ func (s *sqliteStore) Append(ctx context.Context, b *Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.wal > mostWALPages {
+	if s.wal > 4*s.o.walPages {
 		if err := s.Tend(); err != nil {
 			return err
 		}
@@ -123,7 +123,11 @@ func (s *sqliteStore) write(b *Batch) error {
 		if err := s.writeStep(st, runID, versionID); err != nil {
 			return err
 		}
+		if i == 0 {
+			reached("after the first step")
+		}
 	}
+	reached("after steps")
 	for i := range b.Gaps {
 		g := &b.Gaps[i]
 		id, err := s.runID(g.Run)
@@ -285,9 +289,10 @@ func (s *sqliteStore) Tend() error {
 	if s.failed != nil || s.w == nil {
 		return s.failed
 	}
-	if s.wal < walPages {
+	if s.wal < s.o.walPages {
 		return nil
 	}
+	reached("before checkpoint")
 	err := s.w.query("PRAGMA wal_checkpoint(PASSIVE)", nil, func(r *stmt) error {
 		s.wal = r.int(1) - r.int(2) // in the log, and of those in the file
 		return nil
@@ -295,6 +300,7 @@ func (s *sqliteStore) Tend() error {
 	if err != nil {
 		return s.judge(err)
 	}
+	reached("after checkpoint")
 	return nil
 }
 

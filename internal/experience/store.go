@@ -142,4 +142,5 @@ type Options struct {
 	Log   *slog.Logger
 
 	migrations []string // in place of those that are embedded, for tests
+	walPages   int64    // in place of defaultWALPages, for tests
 }

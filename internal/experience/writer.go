@@ -16,10 +16,10 @@ const (
 	mostBytes = 4 << 20
 	// retryEvery is how long a write that failed waits for the next attempt.
 	retryEvery = time.Second
-	// pruneEvery is how often old steps are looked for, and pruneSteps how many
-	// are deleted between two writes.
-	pruneEvery = 30 * time.Second
-	pruneSteps = 4000
+	// defaultPruneEvery is how often old steps are looked for, and pruneSteps
+	// how many are deleted between two writes.
+	defaultPruneEvery = 30 * time.Second
+	pruneSteps        = 4000
 )
 
 // writer is the one goroutine that writes.
@@ -108,6 +108,7 @@ func (w *writer) write() bool {
 	}
 	began := time.Now()
 	w.tried = began
+	reached("before writing")
 	err := r.store.Append(context.Background(), &w.batch)
 	if err != nil {
 		w.pending = true
@@ -115,6 +116,7 @@ func (w *writer) write() bool {
 		return false
 	}
 	w.pending = false
+	reached("before settling")
 	r.o.Wrote(len(w.batch.Steps), time.Since(began))
 	w.settle()
 	if t, ok := r.store.(interface{ Tend() error }); ok {
@@ -262,7 +264,7 @@ func (w *writer) discard() {
 // prune deletes what is older or more than is kept.
 func (w *writer) prune() {
 	r := w.r
-	if r.o.MaxAge <= 0 && r.o.MaxBytes <= 0 || r.state.Load() != int32(StateOK) || !w.more && time.Since(w.pruned) < pruneEvery {
+	if r.o.MaxAge <= 0 && r.o.MaxBytes <= 0 || r.state.Load() != int32(StateOK) || !w.more && time.Since(w.pruned) < r.o.pruneEvery {
 		return
 	}
 	p := Prune{Bytes: r.o.MaxBytes, Limit: pruneSteps}
