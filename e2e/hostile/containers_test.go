@@ -136,7 +136,7 @@ func places() []place {
 	scaler := mustRead("testdata/preprocess/standard/preprocessor_p4.pkl")
 	state := unpack(mustRead("testdata/torch/2.15.0/seq_tanh/state_dict.pth"))
 	script := unpack(mustRead("testdata/torch/2.15.0/seq_tanh/model_script.pt"))
-	program := unpack(mustRead("testdata/modules/2.15.0/program/model.pt2"))
+	exported := unpack(mustRead("testdata/modules/2.15.0/program/model.pt2"))
 	agent := unpack(mustRead("internal/format/sb3/testdata/ppo_box/model.zip"))
 	var attributes map[string]json.RawMessage
 	if err := json.Unmarshal(agent.data["data"], &attributes); err != nil {
@@ -169,7 +169,7 @@ func places() []place {
 	policy := unpack(agent.data["policy.pth"])
 	stateKey, scriptKey := state.full("data.pkl"), script.full("data.pkl")
 	constants := script.full("constants.pkl")
-	top, _, _ := strings.Cut(program.names[0], "/")
+	top, _, _ := strings.Cut(exported.names[0], "/")
 	head := "\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}(X\r\x00\x00\x00little_endian\x88u."
 	legacy := func(p []byte) []byte { return slices.Concat([]byte(head), p, []byte("\x80\x02].")) }
 
@@ -187,9 +187,9 @@ func places() []place {
 		{name: "a pickle as a model", role: "weights", never: true, file: func(p []byte) []byte { return p }, read: readModel},
 		{name: "object of TorchScript", role: "script", sound: script.with(scriptKey, script.data[scriptKey]), file: func(p []byte) []byte { return script.with(scriptKey, p) }, read: readModel},
 		{name: "constants of TorchScript", role: "script", sound: script.with(constants, script.data[constants]), file: func(p []byte) []byte { return script.with(constants, p) }, read: readModel},
-		{name: "sample inputs of .pt2", role: "ignored", ignored: true, sound: program.with(top+"/data/sample_inputs/model.pt", []byte("x")), file: func(p []byte) []byte { return program.with(top+"/data/sample_inputs/model.pt", p) }, read: readModel},
-		{name: "sample inputs of .pt2 in a zip", role: "ignored", ignored: true, sound: program.with(top+"/data/sample_inputs/model.pt", []byte("x")), file: func(p []byte) []byte {
-			return program.with(top+"/data/sample_inputs/model.pt", state.with(stateKey, p))
+		{name: "sample inputs of .pt2", role: "ignored", ignored: true, sound: exported.with(top+"/data/sample_inputs/model.pt", []byte("x")), file: func(p []byte) []byte { return exported.with(top+"/data/sample_inputs/model.pt", p) }, read: readModel},
+		{name: "sample inputs of .pt2 in a zip", role: "ignored", ignored: true, sound: exported.with(top+"/data/sample_inputs/model.pt", []byte("x")), file: func(p []byte) []byte {
+			return exported.with(top+"/data/sample_inputs/model.pt", state.with(stateKey, p))
 		}, read: readModel},
 		{name: "weights of an agent", role: "weights", sound: agent.with("policy.pth", agent.data["policy.pth"]), file: func(p []byte) []byte {
 			return agent.with("policy.pth", policy.with(policy.full("data.pkl"), p))
@@ -209,7 +209,7 @@ func places() []place {
 	for _, key := range []string{"lr_schedule", "clip_range", "_last_obs", "ep_info_buffer"} {
 		all = append(all, place{name: key + " of an agent", role: "ignored", ignored: true, sound: attribute(key, []byte("N.")), file: func(p []byte) []byte { return attribute(key, p) }, read: readModel})
 	}
-	all = append(all, constantOf(program))
+	all = append(all, constantOf(exported))
 	own := map[string][]byte{
 		"a pickle": scaler, "joblib, zlib": scaler, "joblib, gzip": scaler,
 		"state dict": state.data[stateKey], "weights of an agent": policy.data[policy.full("data.pkl")],

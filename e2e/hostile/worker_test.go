@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -49,7 +50,11 @@ func TestMain(m *testing.M) {
 		work(*worker)
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if name, err := program(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(name))
+	}
+	os.Exit(code)
 }
 
 // outcome is what became of the files of one worker.
