@@ -209,7 +209,7 @@ chaos: ## Overload, crashes, hostile clients and files, into docs/reliability.md
 
 .PHONY: hostile
 hostile: ## Hostile files: pickles and archives by the million, five minutes of fuzzing a format, mutants that Python reads too, into docs/reliability.md (FACTOR).
-	@CHAOS='A4 A5 A6 A7 A8' FACTOR='$(FACTOR)' COMMIT='$(COMMIT)' tools/chaos
+	@CHAOS='A4 A5 A6 A7 A7-fuzz A8' FACTOR='$(FACTOR)' COMMIT='$(COMMIT)' tools/chaos
 
 .PHONY: e2e-chaos
 e2e-chaos: ## A small share of make chaos and twenty seconds of make soak: what does not depend on how fast the machine is.

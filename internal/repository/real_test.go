@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
@@ -237,8 +238,10 @@ func TestAVersionIsHeldAsLongAsItIsUsed(t *testing.T) {
 func TestRefusedVersionsSayWhy(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	golden := "golden: {vectors: [{observation: {x: 1}, action: {y: 2}}, {observation: {x: 2}, action: {y: 5}}]}\n"
+	versions := 0
 	f := func(model []byte, more, want string) {
 		t.Helper()
+		versions++
 		dir := t.TempDir()
 		putLinear(t, dir, "v0.1.0", 3)
 		r := open(t, repository.Options{Root: dir, Open: real})
@@ -262,6 +265,10 @@ func TestRefusedVersionsSayWhy(t *testing.T) {
 	f(weights(0, 1, 2, 3), "", "observation")
 	f(weights(5000, 1), "postprocess: none\n", "outside its contract of -1000 to 1000")
 	f([]byte("no tensors"), "", "model.safetensors")
+	ledger.Add(t, ledger.Row{
+		ID: "A4", Test: "versions that miss a golden vector, hold NaN or infinities, have other shapes or leave their bounds", Inputs: ledger.N(versions, "versions"),
+		Lost: ledger.Nothing, Figures: []string{"each refused with its file, its field or the first vector, and the version before goes on"},
+	})
 }
 
 // TestBrokenFilesNeverServe swaps a good version for one that is cut off, has a
