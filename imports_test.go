@@ -91,6 +91,7 @@ var law = map[string][]string{
 	"tools/mutate":        {},
 	"tools/reliability":   {"e2e/ledger"},
 	"e2e/ledger":          {},
+	"e2e/inputs":          {},
 }
 
 // engine are the packages that stand between a stranger's bytes and an action.

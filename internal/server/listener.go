@@ -309,7 +309,24 @@ func (c *gatedConn) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		c.drop()
+	}
+	return n, err
+}
+
+// drop has the system forget what it has taken for a client that does not read,
+// when the connection is closed: it would keep that for as long as the client
+// says that it is there.
+func (c *gatedConn) drop() {
+	conn := c.Conn
+	if c.tls != nil {
+		conn = c.tls.NetConn()
+	}
+	if l, ok := conn.(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(0)
+	}
 }
 
 // SetReadDeadline takes effect with the next Read.

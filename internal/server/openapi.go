@@ -91,7 +91,7 @@ var descriptions = map[string]told{
 	"get /versions": {"versions", "Every model and version, and its state.", "models", "Versions", nil},
 	"post /admin/reload": {
 		"reload", "Look for changed versions now, and wait until they were tried.", "admin", "Reloaded",
-		[]*fault{faultAdminOff, faultForbidden, faultUnauthorized, faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultAdminBusy, faultNotReady}},
+		[]*fault{faultAdminOff, faultForbidden, faultUnauthorized, faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultAdminBusy, faultNotReady, faultDeadline}},
 	"post /admin/rollback": {
 		"rollback", "Let the version answer that answered before.", "admin", "ModelChange",
 		[]*fault{faultAdminOff, faultForbidden, faultUnauthorized, faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultAdminBusy, faultNoPrevious}},
@@ -136,11 +136,11 @@ func (s *Server) operation(method string, e *endpoint) object {
 		list = append(list, faultMalformedPack)
 	}
 	if !e.open {
-		list = append(list, faultHost, faultOrigin)
-		if s.o.Keys != nil && !s.o.Keyless || e.admin {
-			list = append(list, faultUnauthorized)
-			op["security"] = []any{object{"apiKey": []any{}}, object{"bearer": []any{}}}
-		}
+		list = append(list, faultHost, faultOrigin, faultRate)
+	}
+	if !e.open && s.o.Keys != nil && !s.o.Keyless || e.admin || e.metrics && s.o.Keys.asksForMetrics() {
+		list = append(list, faultUnauthorized, faultForbidden, faultRate)
+		op["security"] = []any{object{"apiKey": []any{}}, object{"bearer": []any{}}}
 	}
 	ok := object{"description": "OK", "headers": answerHeaders}
 	if t.schema != "" {

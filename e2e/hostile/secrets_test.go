@@ -1,0 +1,117 @@
+//go:build e2e
+
+package hostile_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
+)
+
+// TestSecretsStaySecret (S5) sends keys, right and wrong ones, everywhere that a
+// request has room for them, and makes the server fail in every way that a client
+// can: no answer, metric or line of the log has a key, a path of the machine, an
+// address of memory or a trace. Names are another matter: whoever asks for a model
+// of some name is told that there is none of that name.
+func TestSecretsStaySecret(t *testing.T) {
+	ledger.Begin(t)
+	dir := t.TempDir()
+	name, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "keys")
+	draw := func(who, scope string) string {
+		t.Helper()
+		out, err := exec.Command(name, "key", "new", "--name", who, "--scope", scope, "--append", file).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	const single, wrong, token = "the-single-key-of-a-variable", "a-wrong-key-that-is-a-password", "a-token-key-of-forty-characters-or-more!"
+	keys := []string{draw("robot", "infer"), draw("ops", "admin"), draw("prometheus", "metrics"), single, wrong, token}
+	// An artifact below a folder whose name must not be told.
+	root := filepath.Join(dir, "folder-of-the-operator")
+	if err := os.MkdirAll(filepath.Join(root, "v0.1.0"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range map[string]string{"model_card.yaml": "model_name: m\nversion: v0.1.0\nmodel_type: pytorch\nmodel_filename: model.pt\n", "model.pt": "PK\x03\x04 broken"} {
+		if err := os.WriteFile(filepath.Join(root, "v0.1.0", file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answers, sent := 0, 0
+	// What is told to clients has no path either; the log is the operator's.
+	check := func(where, text string) {
+		t.Helper()
+		answers++
+		for _, found := range leaks(text, append(keys, dir, root, "folder-of-the-operator/", "/root/", "/home/")...) {
+			t.Errorf("%s: %s", where, found)
+		}
+	}
+	for _, env := range [][]string{{}, {"ARTIFACT_DIR=" + root}} {
+		p := serve(t, append(env, "CARLA_RL_KEYS_FILE="+file, "API_KEY="+single, "CARLA_RL_SESSION_TOKEN_KEY="+token, "ACCESS_LOG=1", "LOG_LEVEL=debug", "ENABLE_TRACING=0")...)
+		p.secrets = keys
+		for _, key := range append(keys, base64.StdEncoding.EncodeToString([]byte(single))) {
+			q := url.QueryEscape(key)
+			body := `{"observations":[{"speed":"` + key + `","sensors":["` + key + `"]}],"seed":"` + key + `","deterministic":"` + key + `"}`
+			var list [][]byte
+			for _, path := range []string{"/predict", "/v1/sessions", "/v1/sessions/" + q + "/act", "/v2/models/carla-ppo/infer", "/admin/reload", "/admin/rollback", "/" + q, "/warmup?key=" + q} {
+				for _, header := range [][]string{{}, {"X-API-Key", key}, {"Authorization", "Bearer " + key}, {"Authorization", "Basic " + key}, {"X-API-Key", keys[1], "Content-Type", "application/" + key}, {"X-API-Key", keys[1], "X-Request-ID", "a b" + key}, {"X-API-Key", keys[1], "Cookie", key, "User-Agent", key, "Referer", key, "Traceparent", key}} {
+					list = append(list, p.request("POST", path, body, header...), p.request("GET", path, "", header...))
+				}
+			}
+			for _, header := range [][]string{{"Origin", "https://" + key}, {"Host", key}, {"Upgrade", key, "Connection", "Upgrade"}, {"Expect", key}, {"Content-Encoding", key}} {
+				list = append(list, p.request("GET", "/metadata", "", append(header, "X-API-Key", keys[1])...))
+			}
+			list = append(list, []byte(key+"\r\n\r\n"), []byte("GET /"+key+" HTTP/1.1\nX: "+key+"\r\n\r\n"))
+			for _, message := range list {
+				sent++
+				// One answer each: the connection is closed behind it.
+				message = []byte(strings.Replace(string(message), "\r\n", "\r\nConnection: close\r\n", 1))
+				got, _ := p.answers(message, 10*time.Second)
+				for _, a := range got {
+					// An id that fits is given back as it came: it is the client's own.
+					delete(a.header, "X-Request-Id")
+					check(fmt.Sprintf("%d to %.60q", a.status, message), fmt.Sprint(a.header, a.body))
+				}
+			}
+		}
+		for _, path := range []string{"/healthz", "/readyz", "/versions", "/metadata", "/openapi.json", "/metrics", "/docs", "/v1/models", "/v2"} {
+			got, _ := p.answers(p.request("GET", path, "", "X-API-Key", keys[1], "Connection", "close"), 10*time.Second)
+			if len(got) != 1 || got[0].status >= 500 && got[0].status != 503 {
+				t.Errorf("GET %s: %.300v", path, got)
+				continue
+			}
+			check("GET "+path, got[0].body)
+		}
+	}
+	if answers < 500 {
+		t.Errorf("only %d answers were looked at", answers)
+	}
+	ledger.Add(t, ledger.Row{
+		ID: "S5", Test: "keys and paths in answers, metrics and logs", Inputs: ledger.N(sent, "requests that carry keys everywhere"), Lost: ledger.Nothing,
+		Figures: []string{fmt.Sprintf("%s answers and the logs at level debug: 0 keys, paths, addresses, traces", ledger.Thousands(int64(answers)))},
+	})
+}
+
+// TestLeaksAreSeen (S5) holds what every test here looks through the log of its
+// server for.
+func TestLeaksAreSeen(t *testing.T) {
+	for text, want := range map[string]int{
+		`{"msg":"request","key":"robot"}`: 0, "goroutine 7 [running]:": 1, "server.go:12": 1, "0xc000123456": 1, "a-secret": 1, "Traceback (most recent call last)": 1,
+	} {
+		if got := leaks(text, "a-secret"); len(got) != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
