@@ -114,7 +114,7 @@ export class History {
   // add takes a reading. A process that was started anew begins anew here too.
   add(all, at = performance.now()) {
     const started = sum(all, "carla_rl_service_startup_timestamp_seconds");
-    if (started !== this.#started) this.#readings = [];
+    if (!Object.is(started, this.#started)) this.#readings = [];
     this.#started = started;
     this.#readings.push({ all, at });
     while (this.#readings.length > 2 && at - this.#readings[1].at > this.window * 1000) this.#readings.shift();

@@ -19,7 +19,8 @@ export const lastSteps = async (limit) => {
     return { steps: (got.steps ?? []).map(step) };
   } catch (e) {
     missing = e.status === 404;
-    if (missing || e.status === 409) return { off: true, why: off };
+    if (missing) return { off: true, why: off };
+    if (e.status === 409) return { off: true, why: e.message };
     return { why: e.status === 401 || e.status === 403 ? "The steps ask for an API key." : e.message };
   }
 };
