@@ -28,11 +28,12 @@ import (
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/bench/onnxmodel"
+	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
 	"github.com/carla-rl/carla-rl-serving/internal/load"
 )
 
-// duration is how long each load is held.
-var duration = flag.Duration("duration", 60*time.Second, "how long each load is held")
+// duration is how long each load is held: the factor of make chaos makes it longer.
+var duration = flag.Duration("duration", time.Duration(ledger.Size(60_000, 60_000))*time.Millisecond, "how long each load is held")
 
 // binary is the server, built once; raceBinary is one with the race detector.
 var (
