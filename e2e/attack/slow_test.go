@@ -1,6 +1,6 @@
 //go:build e2e
 
-package hostile_test
+package attack_test
 
 import (
 	"fmt"

@@ -1,6 +1,6 @@
 //go:build e2e
 
-// Package hostile_test is what clients who mean harm do to a built server: they
+// Package attack_test is what clients who mean harm do to a built server: they
 // are slow, they lie about lengths, they send bombs and frames without an end,
 // and they hide requests in requests. Each test holds that the server cuts them
 // off within its limits while clients beside them are answered as ever, and adds
@@ -8,7 +8,7 @@
 //
 // Numbers are small, and limits of time shorter than the server's own, unless
 // the environment asks for the full ones: see ledger.Size.
-package hostile_test
+package attack_test
 
 import (
 	"bufio"
@@ -50,7 +50,7 @@ var scratch string
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		var err error
-		if scratch, err = os.MkdirTemp("", "carla-rl-hostile-"); err != nil {
+		if scratch, err = os.MkdirTemp("", "carla-rl-attack-"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
