@@ -83,6 +83,7 @@ func exposed() []doctor.Metric {
 	m.Saturation("model", "version", []string{"action"}, []float64{0}, []float64{1})([]float32{1})
 	m.Interventions("model", "version", []string{"action"})(0, "kind")
 	m.Rejected("reason")()
+	m.ModelLimits("limit")
 	m.Error("CODE", "/")
 	zero := func() int { return 0 }
 	m.Connections(zero)

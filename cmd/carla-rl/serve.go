@@ -129,7 +129,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	root := c.repository(cfg, metrics, log)
 	root.Happened = func(e repository.Event) { happened(e, metrics, log) }
 	root.Open = func(a *artifact.Artifact) (*policy.Policy, error) {
-		return policy.Open(a, policy.Options{Engine: engine})
+		return policy.Open(a, policy.Options{Engine: engine, MaxNodes: cfg.Model.MaxGraphNodes})
 	}
 	repo, err := repository.Open(ctx, root)
 	if err != nil {
@@ -243,6 +243,9 @@ func (c *serveCmd) repository(cfg *config.Config, metrics *telemetry.Metrics, lo
 
 		Lanes:  cfg.Server.Workers,
 		Loaded: func(v *repository.Version) { loaded(v, &cfg.Drift, metrics, log) },
+	}
+	for _, limit := range repository.Limits() {
+		metrics.ModelLimits(string(limit))
 	}
 	if o.Root == "" {
 		o.Root = demoName

@@ -15,6 +15,9 @@ func loaded(v *repository.Version, measured *config.Drift, metrics *telemetry.Me
 	l := log.With("model", v.Model, "model_version", v.Name)
 	if !ready {
 		metrics.ModelLoaded(v.Model, v.Name, v.Took, errors.New(v.Reason))
+		if v.Limit != "" {
+			metrics.ModelBeyond(string(v.Limit))
+		}
 		l.Error("version is not ready", "event_type", "model_loading_error", "state", v.State.String(), "reason", v.Reason)
 		if len(v.Stack) > 0 {
 			l.Error("the load panicked", "event_type", "model_loading_error", "stack", string(v.Stack))

@@ -92,6 +92,7 @@ type Model struct {
 	QuarantineAfter     int           // 0 never does
 	LoadTimeout         time.Duration
 	MaxLoadMemory       Size // 0 is what the memory limit leaves
+	MaxGraphNodes       int
 }
 
 // Monitoring is what the server tells of itself.
@@ -218,6 +219,7 @@ func Default() *Config {
 			PollInterval:        5 * time.Second,
 			QuarantineAfter:     3,
 			LoadTimeout:         time.Minute,
+			MaxGraphNodes:       1 << 16,
 		},
 		Monitoring: Monitoring{
 			EnableMetrics:   true,

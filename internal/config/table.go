@@ -127,6 +127,8 @@ func (c *Config) settings() []setting {
 			doc: "How long it may take to load one version."},
 		{key: "model.max_load_memory", env: "CARLA_RL_MAX_LOAD_MEMORY", dst: &m.MaxLoadMemory, check: sized(&m.MaxLoadMemory, 0, 1<<44),
 			doc: "Memory that loading one version may take, judged as four times the size of its files; 0 is what the memory limit of the process leaves."},
+		{key: "model.max_graph_nodes", env: "CARLA_RL_MAX_GRAPH_NODES", dst: &m.MaxGraphNodes, check: between(&m.MaxGraphNodes, 1, 1<<16),
+			doc: "Operations in the graph of a policy, its preprocessing among them."},
 
 		{key: "monitoring.enable_metrics", env: "ENABLE_METRICS", dst: &mon.EnableMetrics,
 			doc: "Answer /metrics."},

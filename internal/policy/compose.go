@@ -88,6 +88,9 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err := p.makeForms(src, all); err != nil {
 		return nil, err
 	}
+	if err := p.checkNodes(o.MaxNodes); err != nil {
+		return nil, err
+	}
 	return p, p.compile()
 }
 

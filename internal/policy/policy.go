@@ -49,6 +49,9 @@ type Options struct {
 	// Untried opens a policy without trying it on drawn observations: for a
 	// caller who has observations to hold it to.
 	Untried bool
+	// MaxNodes is the greatest number of nodes of the policy's graph; 0 is
+	// what a graph may have at most, the constant MaxNodes.
+	MaxNodes int
 }
 
 // Open reads the policy of an artifact, composes its graph, compiles it and

@@ -1,13 +1,55 @@
 package repository
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
 	"runtime/metrics"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
+
+// Limit names what bounds a load.
+type Limit string
+
+// The bounds of a load.
+const (
+	LimitTime   Limit = "load_time"   // Options.LoadTimeout
+	LimitMemory Limit = "load_memory" // Options.MaxLoadMemory, and the memory of the process
+	LimitFile   Limit = "file_size"   // Options.Limits
+	LimitGraph  Limit = "graph_size"  // policy.Options.MaxNodes
+	LimitReader Limit = "reader"      // the maxima of the readers and of the plan, which no option changes
+)
+
+// Limits are all of them.
+func Limits() []Limit { return []Limit{LimitTime, LimitMemory, LimitFile, LimitGraph, LimitReader} }
+
+// limitError is a refusal for a bound of the repository itself.
+type limitError struct {
+	error
+	limit Limit
+}
+
+// Unwrap returns the reason.
+func (e *limitError) Unwrap() error { return e.error }
+
+// limitOf tells which bound a version was refused for.
+func limitOf(err error) Limit {
+	if own, ok := errors.AsType[*limitError](err); ok {
+		return own.limit
+	}
+	switch {
+	case errors.Is(err, artifact.ErrLimit):
+		return LimitFile
+	case errors.Is(err, policy.ErrNodes):
+		return LimitGraph
+	case policy.IsLimit(err):
+		return LimitReader
+	}
+	return ""
+}
 
 // loadFactor is the memory that a load takes at its peak, in sizes of its files:
 // the bytes, the tensors decoded of them, and those that are packed for the CPU
@@ -24,7 +66,7 @@ func (r *Repository) affordable(files []artifact.Member) error {
 	need := size * loadFactor
 	if most := r.o.MaxLoadMemory; most > 0 {
 		if need > most {
-			return fmt.Errorf("loading %d bytes of files takes about %d bytes of memory, and %d are allowed (model.max_load_memory)", size, need, most)
+			return &limitError{fmt.Errorf("loading %d bytes of files takes about %d bytes of memory, and %d are allowed (model.max_load_memory)", size, need, most), LimitMemory}
 		}
 		return nil
 	}
@@ -33,7 +75,7 @@ func (r *Repository) affordable(files []artifact.Member) error {
 		return nil
 	}
 	if used := liveMemory(); need > limit-used {
-		return &passingError{fmt.Errorf("loading %d bytes of files takes about %d bytes of memory, and %d of %d are in use", size, need, used, limit)}
+		return &passingError{&limitError{fmt.Errorf("loading %d bytes of files takes about %d bytes of memory, and %d of %d are in use", size, need, used, limit), LimitMemory}}
 	}
 	return nil
 }

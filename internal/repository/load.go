@@ -97,13 +97,13 @@ func (r *Repository) try(ctx context.Context, j job) *Version {
 	next.Took = time.Since(start)
 	next.Since = time.Now()
 	if err != nil {
-		next.State, next.Reason, next.Policy = StateFailed, err.Error(), nil
+		next.State, next.Reason, next.Limit, next.Policy = StateFailed, err.Error(), limitOf(err), nil
 		if passes(err) {
 			next.tally.retry(next.Since, r.o.Retry)
 		}
 		return &next
 	}
-	next.State, next.Reason = StateReady, ""
+	next.State, next.Reason, next.Limit = StateReady, "", ""
 	return &next
 }
 
@@ -112,7 +112,7 @@ func (r *Repository) try(ctx context.Context, j job) *Version {
 // nobody's; as long as it does, it takes the place of a loader.
 func (r *Repository) within(ctx context.Context, v *Version, j job) (same *Version, err error) {
 	if n := int(r.abandoned.Load()); n >= r.o.Loaders {
-		return nil, &passingError{fmt.Errorf("%d loads that took longer than %v (model.load_timeout) go on still", n, r.o.LoadTimeout)}
+		return nil, &passingError{&limitError{fmt.Errorf("%d loads that took longer than %v (model.load_timeout) go on still", n, r.o.LoadTimeout), LimitTime}}
 	}
 	type result struct {
 		v    Version
@@ -139,7 +139,7 @@ func (r *Repository) within(ctx context.Context, v *Version, j job) (same *Versi
 		*v = res.v
 		return res.same, res.err
 	case <-limit.C:
-		err = fmt.Errorf("the load took longer than %v (model.load_timeout)", r.o.LoadTimeout)
+		err = &limitError{fmt.Errorf("the load took longer than %v (model.load_timeout)", r.o.LoadTimeout), LimitTime}
 	case <-ctx.Done():
 		err = ErrClosed
 	}

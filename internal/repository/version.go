@@ -36,6 +36,7 @@ type Version struct {
 	Name   string // as its folder or card spells it
 	State  State
 	Reason string    // why it is not ready; names no path of the machine
+	Limit  Limit     // that it was refused for, empty where it was for something else
 	Stable bool      // no prerelease
 	Since  time.Time // when it came into its state
 

@@ -52,6 +52,7 @@ type Metrics struct {
 	reloads        reloads
 	modelLoading   prometheus.Summary
 	modelLoadFails *prometheus.CounterVec
+	modelLimits    *prometheus.CounterVec
 }
 
 // Buckets in seconds. A driving policy answers in microseconds, so that those
@@ -98,6 +99,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	m.reloads.init(m)
 	m.modelLoading = prometheus.NewSummary(prometheus.SummaryOpts{Name: "carla_rl_model_loading_duration_seconds", Help: "Time to read, verify and compile a version."})
 	m.modelLoadFails = counters(m, "carla_rl_model_load_failures_total", "Attempts to load a version that failed.", "model", "version")
+	m.modelLimits = counters(m, "carla_rl_model_load_limits_total", "Versions that were refused for going beyond a bound of a load.", "limit")
 
 	m.registry.MustRegister(m.streamSkipped, m.httpDuration, &m.inference, &m.saturation, m.panics, m.modelLoading,
 		ancestorNames{requests: m.httpRequests, duration: m.httpDuration},
@@ -226,6 +228,16 @@ func (m *Metrics) ModelLoaded(model, version string, took time.Duration, err err
 	}
 	m.modelLoading.Observe(took.Seconds())
 }
+
+// ModelLimits names the bounds of a load, so that each is there from the start.
+func (m *Metrics) ModelLimits(limits ...string) {
+	for _, limit := range limits {
+		m.modelLimits.WithLabelValues(limit)
+	}
+}
+
+// ModelBeyond counts a version that was refused for a bound of a load.
+func (m *Metrics) ModelBeyond(limit string) { m.modelLimits.WithLabelValues(limit).Inc() }
 
 func number(b bool) float64 {
 	if b {
