@@ -94,7 +94,7 @@ const rowOverhead = 72
 
 // Prune implements Store. Bytes is held against what the rows take: the files of
 // the database do not become shorter, and the space of what was deleted is used
-// again once it was vacuumed, which is done here.
+// again once the database has vacuumed, which it does by itself.
 func (p *postgres) Prune(ctx context.Context, keep Prune) (done Pruned, err error) {
 	if p.o.ReadOnly {
 		return done, ErrReadOnly
@@ -103,39 +103,37 @@ func (p *postgres) Prune(ctx context.Context, keep Prune) (done Pruned, err erro
 		if err := p.prune(ctx, conn, keep, &done); err != nil {
 			return err
 		}
-		if done.Steps+done.Outcomes > 0 {
-			if err := p.failure("vacuum", pgExec(ctx, conn, "vacuum carla_rl_steps, carla_rl_outcomes")); err != nil {
-				return err
-			}
-		}
 		done.Bytes, err = p.number(ctx, conn, "select "+pgTables)
 		return err
 	})
 	return done, err
 }
 
-// pruneSlice is how many steps are deleted in one transaction.
-const pgPruneSlice = 50_000
+const (
+	// pgPruneSlice is how many steps are deleted in one transaction.
+	pgPruneSlice = 50_000
+	// pgCounted is up to how many steps are counted. Of more the database's own
+	// estimate is good enough, and does not read them all.
+	pgCounted = 1_000_000
+)
 
 func (p *postgres) prune(ctx context.Context, conn *pgconn.PgConn, keep Prune, done *Pruned) error {
-	beyond := int64(0) // steps there are more than Bytes has room for
-	if keep.Bytes > 0 {
-		total, err := p.number(ctx, conn, "select count(*) from carla_rl_steps")
-		if err != nil {
-			return err
-		}
-		each, err := p.number(ctx, conn, "select coalesce(avg(pg_column_size(s)), 0)::bigint from (select * from carla_rl_steps limit 1000) s")
-		if err != nil {
-			return err
-		}
-		beyond = total - keep.Bytes/(each+rowOverhead)
+	beyond, err := p.beyond(ctx, conn, keep.Bytes)
+	if err != nil {
+		return err
 	}
 	for {
 		most := int64(pgPruneSlice)
 		if keep.Limit > 0 {
 			most = min(most, int64(keep.Limit)-int64(done.Steps))
 		}
-		n, err := p.pruneSome(ctx, conn, keep.Before, min(most, max(beyond, 0)), most)
+		var n int64
+		if !keep.Before.IsZero() {
+			n, err = p.pruneSome(ctx, conn, "select run, sequence from carla_rl_steps where time < $1 limit $2", pgTime(keep.Before), most)
+		}
+		if err == nil && n == 0 && beyond > 0 {
+			n, err = p.pruneOldest(ctx, conn, min(beyond, most))
+		}
 		if err != nil {
 			return err
 		}
@@ -151,19 +149,43 @@ func (p *postgres) prune(ctx context.Context, conn *pgconn.PgConn, keep Prune, d
 	}
 }
 
-// pruneSome deletes the oldest steps, and notes it with their runs: any of which
-// there are too many, and others where they are older than before; most at all.
-func (p *postgres) pruneSome(ctx context.Context, conn *pgconn.PgConn, before time.Time, anyAge, most int64) (int64, error) {
-	limit, oldest := most, "where time < $2"
-	if anyAge > 0 {
-		limit, oldest = anyAge, "where $2::timestamptz is not null"
-	} else if before.IsZero() {
+// beyond is the number of steps that there are more than limit bytes have room
+// for, by the size of some of them.
+func (p *postgres) beyond(ctx context.Context, conn *pgconn.PgConn, limit int64) (int64, error) {
+	if limit <= 0 {
 		return 0, nil
 	}
-	return p.number(ctx, conn, `with old as (select run, sequence from carla_rl_steps `+oldest+` order by time limit $1),
+	total, err := p.number(ctx, conn, "select reltuples::bigint from pg_class where oid = 'carla_rl_steps'::regclass")
+	if err == nil && total < pgCounted {
+		total, err = p.number(ctx, conn, "select count(*) from carla_rl_steps")
+	}
+	if err != nil {
+		return 0, err
+	}
+	each, err := p.number(ctx, conn, "select coalesce(avg(pg_column_size(s)), 0)::bigint from (select * from carla_rl_steps limit 1000) s")
+	return total - limit/(each+rowOverhead), err
+}
+
+// pruneOldest deletes up to most of the oldest steps of the oldest run that has
+// any.
+func (p *postgres) pruneOldest(ctx context.Context, conn *pgconn.PgConn, most int64) (int64, error) {
+	oldest := ""
+	err := p.each(ctx, conn, "find the oldest run", "select run from carla_rl_runs r where exists (select from carla_rl_steps s where s.run = r.run) order by began, run limit 1", nil, func(r *rowReader) {
+		oldest = r.text("")
+	})
+	if err != nil || oldest == "" {
+		return 0, err
+	}
+	return p.pruneSome(ctx, conn, "select run, sequence from carla_rl_steps where run = $1 order by sequence limit $2", pgText(oldest), most)
+}
+
+// pruneSome deletes the steps that a statement names, up to most, and notes it
+// with their runs.
+func (p *postgres) pruneSome(ctx context.Context, conn *pgconn.PgConn, which string, arg []byte, most int64) (int64, error) {
+	return p.number(ctx, conn, `with old as (`+which+`),
 gone as (delete from carla_rl_steps s using old where s.run = old.run and s.sequence = old.sequence returning s.run, s.sequence),
 noted as (update carla_rl_runs r set pruned = greatest(pruned, g.last) from (select run, max(sequence) as last from gone group by run) g where g.run = r.run)
-select count(*) from gone`, strconv.AppendInt(nil, limit, 10), pgTime(before))
+select count(*) from gone`, arg, strconv.AppendInt(nil, most, 10))
 }
 
 // pruneOutcomes deletes those that are older than before, or than every step.
