@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/experience"
@@ -22,7 +25,7 @@ func openExperience(ctx context.Context, cfg *config.Config, metrics *telemetry.
 	}
 	c := &cfg.Experience
 	run := experience.NewRun()
-	store, err := experience.Open(ctx, url, experience.Options{Run: run})
+	store, err := experience.Open(ctx, url, experience.Options{Run: run, Spool: experience.SpoolOptions{Dir: spoolDir(c.SpoolDir), MaxBytes: int64(c.SpoolSize)}, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("%w (database.url, DATABASE_URL)", err)
 	}
@@ -34,7 +37,7 @@ func openExperience(ctx context.Context, cfg *config.Config, metrics *telemetry.
 	opened := make(chan struct{})
 	wrote := metrics.Experience(states, func() telemetry.ExperienceStats {
 		<-opened
-		return experienceStats(r)
+		return experienceStats(r, store)
 	}, func() int64 { return experience.SizeOnDisk(url) })
 	r = experience.NewRecorder(store, experience.RecorderOptions{
 		Run: run, Mode: experience.Mode(c.Mode), OnFailure: experience.OnFailure(c.OnFailure), Sample: c.Sample,
@@ -47,13 +50,43 @@ func openExperience(ctx context.Context, cfg *config.Config, metrics *telemetry.
 	return r, nil
 }
 
-func experienceStats(r *experience.Recorder) telemetry.ExperienceStats {
+func experienceStats(r *experience.Recorder, store experience.Store) telemetry.ExperienceStats {
 	s := r.Stats()
-	return telemetry.ExperienceStats{
+	out := telemetry.ExperienceStats{
 		Recorded: s.Recorded, Written: s.Written, Gaps: s.Gaps, Outcomes: s.Outcomes, Pruned: s.Pruned,
 		Failures: s.Failures, Unconfirmed: s.Unconfirmed, Refused: s.Refused, Lost: s.Lost,
 		Queued: s.Queued, BufferUsed: int64(s.BufferUsed), BufferSize: int64(s.BufferBytes), State: s.State.String(),
 	}
+	if spooled, ok := store.(interface{ SpoolStats() experience.SpoolStats }); ok {
+		p := spooled.SpoolStats()
+		out.Spool = telemetry.SpoolStats{Bytes: p.Bytes, Steps: p.Count, Drained: p.Drained, Damaged: p.Damaged, Away: p.Away}
+		// The recorder gave them to the spool, and takes them for written.
+		out.Lost[experience.LostFailed] += uint64(p.Refused)
+	}
+	return out
+}
+
+// spoolDir is the folder in which steps wait while a database is away: that of
+// the settings, or else one that outlives the process wherever this machine has
+// such a folder for it. Empty is none.
+func spoolDir(set string) string {
+	switch set {
+	case "off":
+		return ""
+	case "":
+	default:
+		return set
+	}
+	if info, err := os.Stat("/app/logs"); err == nil && info.IsDir() {
+		return "/app/logs/spool"
+	}
+	if dir, _, _ := strings.Cut(os.Getenv("LOGS_DIRECTORY"), ":"); dir != "" { // of systemd
+		return filepath.Join(dir, "spool")
+	}
+	if dir, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(dir, "carla-rl", "spool")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("carla-rl-spool-%d", os.Getuid()))
 }
 
 // closeExperience writes what is left, once no request is under way any more.

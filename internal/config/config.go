@@ -170,6 +170,8 @@ type Experience struct {
 	CommitTimeout time.Duration
 	MaxAge        time.Duration // 0 keeps steps of any age
 	MaxBytes      Size          // 0 keeps any number
+	SpoolDir      string        // "" finds one, "off" has none
+	SpoolSize     Size
 }
 
 // Build is what the image says of itself.
@@ -240,7 +242,7 @@ func Default() *Config {
 		Optimization: Optimization{PinCores: "off", Determinism: "strict", BatchSize: 32, CacheMaxBytes: 32 << 20, EnableAVX: true},
 		Experience: Experience{
 			Mode: "buffered", OnFailure: "serve", Sample: 1, Buffer: 16 << 20,
-			FlushInterval: 100 * time.Millisecond, CommitTimeout: time.Second, MaxBytes: 1 << 30,
+			FlushInterval: 100 * time.Millisecond, CommitTimeout: time.Second, MaxBytes: 1 << 30, SpoolSize: 256 << 20,
 		},
 	}
 }

@@ -37,7 +37,7 @@ type SpoolStats struct {
 const (
 	// directTime is how long a batch may take that is written as it comes; what
 	// takes longer goes by the spool.
-	directTime = 2 * time.Second
+	directTime = 750 * time.Millisecond
 	// directAgain is how fast the last batch out of the spool must have been for
 	// batches to be written as they come again: a slow database gets few large
 	// batches, and nobody waits for it.

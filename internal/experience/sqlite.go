@@ -244,7 +244,7 @@ func (s *sqliteStore) begin() error {
 	if err := s.prepareInserts(); err != nil {
 		return err
 	}
-	if s.o.Run == noRun {
+	if s.o.Run == NoRun {
 		return nil
 	}
 	var err error
@@ -323,8 +323,8 @@ func (s *sqliteStore) counters() *counters { return s.counts }
 // lostBefore lists what runs before this one lost as they ended.
 func (s *sqliteStore) lostBefore() []Gap { return s.found }
 
-// noRun opens a file for those who delete, and take no steps.
-const noRun = "-"
+// NoRun is the Options.Run that opens a store for those who delete, and take no steps.
+const NoRun = "-"
 
 var mainName = func() uintptr {
 	p, err := libc.CString("main")

@@ -15,6 +15,15 @@ type ExperienceStats struct {
 	Queued                 uint64
 	BufferUsed, BufferSize int64
 	State                  string
+
+	Spool SpoolStats
+}
+
+// SpoolStats is what waits for a database that is away.
+type SpoolStats struct {
+	Bytes, Steps     int64
+	Drained, Damaged int64
+	Away             bool
 }
 
 // experienceBuckets are of a write: some hundred microseconds for a few steps
@@ -53,6 +62,11 @@ var (
 	descExpUsed     = prometheus.NewDesc("carla_rl_experience_buffer_used_bytes", "Memory of the buffer that is in use.", nil, nil)
 	descExpBuffer   = prometheus.NewDesc("carla_rl_experience_buffer_bytes", "Memory of the buffer.", nil, nil)
 	descExpState    = prometheus.NewDesc("carla_rl_experience_state", "1 for the state that the experience log is in: ok, retrying after a write that failed, or failed for good.", []string{"state"}, nil)
+	descExpSpool    = prometheus.NewDesc("carla_rl_experience_spool_bytes", "Size of the files in which steps wait for a database that is away.", nil, nil)
+	descExpWaiting  = prometheus.NewDesc("carla_rl_experience_spool_steps", "Steps in them.", nil, nil)
+	descExpDrained  = prometheus.NewDesc("carla_rl_experience_spool_drained_steps_total", "Steps that came to the database from them.", nil, nil)
+	descExpDamaged  = prometheus.NewDesc("carla_rl_experience_spool_damaged_records_total", "Records of them that did not pass their checksum.", nil, nil)
+	descExpAway     = prometheus.NewDesc("carla_rl_experience_database_away", "1 while the database cannot be written to.", nil, nil)
 	descExpBytes    = prometheus.NewDesc("carla_rl_experience_store_bytes", "Size of the experience log on its disk, where it is a file.", nil, nil)
 )
 
@@ -61,6 +75,7 @@ func (experienceCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descExpRecorded, descExpWritten, descExpLost, descExpGaps, descExpOutcomes, descExpPruned, descExpFailures,
 		descExpLate, descExpRefused, descExpQueued, descExpUsed, descExpBuffer, descExpState, descExpBytes,
+		descExpSpool, descExpWaiting, descExpDrained, descExpDamaged, descExpAway,
 	} {
 		ch <- d
 	}
@@ -97,4 +112,13 @@ func (c experienceCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descExpState, v, state)
 	}
 	gauge(descExpBytes, float64(c.bytes()))
+	gauge(descExpSpool, float64(s.Spool.Bytes))
+	gauge(descExpWaiting, float64(s.Spool.Steps))
+	count(descExpDrained, uint64(s.Spool.Drained))
+	count(descExpDamaged, uint64(s.Spool.Damaged))
+	away := 0.0
+	if s.Spool.Away {
+		away = 1
+	}
+	gauge(descExpAway, away)
 }

@@ -85,6 +85,13 @@ func Write(ctx context.Context, s experience.Store, name string, o Options) (n u
 	return n, os.Rename(f.Name(), name)
 }
 
+// To writes the steps that a query names to out, and returns their number. The
+// Force of the options is not looked at.
+func To(ctx context.Context, s experience.Store, out *bufio.Writer, o Options) (uint64, error) {
+	e := &exporter{store: s, o: o, out: out, dir: os.TempDir()}
+	return e.run(ctx)
+}
+
 // exporter is one export.
 type exporter struct {
 	store  experience.Store
