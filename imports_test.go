@@ -44,8 +44,10 @@ var law = map[string][]string{
 	"internal/serving":     {"internal/repository", "internal/policy", "internal/envelope"},
 	"internal/experience":  {"internal/serving", "internal/policy", "internal/envelope", "internal/experience/spool"},
 
-	"internal/experience/spool":  {},
-	"internal/experience/pgtest": {},
+	"internal/experience/spool":   {},
+	"internal/experience/pgtest":  {},
+	"internal/experience/parquet": {},
+	"internal/experience/export":  {"internal/experience", "internal/experience/parquet"},
 
 	"internal/websocket": {},
 	"internal/dtype":     {},
@@ -66,7 +68,7 @@ var law = map[string][]string{
 	// protocol.
 	"": {"internal/policy", "internal/artifact", "internal/envelope"},
 	// The command wires everything.
-	"cmd/carla-rl": {"", "internal/*", "internal/format/*"},
+	"cmd/carla-rl": {"", "internal/*", "internal/format/*", "internal/experience/*"},
 
 	"bench/fleet":         {"internal/demo"},
 	"bench/footprint":     {"bench/fleet"},

@@ -22,6 +22,9 @@ case "${1:-}" in
     path=
     ;;
 esac
+# What reads exports of recorded steps, which one test has in a process of its own.
+CARLA_RL_RECORDED_PACKAGES=$(packages "$($root/training/venv.sh recorded requirements-recorded.txt)")
+export CARLA_RL_RECORDED_PACKAGES
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=.$path
 case "${1:-}" in
 --loops)

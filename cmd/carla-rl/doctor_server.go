@@ -24,6 +24,7 @@ var routes = []string{
 	"/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict",
 	"/v1/models", "/v1/models/{model}", "/v1/models/{model}/versions/{version}",
 	"/v1/stream", "/v1/sessions", "/v1/sessions/{id}", "/v1/sessions/{id}/act", "/v1/sessions/{id}/reset",
+	"/v1/sessions/{id}/outcome", "/v1/experience",
 	"/healthz", "/livez", "/readyz", "/startupz", "/metadata", "/warmup", "/versions", "/admin/reload", "/admin/rollback",
 	"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{model}", "/v2/models/{model}/ready", "/v2/models/{model}/infer",
 	"/v2/models/{model}/versions/{version}", "/v2/models/{model}/versions/{version}/ready", "/v2/models/{model}/versions/{version}/infer",

@@ -98,15 +98,15 @@ func moment(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	d, err := span(text)
+	d, err := howLong(text)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("want a date, a time of RFC 3339, or how long ago such as 12h or 30d, got %q", text)
 	}
 	return now.Add(-d), nil
 }
 
-// span reads a time such as 12h or 30d.
-func span(text string) (time.Duration, error) {
+// howLong reads a time such as 12h or 30d.
+func howLong(text string) (time.Duration, error) {
 	days := 0
 	if n, err := fmt.Sscanf(text, "%dd", &days); n == 1 && err == nil && fmt.Sprintf("%dd", days) == text && days > 0 && days <= 36500 {
 		return time.Duration(days) * 24 * time.Hour, nil

@@ -32,6 +32,8 @@ type cli struct {
 	Replay  replayCmd  `cmd:"" help:"Run recorded steps through another version and report how far its actions are."`
 	Convert convertCmd `cmd:"" help:"Write a policy as ONNX, or as an artifact folder with card, digests and golden vectors."`
 
+	Experience experienceCmd `cmd:"" help:"Read what policies saw and did, write it to files, and delete it."`
+
 	Bench benchCmd `cmd:"" help:"Measure a policy on this machine, alone and behind the server."`
 
 	Status   statusCmd   `cmd:"" help:"Print what a running server serves, and since when."`

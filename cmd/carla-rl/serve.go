@@ -154,6 +154,9 @@ func (c *serveCmd) Run(s stdio) (err error) {
 		return err
 	}
 	o.Recording = recorder != nil
+	if recorder != nil {
+		o.Experience = recorded{recorder}
+	}
 	if o.Sessions, err = openSessions(cfg, metrics, log); err != nil {
 		return err
 	}

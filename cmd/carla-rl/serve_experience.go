@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/experience"
+	"github.com/carla-rl/carla-rl-serving/internal/server"
 	"github.com/carla-rl/carla-rl-serving/internal/telemetry"
 )
 
@@ -42,13 +44,45 @@ func openExperience(ctx context.Context, cfg *config.Config, metrics *telemetry.
 	r = experience.NewRecorder(store, experience.RecorderOptions{
 		Run: run, Mode: experience.Mode(c.Mode), OnFailure: experience.OnFailure(c.OnFailure), Sample: c.Sample,
 		Buffer: int(c.Buffer), Flush: c.FlushInterval, CommitTimeout: c.CommitTimeout,
-		MaxAge: c.MaxAge, MaxBytes: int64(c.MaxBytes), Wrote: wrote, Logger: log,
+		MaxAge: c.MaxAge, MaxBytes: int64(c.MaxBytes), Last: 256, Wrote: wrote, Logger: log,
 	})
 	close(opened)
 	kind, _ := experience.ParseURL(url)
 	log.Info("experience is recorded", "event_type", "startup", "store", string(kind), "run", run, "mode", c.Mode, "sample", c.Sample, "on_failure", c.OnFailure)
 	return r, nil
 }
+
+// recorded is the experience log as the server knows it.
+type recorded struct{ log *experience.Recorder }
+
+// Outcome implements server.Experience.
+func (r recorded) Outcome(ctx context.Context, o *server.Outcome) error {
+	return r.log.Outcome(ctx, experience.Outcome{
+		ID: o.ID, Session: o.Session, Episode: o.Episode, SessionStep: o.Step, Reward: o.Reward,
+		Terminated: o.Terminated, Truncated: o.Truncated, Info: o.Info, Time: time.Now(),
+	})
+}
+
+// Last implements server.Experience.
+func (r recorded) Last(n int) []server.RecordedStep {
+	steps := r.log.Last(n)
+	out := make([]server.RecordedStep, len(steps))
+	for i := range steps {
+		s := &steps[i]
+		out[i] = server.RecordedStep{
+			Run: s.Run, Sequence: s.Sequence, Time: float64(s.Time.UnixMicro()) / 1e6, RequestID: s.RequestID,
+			Session: s.Session, Episode: s.Episode, SessionStep: s.SessionStep, Model: s.Model, Version: s.Version, Digest: s.Digest,
+			Observation: s.Observation, Action: s.Action, Deterministic: s.Deterministic,
+			QueueMS: milliseconds(s.Queue), InferMS: milliseconds(s.Infer),
+		}
+		for _, v := range s.Interventions {
+			out[i].Interventions = append(out[i].Interventions, server.StepIntervention{Value: v.Value, Kind: v.Kind, Fallback: v.Fallback})
+		}
+	}
+	return out
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func experienceStats(r *experience.Recorder, store experience.Store) telemetry.ExperienceStats {
 	s := r.Stats()

@@ -90,6 +90,7 @@ var (
 	faultSessionExists = &fault{status: 409, code: "SESSION_EXISTS", message: "there is a session of that name"}
 	faultNoPrevious    = &fault{status: 409, code: "NO_PREVIOUS_VERSION", message: "there is no version to go back to"}
 	faultStep          = &fault{status: 409, code: "STEP_MISMATCH", message: "the session is at another step"}
+	faultExperienceOff = &fault{status: 409, code: "EXPERIENCE_OFF", message: "the server keeps no experience log: database.url (DATABASE_URL) turns it on"}
 	faultLength        = &fault{status: 411, code: "LENGTH_REQUIRED", message: "bodies are taken with Content-Length only, not with Transfer-Encoding", reason: "transfer_encoding"}
 	faultTooLarge      = &fault{status: 413, code: "PAYLOAD_TOO_LARGE", message: "the body is too large", reason: "body_size"}
 	faultMediaType     = &fault{status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message: "the body must be sent as Content-Type: application/json, and uncompressed"}
@@ -122,6 +123,7 @@ var (
 var faults = []*fault{
 	faultFraming, faultMalformed, faultMalformedPack, faultHandshake, faultUpgrade, faultAdminOff, faultForbidden, faultNoPrevious, faultAdminBusy, faultRate, faultStreams, faultUnauthorized, faultOrigin, faultNotFound, faultModel, faultVersion,
 	faultMethod, faultTimeout, faultLength, faultTooLarge, faultMediaType, faultExpectation, faultHost,
+	faultExperienceOff,
 	faultSession, faultSessionBusy, faultSessionExists, faultStep, faultSessions,
 	faultContract, faultOverloaded, faultAddress, faultHeaders, faultHeaderTooMany, faultInternal, faultInference,
 	faultNotReady, faultDraining, faultConnections, faultMemory, faultScrapes, faultRecorder, faultDeadline, faultHTTPVersion,

@@ -16,7 +16,7 @@ import (
 
 // sessionRoutes are those that name a session.
 type sessionRoutes struct {
-	session, act, reset *endpoint
+	session, act, reset, outcome *endpoint
 }
 
 const sessionsPath = "/v1/sessions"
@@ -34,6 +34,8 @@ func (r *sessionRoutes) find(rest []byte) (e *endpoint, id []byte) {
 		return r.act, id
 	case string(rest) == "reset":
 		return r.reset, id
+	case string(rest) == "outcome":
+		return r.outcome, id
 	}
 	return nil, nil
 }

@@ -86,6 +86,11 @@ var descriptions = map[string]told{
 	"post /v1/sessions/{id}/reset": {
 		"resetSession", "Begin a session again.", "sessions", "Session",
 		[]*fault{faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultModel, faultVersion, faultNotReady, faultSession, faultSessionBusy, faultSessionExists, faultSessions}},
+	"post /v1/sessions/{id}/outcome": {
+		"sessionOutcome", "Tell what came of a step of a session: a reward, the end of an episode.", "sessions", "OutcomeAnswer",
+		[]*fault{faultMalformed, faultLength, faultTooLarge, faultMediaType, faultContract, faultSession, faultStep, faultExperienceOff, faultRecorder}},
+	"get /v1/experience": {
+		"experience", "The last steps that were recorded, the newest first.", "models", "Steps", []*fault{faultContract, faultExperienceOff}},
 	streamPath: {
 		"stream", "Upgrade to WebSocket: one session, whose messages are acts in JSON (text) or MessagePack (binary).", "sessions", "", streamFaults},
 	"get /versions": {"versions", "Every model and version, and its state.", "models", "Versions", nil},
@@ -214,6 +219,12 @@ func pathParameters(template string) []any {
 				"schema": object{"type": "string", "pattern": namePattern},
 			})
 		}
+	}
+	if template == "/v1/experience" {
+		list = append(list, object{
+			"name": "limit", "in": "query", "description": "How many.",
+			"schema": object{"type": "integer", "minimum": 1, "maximum": maxLastSteps, "default": lastSteps},
+		})
 	}
 	return list
 }

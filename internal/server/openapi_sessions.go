@@ -23,6 +23,16 @@ func addSessionSchemas(schemas object) {
 	})
 	add(schemas["Session"].(object), object{"digest": text})
 
+	schemas["Outcome"] = object{"type": "object", "additionalProperties": false, "minProperties": 1, "properties": object{
+		"step":       object{"type": []any{"integer", "null"}, "minimum": 0, "description": "The step that it is of. Absent or null: the last one."},
+		"reward":     object{"type": []any{"number", "null"}},
+		"terminated": object{"type": []any{"boolean", "null"}, "description": "The episode ended by itself."},
+		"truncated":  object{"type": []any{"boolean", "null"}, "description": "The episode was cut off."},
+		"info":       object{"description": "Anything, of 16 KiB at most."},
+	}}
+	schemas["OutcomeAnswer"] = form(object{"session_id": text, "step": whole, "recorded": object{"type": "boolean"}})
+	schemas["Steps"] = form(object{"steps": object{"type": "array", "items": object{"type": "object", "additionalProperties": true}}})
+
 	act := maps.Clone(schemas["PredictRequest"].(object))
 	properties := maps.Clone(act["properties"].(object))
 	for _, member := range []string{"seed", "row", "state"} {
@@ -58,6 +68,7 @@ func addSessionSchemas(schemas object) {
 var sessionBodies = map[string]string{
 	"/admin/reload": "AdminAct", "/admin/rollback": "AdminAct",
 	"/v1/sessions": "OpenSession", "/v1/sessions/{id}/reset": "ResetSession", "/v1/sessions/{id}/act": "ActRequest",
+	"/v1/sessions/{id}/outcome": "Outcome",
 }
 
 // addSessionBody describes the body of a request of a session's route.
@@ -70,6 +81,8 @@ func (s *Server) addSessionBody(op object, e *endpoint) {
 	switch schema {
 	case "OpenSession":
 		example = object{"seed": 7}
+	case "Outcome":
+		example = object{"reward": 0.5, "terminated": false}
 	case "ResetSession", "AdminAct":
 		example = object{}
 	default:
@@ -82,7 +95,7 @@ func (s *Server) addSessionBody(op object, e *endpoint) {
 	if schema == "ActRequest" {
 		content["application/msgpack"] = object{"schema": ref(schema)}
 	}
-	op["requestBody"] = object{"required": schema == "ActRequest", "content": content}
+	op["requestBody"] = object{"required": schema == "ActRequest" || schema == "Outcome", "content": content}
 }
 
 // success is the status of a request that went well.

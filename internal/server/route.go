@@ -83,7 +83,9 @@ func newRoutes(s *Server) *routes {
 		session: add(&endpoint{template: "/v1/sessions/{id}", get: (*exchange).sessionInfo, del: (*exchange).closeSession}),
 		act:     add(&endpoint{template: "/v1/sessions/{id}/act", post: (*exchange).sessionAct, hot: true}),
 		reset:   add(&endpoint{template: "/v1/sessions/{id}/reset", post: (*exchange).resetSession}),
+		outcome: add(&endpoint{template: "/v1/sessions/{id}/outcome", post: (*exchange).sessionOutcome}),
 	}
+	add(&endpoint{template: "/v1/experience", get: (*exchange).experience})
 	add(&endpoint{template: "/v1/stream", get: (*exchange).stream})
 	add(&endpoint{template: "/healthz", get: (*exchange).healthz, open: true})
 	add(&endpoint{template: "/livez", get: (*exchange).livez, open: true})

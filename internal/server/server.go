@@ -77,6 +77,10 @@ type Options struct {
 	// Recording gives each act the origin that serving.Recorder wants.
 	Recording bool
 
+	// Experience is where steps are recorded; nil answers its routes with an
+	// error that says so.
+	Experience Experience
+
 	// Metrics counts; nil counts nothing.
 	Metrics Metrics
 	// MetricsHandler answers /metrics; nil leaves the route out, as a server

@@ -2,6 +2,7 @@ package serving
 
 import (
 	"container/heap"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -28,6 +29,7 @@ import (
 type Session struct {
 	store         *Sessions
 	id            string
+	serial        string
 	deterministic *bool
 	ttl           time.Duration
 	pinned        string
@@ -66,18 +68,21 @@ type position struct {
 // SessionInfo tells about a session.
 type SessionInfo struct {
 	ID, Model, Version, Digest string
-	Pinned                     string
-	Step, Episode              uint64 // Step is the number of the next act
-	Seed                       uint64 // as given
-	DrawSeed                   uint64 // of requests
-	Deterministic              *bool
-	TTL                        time.Duration
-	Expires                    time.Time // if no request comes
-	Contract                   *policy.Contract
+	// Serial is drawn when the session is opened or reset: of two with the same
+	// name, one after the other, each has its own, and no other process has it.
+	Serial        string
+	Pinned        string
+	Step, Episode uint64 // Step is the number of the next act
+	Seed          uint64 // as given
+	DrawSeed      uint64 // of requests
+	Deterministic *bool
+	TTL           time.Duration
+	Expires       time.Time // if no request comes
+	Contract      *policy.Contract
 }
 
 func newSession(ss *Sessions, v SessionVersion, o Begin) *Session {
-	s := &Session{store: ss, id: o.ID, deterministic: o.Deterministic, ttl: o.TTL, pinned: o.Pinned, seed: o.Seed}
+	s := &Session{store: ss, id: o.ID, deterministic: o.Deterministic, ttl: o.TTL, pinned: o.Pinned, seed: o.Seed, serial: rand.Text()}
 	s.draw = SessionSeed(s.seed, s.id)
 	s.adopt(v)
 	return s
@@ -195,7 +200,7 @@ func (s *Session) info() SessionInfo {
 		expires = s.store.o.Now().Add(s.ttl)
 	}
 	return SessionInfo{
-		ID: s.id, Model: s.version.Model, Version: s.version.Version, Digest: s.version.Digest, Pinned: s.pinned,
+		ID: s.id, Serial: s.serial, Model: s.version.Model, Version: s.version.Version, Digest: s.version.Digest, Pinned: s.pinned,
 		Step: s.was.step, Episode: s.was.episode, Seed: s.seed, DrawSeed: s.DrawSeed(),
 		Deterministic: s.deterministic, TTL: s.ttl, Expires: expires, Contract: s.version.Contract,
 	}
@@ -264,7 +269,7 @@ func (s *Session) Reset(v SessionVersion, seed uint64) error {
 		return fmt.Errorf("%w: their states take %d bytes of %d, and this one needs %d more on its new version", ErrTooManySessions, ss.bytes, ss.o.MaxBytes, more)
 	}
 	s.goOver(v)
-	s.seed, s.draw = seed, SessionSeed(seed, s.id)
+	s.seed, s.draw, s.serial = seed, SessionSeed(seed, s.id), rand.Text()
 	s.was, s.moved = position{}, false
 	s.take()
 	return nil

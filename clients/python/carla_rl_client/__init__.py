@@ -25,6 +25,7 @@ from .errors import (
 from .export import export
 from .interventions import Intervention
 from .pipeline import normalize, postprocess
+from .recorded import Episode, Recorded, read_export
 from .watchdog import Step, Watchdog
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ __all__ = [
     "AsyncRemotePolicy",
     "AsyncSession",
     "DeadlineExceeded",
+    "Episode",
     "Feature",
     "GoldenVector",
     "Intervention",
     "ObservationError",
     "PolicyError",
+    "Recorded",
     "RemotePolicy",
     "RequestError",
     "ServerError",
@@ -65,6 +68,7 @@ __all__ = [
     "normalize",
     "postprocess",
     "read_card",
+    "read_export",
     "sha256_hex",
     "write_card",
 ]

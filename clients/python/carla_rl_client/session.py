@@ -72,6 +72,15 @@ class _Session:
         body = _encoded({} if seed is None else {"seed": seed})
         self._learn(self.policy._read((yield Call("POST", self._path + "/reset", body))))
 
+    def _telling(self, outcome: dict[str, Any]) -> Steps[int]:
+        body = _encoded({name: value for name, value in outcome.items() if value is not None and value is not False})
+        # The server knows an outcome that it has, so that it can be sent again.
+        answer: dict[str, Any] = self.policy._read((yield Call("POST", self._path + "/outcome", body)))
+        try:
+            return int(answer["step"])
+        except MISREAD as error:
+            raise self.policy._misread("/v1/sessions", error) from error
+
     def _closing(self) -> Steps[None]:
         if self.id is None:
             return
@@ -138,6 +147,16 @@ def _encoded(body: dict[str, Any]) -> bytes:
     return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
+def _outcome(reward: float | None, terminated: bool, truncated: bool, info: Any, step: int | None) -> dict[str, Any]:
+    return {
+        "step": None if step is None else int(step),
+        "reward": None if reward is None else float(reward),
+        "terminated": bool(terminated),
+        "truncated": bool(truncated),
+        "info": info,
+    }
+
+
 class Session(_Session):
     """One robot's episodes with a policy, whose state the server keeps.
 
@@ -200,6 +219,22 @@ class Session(_Session):
         """The session as the server tells it."""
         return self.policy._run(self._reading())
 
+    def outcome(
+        self,
+        reward: float | None = None,
+        *,
+        terminated: bool = False,
+        truncated: bool = False,
+        info: Any = None,
+        step: int | None = None,
+    ) -> int:
+        """Tell what came of a step, the last one unless ``step`` says which, into the server's experience log.
+
+        ``info`` is anything that JSON holds. At least one of the others has to be said. Returns the step. A server
+        without a log refuses it (409, ``EXPERIENCE_OFF``).
+        """
+        return self.policy._run(self._telling(_outcome(reward, terminated, truncated, info, step)))
+
     def close(self) -> None:
         """End it on the server. The policy's connections stay."""
         self.policy._run(self._closing())
@@ -258,6 +293,18 @@ class AsyncSession(_Session):
     async def info(self) -> dict[str, Any]:
         """The session as the server tells it."""
         return await self.policy._run(self._reading())
+
+    async def outcome(
+        self,
+        reward: float | None = None,
+        *,
+        terminated: bool = False,
+        truncated: bool = False,
+        info: Any = None,
+        step: int | None = None,
+    ) -> int:
+        """As ``Session.outcome``."""
+        return await self.policy._run(self._telling(_outcome(reward, terminated, truncated, info, step)))
 
     async def close(self) -> None:
         """End it on the server. The policy's connections stay."""
