@@ -76,10 +76,10 @@ func (f *experienceFilter) query(now time.Time) (q experience.Query, err error) 
 	if f.Episode != nil && f.Session == "" {
 		return q, usage(errors.New("--episode: want --session with it"))
 	}
-	if q.Since, err = moment(f.Since, now); err != nil {
+	if q.Since, err = pointInTime(f.Since, now); err != nil {
 		return q, usage(fmt.Errorf("--since: %w", err))
 	}
-	if q.Until, err = moment(f.Until, now); err != nil {
+	if q.Until, err = pointInTime(f.Until, now); err != nil {
 		return q, usage(fmt.Errorf("--until: %w", err))
 	}
 	return q, nil
@@ -88,8 +88,8 @@ func (f *experienceFilter) query(now time.Time) (q experience.Query, err error) 
 // filtered tells whether less than everything is asked for.
 func (f *experienceFilter) filtered() bool { return *f != experienceFilter{} }
 
-// moment reads a date, a time of RFC 3339, or how long ago.
-func moment(text string, now time.Time) (time.Time, error) {
+// pointInTime reads a date, a time of RFC 3339, or how long ago.
+func pointInTime(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}

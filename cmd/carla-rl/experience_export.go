@@ -179,7 +179,7 @@ file that a server writes to is locked: this is for one that none does.`
 func (c *experiencePruneCmd) Run(s stdio) error {
 	var p experience.Prune
 	var err error
-	if p.Before, err = moment(c.OlderThan, time.Now()); err != nil {
+	if p.Before, err = pointInTime(c.OlderThan, time.Now()); err != nil {
 		return usage(fmt.Errorf("--older-than: %w", err))
 	}
 	if c.MaxSize != "" {

@@ -246,7 +246,7 @@ var routes = []struct{ method, template string }{
 	{"post", "/predict"}, {"post", "/v1/models/{model}/predict"}, {"post", "/v1/models/{model}/versions/{version}/predict"},
 	{"get", "/healthz"}, {"get", "/livez"}, {"get", "/readyz"}, {"get", "/startupz"}, {"get", "/metadata"}, {"post", "/warmup"},
 	{"post", "/admin/reload"}, {"post", "/admin/rollback"},
-	{"post", "/v1/sessions"}, {"get", "/v1/sessions/{id}"}, {"delete", "/v1/sessions/{id}"}, {"post", "/v1/sessions/{id}/act"}, {"post", "/v1/sessions/{id}/reset"},
+	{"post", "/v1/sessions"}, {"get", "/v1/sessions/{id}"}, {"delete", "/v1/sessions/{id}"}, {"post", "/v1/sessions/{id}/act"}, {"post", "/v1/sessions/{id}/reset"}, {"post", "/v1/sessions/{id}/outcome"}, {"get", "/v1/experience"},
 	{"get", "/v1/stream"}, {"get", "/v1/models"}, {"get", "/v1/models/{model}"}, {"get", "/v1/models/{model}/versions/{version}"},
 	{"get", "/versions"}, {"get", "/metrics"}, {"get", "/openapi.json"},
 	{"get", "/v2"}, {"get", "/v2/health/live"}, {"get", "/v2/health/ready"}, {"get", "/v2/models/{model}"}, {"get", "/v2/models/{model}/ready"},
