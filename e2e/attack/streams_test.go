@@ -198,7 +198,7 @@ func TestHostileFrames(t *testing.T) {
 func TestIdleStreams(t *testing.T) {
 	ledger.Begin(t)
 	n := ledger.Size(100, 10_000)
-	ping := time.Duration(ledger.Size(2, 15)) * time.Second
+	ping := time.Duration(ledger.Size(5, 15)) * time.Second
 	p := serve(t, "CARLA_RL_MAX_STREAMS=20000", "CARLA_RL_MAX_CONNECTIONS=21000", "CARLA_RL_MAX_SESSIONS=20000", "CARLA_RL_SESSION_TTL=10m", "CARLA_RL_STREAM_PING="+ping.String())
 	before := p.rss()
 	var kept, silent []net.Conn
