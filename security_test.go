@@ -18,7 +18,7 @@ func TestSecurityNamesTestsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folders := map[string]string{"carlarl": ".", "carla-rl": "cmd/carla-rl", "apptest": "cmd/carla-rl/apptest"}
+	folders := map[string]string{"carlarl": ".", "carla-rl": "cmd/carla-rl", "apptest": "cmd/carla-rl/apptest", "attack": "e2e/attack", "hostile": "e2e/hostile", "chaos": "e2e/chaos"}
 	for _, glob := range []string{"internal/*", "internal/format/*"} {
 		dirs, err := filepath.Glob(glob)
 		if err != nil {

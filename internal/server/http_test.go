@@ -242,7 +242,7 @@ func TestHeadAndOptions(t *testing.T) {
 	}
 }
 
-// TestPaths holds that a path is a route byte for byte or none.
+// TestPaths (H9) holds that a path is a route byte for byte or none.
 func TestPaths(t *testing.T) {
 	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast()})
 	for _, path := range []string{

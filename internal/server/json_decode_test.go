@@ -130,6 +130,8 @@ var malformedBodies = []string{
 	`{"observations":` + strings.Repeat("[", 1_000_000), `{"x":` + strings.Repeat(`{"a":`, 100_000), `{"observations":[{"speed":` + strings.Repeat("[", 10_000_000),
 }
 
+// TestDecodeMalformed (H3) is the table of what is no JSON: depths up to 10^7,
+// numbers that are none, bytes that are no UTF-8, what stands behind the end.
 func TestDecodeMalformed(t *testing.T) {
 	for _, c := range []*policy.Contract{drivingContract(), unnamedContract(3), twoInputs()} {
 		for _, body := range malformedBodies {
@@ -155,6 +157,8 @@ func TestDecodeSaysWhere(t *testing.T) {
 	f("\ufeff{}", "expected a JSON value, got the byte 0xef, at byte 0")
 }
 
+// TestDecodeViolations (H3) is the table of what is JSON and does not fit: each is
+// told with its field, and no sensor is ever given a value that was not sent.
 func TestDecodeViolations(t *testing.T) {
 	// Each line of want is "field | type | message".
 	f := func(c *policy.Contract, body string, want ...string) {

@@ -15,7 +15,7 @@ import (
 // message that two parsers could read differently.
 const smuggled = "GET /versions HTTP/1.1\r\nHost: smuggled\r\nConnection: close\r\n\r\n"
 
-// TestSmuggling sends messages whose framing is in doubt over a real
+// TestSmuggling (H3) sends messages whose framing is in doubt over a real
 // connection: each is answered once, with the envelope, and the connection
 // ends there, so that what follows is never a request.
 func TestSmuggling(t *testing.T) {
@@ -99,7 +99,7 @@ func TestAbsoluteForm(t *testing.T) {
 	f("http://evil/metadata", "evil", 421)
 }
 
-// TestExpectContinue holds that a client that asks is told to go on, and one
+// TestExpectContinue (H6) holds that a client that asks is told to go on, and one
 // whose body would be too large is not.
 func TestExpectContinue(t *testing.T) {
 	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast()})
@@ -124,7 +124,7 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
-// TestBodyLimit holds that a body just within the limit is read and one just
+// TestBodyLimit (H6) holds that a body just within the limit is read and one just
 // beyond it is answered 413, also to a client that sends all of it first.
 func TestBodyLimit(t *testing.T) {
 	limits := fast()
@@ -144,7 +144,7 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-// TestSlowClients holds that a client that stops sending is cut off with 408.
+// TestSlowClients (H4) holds that a client that stops sending is cut off with 408.
 func TestSlowClients(t *testing.T) {
 	limits := fast()
 	limits.HeaderTimeout, limits.BodyTimeout = 200*time.Millisecond, 400*time.Millisecond

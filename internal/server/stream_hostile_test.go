@@ -59,7 +59,7 @@ func closeCode(t testing.TB, c net.Conn) int {
 	}
 }
 
-// TestHostileStreams ends each within its bound and by its code; the server
+// TestHostileStreams (H7) ends each within its bound and by its code; the server
 // serves on, and nothing of them is left.
 func TestHostileStreams(t *testing.T) {
 	limits := fast()
@@ -96,7 +96,7 @@ func TestHostileStreams(t *testing.T) {
 	}
 }
 
-// TestSilentStreams ends streams whose client says nothing, one that was
+// TestSilentStreams (H7) ends streams whose client says nothing, one that was
 // greeted and one that has half a header: within twice the ping.
 func TestSilentStreams(t *testing.T) {
 	limits := fast()
@@ -127,7 +127,7 @@ func TestAnsweredPingsKeepAStream(t *testing.T) {
 	w.conn.Close()
 }
 
-// TestStreamThatIsNotRead asks and never reads: once the kernel's buffers are
+// TestStreamThatIsNotRead (H7) asks and never reads: once the kernel's buffers are
 // full, an answer is given up in the time for it.
 func TestStreamThatIsNotRead(t *testing.T) {
 	limits := fast()
@@ -194,7 +194,7 @@ func TestStreamsShareMemory(t *testing.T) {
 	})
 }
 
-// TestDeepMessagePack nests 10,000 deep, where the policy would not look and
+// TestDeepMessagePack (H7) nests 10,000 deep, where the policy would not look and
 // where it would.
 func TestDeepMessagePack(t *testing.T) {
 	s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast()})

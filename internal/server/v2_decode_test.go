@@ -85,7 +85,7 @@ func TestDecodeInfer(t *testing.T) {
 	f(unnamedContract(), tensorBody(`[2]`, "FP32", `[3,4]`), []float32{3, 4})
 }
 
-// TestDecodeInferRefused holds that what is wrong is told with its place.
+// TestDecodeInferRefused (H8) holds that what is wrong is told with its place.
 func TestDecodeInferRefused(t *testing.T) {
 	f := func(c *policy.Contract, body, want string) {
 		t.Helper()
