@@ -147,6 +147,10 @@ func TestFormFitsEveryPolicy(t *testing.T) {
 				t.Fatal(trouble)
 			}
 			p.wait(`document.querySelectorAll("#answer [data-action]").length > 0`)
+			var unread int
+			if p.eval(`[...document.querySelectorAll("#answer [data-action]")].filter(e => Number.isNaN(Number(e.textContent))).length`, &unread); unread > 0 {
+				t.Errorf("%d values of the answer are not shown: %s", unread, p.text(`document.getElementById("answer").innerText`))
+			}
 			// The request that is shown carries the state of the next step.
 			var shown, want struct {
 				Actions json.RawMessage `json:"actions"`

@@ -18,14 +18,15 @@ export const answerPanel = () => {
     contract.action.forEach((a, i) => {
       const row = got.actions[0];
       const name = a.name ?? (contract.action.length > 1 ? `action_${i}` : "action");
-      const values = flatten(contract.named || (row && typeof row === "object" && !Array.isArray(row)) ? row[a.name ?? name] : contract.action.length > 1 && Array.isArray(row) ? row[i] : row);
+      const named = row !== null && typeof row === "object" && !Array.isArray(row);
+      const values = flatten(named ? row[name] : contract.action.length > 1 && Array.isArray(row) ? row[i] : row);
       values.forEach((v, k) => {
         if (shown++ >= mostBars) return;
         const label = sizeOf(a.shape) > 1 ? `${name}[${k}]` : name;
         const n = a.space?.n ?? a.space?.nvec?.[k];
         const own = (side, or) => { const b = a[side] ?? (Array.isArray(a.space?.[side]) ? a.space[side][k] : a.space?.[side]); return Number.isFinite(b) ? b : or; };
         const bar = a.discrete ? meter(v + 1, 0, n ?? v + 1) : meter(v, own("low", -Math.max(1, Math.abs(v))), own("high", Math.max(1, Math.abs(v))), changed.has(label) ? "warn" : "");
-        bars.append(el("span", {}, label, changed.has(label) && [" ", el("span", { class: "badge warn" }, "changed")]), bar, el("span", { class: "num", "data-action": label }, a.discrete && n ? `${v} of ${n}` : value(v)));
+        bars.append(el("span", {}, label, n && el("span", { class: "muted" }, ` of ${n}`), changed.has(label) && [" ", el("span", { class: "badge warn" }, "changed")]), bar, el("span", { class: "num", "data-action": label }, value(v)));
       });
     });
     const facts = [];
