@@ -138,7 +138,7 @@ class Drive {
       why = `It cannot be driven now: ${error.message}`;
     }
     if (asked !== this.asked) return;
-    const changed = JSON.stringify(this.choice) !== this.chosen || why !== this.why;
+    const before = this.chosen, changed = before !== undefined && before !== JSON.stringify(this.choice);
     this.chosen = JSON.stringify(this.choice);
     this.why = why;
     this.enable();
@@ -147,10 +147,10 @@ class Drive {
       this.place();
       this.say(why, true);
       this.state("refused");
-    } else if (changed && this.root.dataset.state === "refused") {
-      this.place();
-    } else if (changed && this.run) {
+    } else if (changed) {
       this.restart();
+    } else if (this.root.dataset.state === "refused" || (before === undefined && !this.running && !this.busy && !this.run.opened)) {
+      this.place(); // with the choice that is known now
     }
   }
 
