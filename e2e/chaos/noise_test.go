@@ -16,7 +16,7 @@ import (
 // as a part of all processors, and how often a try is made again because of it.
 const (
 	othersMax = 0.1
-	triesMax  = 6
+	triesMax  = 4
 )
 
 // ticks is the unit of /proc: a hundredth of a second on every Linux.
