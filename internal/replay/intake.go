@@ -125,6 +125,9 @@ func (in *intake) fill(ctx context.Context, steps Steps, free <-chan *chunk, ful
 			return false
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	c := next()
 	if c == nil {
 		return ctx.Err()
