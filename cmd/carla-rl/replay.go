@@ -151,7 +151,7 @@ func (c *replayCmd) replay(s stdio) (r *replay.Report, err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	log, err := openLog(ctx, c.From)
+	log, err := openLog(ctx, c.From, o.New.Contract())
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +166,9 @@ func (c *replayCmd) replay(s stdio) (r *replay.Report, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if log.export != nil && q.Newest {
+		return nil, errors.New("--newest: an exported file is read from its beginning")
+	}
 	total, err := log.steps(ctx, q)
 	if err != nil {
 		return nil, err
@@ -176,6 +179,11 @@ func (c *replayCmd) replay(s stdio) (r *replay.Report, err error) {
 	bar.clear()
 	if err != nil {
 		return nil, err
+	}
+	if log.export != nil {
+		if err := oneModel(r.Recorded); err != nil {
+			return nil, err
+		}
 	}
 	r.New, r.From = sides[0], log.name
 	if c.Against != "" {
@@ -233,9 +241,13 @@ func (c *replayCmd) chooseModel(layouts []experience.Layout, model string) error
 		c.RecordedModel = model
 	default:
 		slices.Sort(models)
-		return fmt.Errorf("the log has steps of %d models (%s): name one with --recorded-model", len(models), strings.Join(models, ", "))
+		return severalModels(models)
 	}
 	return nil
+}
+
+func severalModels(models []string) error {
+	return fmt.Errorf("the log has steps of %d models (%s): name one with --recorded-model", len(models), strings.Join(models, ", "))
 }
 
 // query names the steps.

@@ -10,17 +10,24 @@ import (
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/experience"
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/replay"
 )
 
 // stepLog is where recorded steps come from.
 type stepLog struct {
-	name  string // as it may be shown
-	store experience.Store
+	name   string // as it may be shown
+	store  experience.Store
+	export *exported // in the place of a store
 }
 
-// openLog opens a log that a server may be writing to.
-func openLog(ctx context.Context, from string) (*stepLog, error) {
+// openLog opens a log that a server may be writing to, or one that was exported
+// as JSON Lines, as the version takes it.
+func openLog(ctx context.Context, from string, as *policy.Contract) (*stepLog, error) {
+	if isExport(from) {
+		e, err := openExport(from, as)
+		return &stepLog{name: from, export: e}, err
+	}
 	store, err := experience.Open(ctx, from, experience.Options{ReadOnly: true})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", shownURL(from), err)
@@ -38,17 +45,23 @@ func shownURL(from string) string {
 
 // layouts returns those of the recorded versions.
 func (l *stepLog) layouts(ctx context.Context) ([]experience.Layout, error) {
+	if l.export != nil {
+		return []experience.Layout{l.export.layout()}, nil
+	}
 	return l.store.Layouts(ctx)
 }
 
 func (l *stepLog) read(ctx context.Context, q experience.Query) replay.Steps {
+	if l.export != nil {
+		return l.export.read(ctx, q)
+	}
 	return l.store.Read(ctx, q)
 }
 
 // steps returns how many steps a query gives as far as that is known without
 // reading them; 0 where it is not.
 func (l *stepLog) steps(ctx context.Context, q experience.Query) (uint64, error) {
-	if q.Session != "" || !q.Since.IsZero() || !q.Until.IsZero() {
+	if l.export != nil || q.Session != "" || !q.Since.IsZero() || !q.Until.IsZero() {
 		return 0, nil
 	}
 	stats, err := l.store.Stats(ctx)
@@ -80,6 +93,9 @@ func (l *stepLog) steps(ctx context.Context, q experience.Query) (uint64, error)
 
 // lost returns how many steps the log says it lost of the runs of a query.
 func (l *stepLog) lost(ctx context.Context, q experience.Query) (uint64, error) {
+	if l.export != nil {
+		return 0, nil
+	}
 	gaps, err := l.store.Gaps(ctx, q)
 	n := uint64(0)
 	for i := range gaps {
@@ -88,7 +104,12 @@ func (l *stepLog) lost(ctx context.Context, q experience.Query) (uint64, error) 
 	return n, err
 }
 
-func (l *stepLog) close() error { return l.store.Close() }
+func (l *stepLog) close() error {
+	if l.export != nil {
+		return l.export.file.Close()
+	}
+	return l.store.Close()
+}
 
 // replayBar shows on a terminal how far a replay is.
 type replayBar struct {

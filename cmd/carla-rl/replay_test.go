@@ -18,6 +18,7 @@ import (
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
 	"github.com/carla-rl/carla-rl-serving/internal/experience"
+	"github.com/carla-rl/carla-rl-serving/internal/experience/export"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/replay"
 )
@@ -117,7 +118,8 @@ func recordDemo(t *testing.T, steps int) string {
 		t.Fatal(err)
 	}
 	width := p.Contract().Inputs[0].Width
-	b := &experience.Batch{Layouts: []experience.Layout{{Model: "carla-ppo", Version: "v0.1.0", Digest: a.Digest(), Inputs: []experience.Input{{Name: "x", Width: width, Shape: []int{width}}}, Actions: []experience.Part{{Name: "throttle", Size: 1}, {Name: "brake", Offset: 1, Size: 1}, {Name: "steer", Offset: 2, Size: 1}}}}}
+	b := &experience.Batch{Layouts: []experience.Layout{{Model: "carla-ppo", Version: "v0.1.0", Digest: a.Digest(), Inputs: []experience.Input{{Name: "x", Width: width, Shape: []int{width}}},
+		Features: []experience.Part{{Name: "speed", Size: 1}, {Name: "steering", Offset: 1, Size: 1}, {Name: "sensors", Shape: []int{5}, Offset: 2, Size: 5}}, Actions: []experience.Part{{Name: "throttle", Size: 1}, {Name: "brake", Offset: 1, Size: 1}, {Name: "steer", Offset: 2, Size: 1}}}}}
 	for i := range steps {
 		b.Steps = append(b.Steps, experience.Step{
 			Run: "run1", Sequence: uint64(i + 1), Time: time.Unix(int64(i), 0), RequestID: fmt.Sprintf("req-%d", i+1), Model: "carla-ppo", Version: "v0.1.0", Digest: a.Digest(),
@@ -187,6 +189,40 @@ func TestReplayExitCodes(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}
 	}
+}
+
+// TestReplayOfAnExport replays what was exported as JSON Lines.
+func TestReplayOfAnExport(t *testing.T) {
+	const steps = 300
+	file := recordDemo(t, steps)
+	s, err := experience.Open(context.Background(), file, experience.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	lines := filepath.Join(t.TempDir(), "steps.jsonl")
+	if _, err := export.Write(context.Background(), s, lines, export.Options{Format: export.JSONLines}); err != nil {
+		t.Fatal(err)
+	}
+	demo := filepath.FromSlash("../../internal/demo/artifact")
+	f := func(want int, says string, args ...string) {
+		t.Helper()
+		r := execute("", append([]string{"replay", "--from", lines, "--model", demo}, args...)...)
+		if r.code != want || !strings.Contains(r.stderr+r.stdout, says) {
+			t.Errorf("%v: exit code %d, want %d: %s %s", args, r.code, want, r.stderr, r.stdout)
+		}
+	}
+	f(exitOK, "300 compared, 0 of them different", "--max-abs", "0", "--max-left-out", "0")
+	f(exitOK, "100 compared", "--until", "1970-01-01T00:01:40Z", "--recorded-model", "carla-ppo")
+	f(exitTrouble, "nothing was compared", "--recorded-version", "v9.9.9")
+	f(exitTrouble, "--newest", "--newest", "5")
+	f(exitDiffers, "max-abs", "--against", perturbedDemo(t, 0.05), "--max-abs", "0")
+	data := string(readFile(t, lines))
+	write(t, lines, []byte(data+strings.ReplaceAll(data, `"carla-ppo"`, `"other"`)))
+	f(exitTrouble, "2 models (carla-ppo, other)")
+	f(exitOK, "300 compared", "--recorded-model", "other")
+	write(t, lines, []byte(data+"{\"run\":1}\n"))
+	f(exitTrouble, "line 301: run: expected a string")
 }
 
 func TestReplayOfAURLHidesItsPassword(t *testing.T) {

@@ -211,7 +211,11 @@ func (in *intake) versionOf(s *experience.Step) *versionSeen {
 	v := in.seen[key]
 	if v == nil {
 		v = &versionSeen{key: key, at: len(in.recorded)}
-		if l := in.layouts[s.Digest]; l != nil {
+		l := in.layouts[s.Digest]
+		if l == nil {
+			l = in.layouts[""]
+		}
+		if l != nil {
 			v.fit = fitOf(in.want, shapeOfLayout(l))
 		}
 		in.seen[key] = v

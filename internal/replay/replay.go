@@ -36,8 +36,9 @@ type Options struct {
 	// Against is the version that it is compared with; nil is what was recorded.
 	// It must not be New: each has runners of its own.
 	Against *policy.Policy
-	// Layouts are those of the recorded versions. Of a version without one the
-	// numbers of values alone are compared.
+	// Layouts are those of the recorded versions; one without a digest is that
+	// of all others. Of a version without one the numbers of values alone are
+	// compared.
 	Layouts []experience.Layout
 	// Raw compares what the policies gave before their envelopes held it.
 	Raw bool

@@ -2,7 +2,7 @@ package replay
 
 import (
 	"cmp"
-	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -194,7 +194,11 @@ func (r *Report) Empty() error {
 	case r.Steps.Compared+r.Steps.Refused > 0:
 		return nil
 	case r.Steps.Read == 0:
-		return errors.Join(ErrNothing, errors.New("the log has no such step"))
+		return fmt.Errorf("%w: the log has no such step", ErrNothing)
 	}
-	return errors.Join(ErrNothing, errors.New("all steps were left out"))
+	why := "the version that is compared with refused all steps"
+	if len(r.LeftOut) > 0 {
+		why = "steps were left out: " + r.LeftOut[0].Text
+	}
+	return fmt.Errorf("%w: %s", ErrNothing, why)
 }
