@@ -19,7 +19,8 @@ type crowd struct {
 	mu       sync.Mutex // guards what follows
 	ended    int        // connections that the server has closed
 	longest  time.Duration
-	refused  int // that it closed at once, without having read anything slow
+	late     time.Duration // that the machine woke this process at the most
+	refused  int           // that it closed at once, without having read anything slow
 	failures []error
 }
 
@@ -29,6 +30,9 @@ type crowd struct {
 func (p *process) hold(n int, d time.Duration, first string, rest string, every time.Duration) *crowd {
 	c := &crowd{}
 	end := time.Now().Add(d)
+	stop := make(chan struct{})
+	late := lateness(stop)
+	defer func() { close(stop); c.late = <-late }()
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
@@ -94,6 +98,26 @@ func (c *crowd) closedAt(begun, at time.Time) {
 	}
 }
 
+// lateness watches how late the machine wakes a process that sleeps: what is
+// slow on it is not the server's fault alone. It tells when stop is closed.
+func lateness(stop <-chan struct{}) <-chan time.Duration {
+	out := make(chan time.Duration, 1)
+	go func() {
+		var worst time.Duration
+		for {
+			begun := time.Now()
+			select {
+			case <-stop:
+				out <- worst
+				return
+			case <-time.After(50 * time.Millisecond):
+				worst = max(worst, time.Since(begun)-50*time.Millisecond)
+			}
+		}
+	}()
+	return out
+}
+
 // slack is what a machine may be late by: much, where the test runs among others.
 func slack() time.Duration {
 	if full() {
@@ -141,8 +165,8 @@ func slow(t *testing.T, what, first, rest string, limit time.Duration, n int) {
 	g := p.beside(func() {
 		c = p.hold(n, held(), strings.ReplaceAll(first, "Host: a", "Host: "+p.addr), rest, time.Second)
 	})
-	if c.longest > limit+slack() {
-		t.Errorf("a connection was kept for %v, want %v at most", c.longest, limit)
+	if c.longest > limit+slack()+2*c.late {
+		t.Errorf("a connection was kept for %v, want %v at most; the machine was late by %v", c.longest, limit, c.late)
 	}
 	for _, err := range c.failures[:min(len(c.failures), 3)] {
 		t.Errorf("%d failures: %v", len(c.failures), err)
@@ -150,7 +174,7 @@ func slow(t *testing.T, what, first, rest string, limit time.Duration, n int) {
 	p.settles(4)
 	ledger.Add(t, ledger.Row{
 		ID: "H4", Test: what, Load: g.String(), Inputs: ledger.N(c.ended, "connections, %d at a time, closed by the server", n), Lost: lost(g),
-		Figures: []string{fmt.Sprintf("closed after %v at most (limit %v)", c.longest.Round(10*time.Millisecond), limit), g.figure(), fmt.Sprintf("peak %.0f MiB", p.peak())},
+		Figures: []string{fmt.Sprintf("closed after %v at most (limit %v, the machine late by %v)", c.longest.Round(10*time.Millisecond), limit, c.late.Round(10*time.Millisecond)), g.figure(), fmt.Sprintf("peak %.0f MiB", p.peak())},
 	})
 }
 
@@ -167,8 +191,8 @@ func lost(g *good) string {
 func TestSlowReaders(t *testing.T) {
 	ledger.Begin(t)
 	p := serve(t)
-	n := ledger.Size(20, 1000)
-	ask := strings.Repeat(string(p.request("GET", "/openapi.json", "")), 1000)
+	n := ledger.Size(20, 300)
+	ask := strings.Repeat(string(p.request("GET", "/docs/docs.js", "")), 2000)
 	before := p.rss()
 	var longest time.Duration
 	ended := 0

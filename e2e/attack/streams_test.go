@@ -173,7 +173,7 @@ func TestHostileFrames(t *testing.T) {
 							}
 							return
 						}
-						if code, err := closing(c, time.Minute); err != nil || code != k.code && code != -1 {
+						if code, err := closing(c, time.Minute); err != nil || code != k.code && code != -1 && code != 1013 { // 1013: there is no memory for another
 							t.Errorf("closed with %d, %v, want %d", code, err, k.code)
 						}
 					})
