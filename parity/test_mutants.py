@@ -5,7 +5,7 @@ given other sizes. parity/values says what our readers see, parity/read_file.py,
 a process of its own without a network, what Python sees. For each file ours either
 refuses, or sees the same values.
 
-CARLA_RL_MUTANTS is how many files are made (a few dozen of each kind without it);
+CARLA_RL_MUTANTS is how many files are made (twenty of each kind without it);
 CARLA_RL_MUTANTS_REPORT names a file for the counts.
 """
 
@@ -27,7 +27,7 @@ import pytest
 
 from conftest import ROOT, SEED
 
-COUNT = int(os.environ.get("CARLA_RL_MUTANTS", "240"))
+COUNT = int(os.environ.get("CARLA_RL_MUTANTS", "140"))
 LARGEST = 128 << 10
 
 # The files of each kind, below testdata and below the large corpus.
