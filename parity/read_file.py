@@ -114,12 +114,22 @@ def port(name, array):
     return {"name": name, "shape": list(np.shape(array)), "numbers": numbers(array)}
 
 
-def outputs(answer):
+def outputs(answer, name="out"):
+    """The tensors of an answer in their order, those inside each other too."""
     if isinstance(answer, dict):
-        return [port(k, v) for k, v in answer.items()]
+        return [p for k, v in answer.items() for p in outputs(v, str(k))]
     if isinstance(answer, (list, tuple)):
-        return [port(f"out{i}", v) for i, v in enumerate(answer)]
-    return [port("out", answer)]
+        return [p for i, v in enumerate(answer) for p in outputs(v, f"{name}{i}")]
+    return [port(name, answer)]
+
+
+def asked_for(call, inputs):
+    """What a network answers; nothing where it takes its inputs in another form, as a dict."""
+    try:
+        with torch.no_grad():
+            return {"outputs": outputs(call(*tensors(inputs)))}
+    except (TypeError, ValueError):
+        return {}
 
 
 TYPES = {"f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16}
@@ -156,21 +166,13 @@ def read_weights(path, asked):
 def read_script(path, asked):
     module = torch.jit.load(path, map_location="cpu").eval()
     found = {k: value(v) for k, v in [*module.named_parameters(), *module.named_buffers()]}
-    answer = {"values": found}
-    if asked:
-        with torch.no_grad():
-            answer["outputs"] = outputs(module(*tensors(asked)))
-    return answer
+    return {"values": found, **(asked_for(module, asked) if asked else {})}
 
 
 def read_program(path, asked):
     program = torch.export.load(path)
     found = {k: value(v) for k, v in [*program.state_dict.items(), *program.constants.items()] if isinstance(v, torch.Tensor)}
-    answer = {"values": found}
-    if asked:
-        with torch.no_grad():
-            answer["outputs"] = outputs(program.module()(*tensors(asked)))
-    return answer
+    return {"values": found, **(asked_for(program.module(), asked) if asked else {})}
 
 
 def read_onnx(path, asked):
