@@ -232,7 +232,9 @@ func TestStandingQueueIsHalfAsLong(t *testing.T) {
 			ask()
 			time.Sleep(each / 2)
 		}
+		mu.Lock()
 		longest, refused = 0, 0
+		mu.Unlock()
 		for range 200 {
 			ask()
 			time.Sleep(each / 2)
