@@ -75,6 +75,7 @@ var law = map[string][]string{
 	"tools/bench-stream":  {"internal/msgpack", "internal/websocket"},
 	"bench":               {"internal/load"},
 	"bench/load":          {"internal/load"},
+	"bench/log":           {"internal/experience"},
 	"bench/noop":          {},
 	"bench/onnxmodel":     {},
 	"bench/ceiling":       {},

@@ -97,7 +97,7 @@ func (b *bench) build() error {
 	b.binary = filepath.Join(b.tools, "carla-rl")
 	for _, args := range [][]string{
 		{"-buildvcs=false", "-ldflags", "-s -w", "-o", b.binary, "./cmd/carla-rl"},
-		{"-o", b.tools + "/", "./bench/noop", "./bench/load", "./bench/footprint"},
+		{"-o", b.tools + "/", "./bench/noop", "./bench/load", "./bench/footprint", "./bench/log"},
 	} {
 		c := b.command("go", append([]string{"build", "-trimpath"}, args...)...)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -52,6 +52,7 @@ var parts = []part{
 	{"peers", "closed loop against other servers", (*bench).peers, (*bench).peersCost},
 	{"start", "start to first answer, sizes", (*bench).start, func(b *bench) float64 { return 15 + 25*float64(len(b.chosenPeers())) }},
 	{"memory", "resident memory after many requests", (*bench).memory, func(b *bench) float64 { return 30 * min(1, b.seconds/5) }},
+	{"experience", "what recording costs", (*bench).experience, (*bench).experienceCost},
 	{"models", "a thousand models", (*bench).models, func(*bench) float64 { return 30 }},
 }
 

@@ -20,7 +20,7 @@ func TestMiniature(t *testing.T) {
 	}
 	dir := t.TempDir()
 	args := []string{"-few", "-runs", "1", "-seconds", "0.02", "-peers", "none", "-out", dir}
-	for _, only := range []string{"engine,server,open", "peers,start,memory,models"} {
+	for _, only := range []string{"engine,server,open", "peers,start,memory,models,experience"} {
 		if err := run(t.Context(), append(args, "-part", only), io.Discard); err != nil {
 			t.Fatal(err)
 		}
@@ -51,11 +51,14 @@ func TestMiniature(t *testing.T) {
 	if row(r.Memory, "resident after the requests").Value <= 0 || row(r.Models, "start until 3 models").Value <= 0 {
 		t.Errorf("memory %+v, models %+v", r.Memory, r.Models)
 	}
+	if e := r.Experience; e == nil || e.With.Median <= 0 || e.P99With.Median <= 0 || e.Recorded == 0 || len(e.Stores) != 2 || e.Stores[0].Rate.Median <= 0 {
+		t.Errorf("experience: %+v", e)
+	}
 	page, err := os.ReadFile(filepath.Join(dir, "results.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"## The engine", "## The server", "## At a constant rate", "## Start, memory and size"} {
+	for _, want := range []string{"## The engine", "## The server", "## At a constant rate", "## Start, memory and size", "## Recording every step"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page has no %q", want)
 		}

@@ -239,6 +239,7 @@ func (r *results) footTables(p func(string, ...any)) {
 	}
 	rows("a million requests", r.Memory)
 	rows("a thousand models", r.Models)
+	r.experiencePage(p)
 }
 
 // group writes a number of any size with three digits or more, and commas

@@ -29,7 +29,10 @@ type results struct {
 	AllCores *closed       `json:"all_cores,omitempty"`
 	Start    *started      `json:"start,omitempty"`
 	Memory   []footRow     `json:"memory,omitempty"`
-	Models   []footRow     `json:"models,omitempty"`
+
+	Experience *recording `json:"experience,omitempty"`
+
+	Models []footRow `json:"models,omitempty"`
 }
 
 // partInfo says when a part ran.
@@ -184,6 +187,15 @@ func (r *results) check() {
 	add("start", "first answer of the demo policy", row(start, "start to first answer, the demo").Value, 20, true, "ms")
 	add("start", "first answer of a Nature CNN", row(start, "start to first answer, a Nature").Value, 50, true, "ms")
 	add("memory", "resident after a million requests", million(r.Memory), 24, true, "MiB")
+	if x := r.Experience; x != nil {
+		add("recording", fmt.Sprintf("times the P99 without, %.0f requests/s", x.Rate), x.P99Ratio.Median, 1.2, true, "")
+		add("recording", "times the answers/s without, 16 connections", x.Ratio.Median, 0.75, false, "")
+		for _, s := range x.Stores {
+			if bound := map[string]float64{"SQLite": 50_000, "PostgreSQL": 20_000}[s.Store]; s.What == "the log" {
+				add("recording", "steps a second into "+s.Store, s.Rate.Median, bound, false, "")
+			}
+		}
+	}
 	add("models", "a thousand are ready after", row(r.Models, "start until 1000 models").Value, 10, true, "s")
 	add("models", "resident with a thousand", row(r.Models, "resident with 1000 models").Value, 512, true, "MiB")
 	alone, among := row(r.Models, "P50 of one model loaded alone"), row(r.Models, "P50 of one model of 1000")

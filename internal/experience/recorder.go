@@ -157,6 +157,9 @@ func NewRecorder(store Store, o RecorderOptions) *Recorder {
 	if s, ok := store.(interface{ counters() *counters }); ok && s.counters() != nil {
 		r.counts = s.counters()
 	}
+	if s, ok := store.(interface{ restWith(func()) }); ok {
+		s.restWith(func() { time.Sleep(rest) })
+	}
 	if s, ok := store.(interface{ lostBefore() []Gap }); ok {
 		for _, g := range s.lostBefore() {
 			r.stats.lostBefore.Add(g.Count())

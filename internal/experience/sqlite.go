@@ -50,9 +50,10 @@ type sqliteStore struct {
 	scratch  []byte
 	failed   error // for good
 	counts   *counters
-	found    []Gap // that runs before this one left
-	wal      int64 // pages that wait in the log
-	written  int64 // bytes of the batch
+	rest     func() // called after every few steps of a write; nil is not
+	found    []Gap  // that runs before this one left
+	wal      int64  // pages that wait in the log
+	written  int64  // bytes of the batch
 }
 
 type versionKey struct{ model, version, digest string }
@@ -319,6 +320,9 @@ func (s *sqliteStore) highest(run int64) (uint64, error) {
 
 // counters are those of the run, which outlive the process.
 func (s *sqliteStore) counters() *counters { return s.counts }
+
+// restWith has f called between the steps of long writes.
+func (s *sqliteStore) restWith(f func()) { s.rest = f }
 
 // lostBefore lists what runs before this one lost as they ended.
 func (s *sqliteStore) lostBefore() []Gap { return s.found }

@@ -30,6 +30,10 @@ func (i *sqliteInserts) close() {
 	*i = sqliteInserts{}
 }
 
+// restEvery is how many steps are written without a rest: some hundred
+// microseconds' worth of work at most.
+const restEvery = 32
+
 const insertStep = `INSERT OR IGNORE INTO steps (id, version, time, mono, request, row, flags, observation, action, raw,
 	queue, infer, enveloping, session, episode, step, value, log_prob, seed, draw_step, draw_row, interventions, masks)
 	VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
@@ -125,6 +129,9 @@ func (s *sqliteStore) write(b *Batch) error {
 		}
 		if i == 0 {
 			reached("after the first step")
+		}
+		if i%restEvery == restEvery-1 && s.rest != nil {
+			s.rest()
 		}
 	}
 	reached("after steps")

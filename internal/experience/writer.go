@@ -16,6 +16,11 @@ const (
 	mostBytes = 4 << 20
 	// retryEvery is how long a write that failed waits for the next attempt.
 	retryEvery = time.Second
+	// rest is how long the writer lets others run between the steps of a long
+	// write. What it takes is mostly the time to fall asleep and to wake: long
+	// enough for a request to be read and answered, which would otherwise wait
+	// for some thousand steps where there is one processor for all.
+	rest = 10 * time.Microsecond
 	// defaultPruneEvery is how often old steps are looked for, and pruneSteps
 	// how many are deleted between two writes.
 	defaultPruneEvery = 30 * time.Second
