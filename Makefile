@@ -214,7 +214,7 @@ hostile: ## Hostile files: pickles and archives by the million, five minutes of 
 .PHONY: e2e-chaos
 e2e-chaos: ## A small share of make chaos and twenty seconds of make soak: what does not depend on how fast the machine is.
 	go vet -tags e2e ./e2e/chaos
-	SOAK=20s SOAK_RATE=200 $(GOTEST) -tags e2e -count=1 -vet=off -timeout $(E2E_TIMEOUT) -run '^(TestSoak|TestReloadsByMany|TestSpoiltFiles|TestKilled|TestExperienceKilled|TestExperienceFaults|TestExperienceFullDisk)$$' ./e2e/chaos
+	SOAK=20s SOAK_RATE=200 $(GOTEST) -tags e2e -count=1 -vet=off -timeout $(E2E_TIMEOUT) -run '^(TestSoak|TestReloadsByMany|TestSpoiltFiles|TestKilled|TestExperienceKilled|TestExperienceFaults|TestExperienceFullDisk|TestDatabaseKilled|TestDatabaseAway)$$' ./e2e/chaos
 
 .PHONY: soak
 soak: ## Mixed good and bad traffic at half the capacity with a reload every minute, into docs/reliability.md (SOAK=30m, RATE=requests a second).

@@ -43,7 +43,7 @@ const (
 	// batches, and nobody waits for it.
 	directAgain = 250 * time.Millisecond
 	// retryFirst and retryMost bound the time between two attempts.
-	retryFirst, retryMost = 100 * time.Millisecond, 5 * time.Second
+	retryFirst, retryMost = 100 * time.Millisecond, 2 * time.Second
 	// closeTime is how long Close goes on delivering.
 	closeTime = 3 * time.Second
 	// drainBytes is about the size of what is delivered in one transaction.
