@@ -96,7 +96,7 @@ export const overview = (root, app) => {
     const http = h.recent("http_request_duration_seconds", { endpoint: acting });
     t.p99.draw(duration(quantile(http, 0.99)), http.count > 0 ? `over HTTP, median ${durationText(quantile(http, 0.5))}` : "over HTTP", of("p99").values);
     const lanes = sum(now, "carla_rl_lanes"), waiting = sum(now, "carla_rl_request_queue_length");
-    t.load.draw([count(sum(now, "carla_rl_lanes_busy")), `of ${count(lanes)} lanes`], `${count(waiting)} waiting · ${count(sum(now, "carla_rl_streams"))} streams`, of("active").values);
+    t.load.draw([count(sum(now, "carla_rl_lanes_busy")), `of ${count(lanes)} lanes`], `${count(waiting)} waiting · ${streams(sum(now, "carla_rl_streams"))}`, of("active").values);
     const limit = sum(now, "carla_rl_memory_limit_bytes");
     t.memory.draw(bytes(sum(now, "process_resident_memory_bytes")), (Number.isFinite(limit) ? `of ${bytes(limit).join(" ")} · ` : "") + `up ${span(sum(now, "carla_rl_service_uptime_seconds"))}`, of("memory").values);
     traffic.draw(of("answered").at, [of("answered").values, of("bad").values]);
@@ -168,6 +168,8 @@ export const overview = (root, app) => {
   });
   return { show: draw, hide() {} };
 };
+
+const streams = (n) => `${count(n)} ${n === 1 ? "stream" : "streams"}`;
 
 const bad = (v) => el("td", { class: "num" + (v > 0 ? " bad" : "") }, rate(v));
 
