@@ -113,6 +113,38 @@ func TestConstructs(t *testing.T) {
 	})
 }
 
+// TestZipsInTheProgram has the program look at one archive of each attack: the
+// memory is that of a process which does nothing else.
+func TestZipsInTheProgram(t *testing.T) {
+	ledger.Begin(t)
+	idle := inspect(t, "", "").memory
+	var most int64
+	seen := map[string]bool{}
+	for n := uint64(1); len(seen) < len(attacks); n++ {
+		kind, file, _ := zipFile(n)
+		if seen[kind] || kind == "sound" || kind == "changed bytes" {
+			continue
+		}
+		seen[kind] = true
+		path := filepath.Join(t.TempDir(), "model.zip")
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := inspect(t, path, "")
+		if r.code != 1 || !strings.HasPrefix(r.said, "carla-rl: ") {
+			t.Errorf("%s: exit code %d\n%.400s", kind, r.code, r.said)
+		}
+		beyond := r.memory - idle - int64(len(file))
+		if most = max(most, beyond); beyond > zipMemory {
+			t.Errorf("%s: %d MiB beyond the idle program and the file", kind, beyond>>20)
+		}
+	}
+	ledger.Add(t, ledger.Row{
+		ID: "A6", Test: "a zip archive of each lie, in the program", Inputs: ledger.N(len(seen), "archives"), Lost: ledger.Nothing,
+		Figures: []string{fmt.Sprintf("each refused, at most %.1f MiB beyond the idle program and the file", float64(most)/(1<<20))},
+	})
+}
+
 // forbidden are the calls of the system that reading a file has no business with:
 // another program, a socket, and a file that is made or changed.
 var forbidden = []*regexp.Regexp{

@@ -358,12 +358,7 @@ func TestPickles(t *testing.T) {
 	ledger.Begin(t)
 	o := generate(t, "pickles")
 	o.row(t, "A5", "pickles of a grammar, protocols 0 to 5, in every place of a file that holds one", "pickles")
-	if o.CPU > pickleTime {
-		t.Errorf("file %s took %v of the processor, at most %v was wanted", o.Slowest, o.CPU, pickleTime)
-	}
-	if o.Peak-o.Idle > pickleMemory {
-		t.Errorf("%d MiB beyond the idle process, at most %d were wanted", (o.Peak-o.Idle)>>20, pickleMemory>>20)
-	}
+	o.within(t, pickleTime, pickleMemory)
 	for name, n := range o.Kinds {
 		if n == 0 {
 			t.Errorf("%s: nothing was tried", name)

@@ -475,12 +475,7 @@ func TestZips(t *testing.T) {
 	ledger.Begin(t)
 	o := generate(t, "zips")
 	o.row(t, "A6", fmt.Sprintf("zip archives, each with one of %d lies", len(attacks)), "archives")
-	if o.CPU > zipTime {
-		t.Errorf("file %s took %v of the processor, at most %v was wanted", o.Slowest, o.CPU, zipTime)
-	}
-	if o.Peak-o.Idle > zipMemory {
-		t.Errorf("%d MiB beyond the idle process, at most %d were wanted", (o.Peak-o.Idle)>>20, zipMemory>>20)
-	}
+	o.within(t, zipTime, zipMemory)
 	if o.Files >= few {
 		for _, a := range attacks {
 			if o.Kinds[a.name] == 0 {
