@@ -14,7 +14,7 @@ import (
 // this process has ended. They stay as long as the process: metrics may be read
 // while the store is being closed.
 func mapCounters(name string) (*counters, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("experience log: %w", err)
 	}

@@ -15,7 +15,7 @@ import (
 // is closed or the process ends, however it does. The file stays: to delete it
 // would let two processes hold locks of the same name.
 func lockFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("experience log: %w", err)
 	}

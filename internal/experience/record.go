@@ -193,7 +193,6 @@ func kindName(n uint8) string {
 // decoder makes steps of records. What it makes is valid until the next reset.
 type decoder struct {
 	run           string
-	began         time.Time
 	steps         []Step
 	raw           []float32
 	interventions []Intervention

@@ -102,7 +102,7 @@ func NewRun() string {
 // prepareFile makes the folder, takes the lock and looks at what is there
 // without changing it.
 func (s *sqliteStore) prepareFile() error {
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o750); err != nil {
 		return fmt.Errorf("experience log %s: %w", s.path, err)
 	}
 	info, err := os.Stat(s.path)

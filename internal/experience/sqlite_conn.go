@@ -194,8 +194,6 @@ func (s *stmt) step() (row bool, err error) {
 	}
 }
 
-func (s *stmt) reset() { sqlite.Xsqlite3_reset(s.c.tls, s.p) }
-
 // room makes scratch for n bytes of what is bound next; what was bound before
 // must not be used any more.
 func (s *stmt) room(n int) error {

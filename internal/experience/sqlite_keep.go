@@ -2,6 +2,7 @@ package experience
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 )
@@ -155,7 +156,7 @@ func (s *sqliteStore) pruneSome(before time.Time, anyAge bool, most int) (out Pr
 			}
 			return errEnough
 		})
-		if err != nil && err != errEnough {
+		if err != nil && !errors.Is(err, errEnough) {
 			return err
 		}
 		if last == 0 {
@@ -186,11 +187,8 @@ func (s *sqliteStore) pruneSome(before time.Time, anyAge bool, most int) (out Pr
 	return out, err
 }
 
-var errEnough = errorString("enough")
-
-type errorString string
-
-func (e errorString) Error() string { return string(e) }
+// errEnough ends a query.
+var errEnough = errors.New("enough")
 
 func (s *sqliteStore) changes() (uint64, error) {
 	n, err := s.w.number("SELECT changes()")

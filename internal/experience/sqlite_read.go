@@ -2,11 +2,12 @@ package experience
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
 )
 
 const selectSteps = `SELECT s.id, s.time, s.mono, s.request, s.row, s.flags, s.observation, s.action, s.raw, s.queue, s.infer, s.enveloping,
@@ -293,7 +294,7 @@ func (s *sqliteStore) Outcomes(ctx context.Context, q Query) iter.Seq2[*Outcome,
 				o.Reward = &v
 			}
 			if !r.null(8) {
-				o.Info = append(json.RawMessage(nil), r.raw(8)...)
+				o.Info = append([]byte(nil), r.raw(8)...)
 			}
 			if !yield(&o, nil) {
 				return

@@ -2,13 +2,13 @@ package experience
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	sqlite "modernc.org/sqlite/lib"
 )
 

@@ -7,10 +7,7 @@
 // protocol.
 package experience
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // Step is one observation and the action that answered it. Its key is Run and
 // Sequence, and its order is theirs too: clocks may be set back.
@@ -167,8 +164,8 @@ type Outcome struct {
 	Session              string
 	Episode, SessionStep uint64
 	Reward               *float64
-	Terminated           bool // the episode ended by itself
-	Truncated            bool // the episode was cut off
-	Info                 json.RawMessage
+	Terminated           bool   // the episode ended by itself
+	Truncated            bool   // the episode was cut off
+	Info                 []byte // JSON; empty for none
 	Time                 time.Time
 }
