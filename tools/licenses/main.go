@@ -26,7 +26,7 @@ const file = "THIRD_PARTY_LICENSES"
 
 // allowed are the licences that may be linked, by their SPDX names: they ask
 // for their text to be given on and for nothing of the program that links them.
-var allowed = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
+var allowed = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "blessing"}
 
 // builds are what is released.
 var builds = []struct{ os, arch, tags string }{
@@ -199,6 +199,7 @@ var marks = []struct{ name, words string }{
 	{"BUSL", "business source license"},
 	{"SSPL", "server side public license"},
 	{"CC", "creative commons"},
+	{"blessing", "sqlite has been dedicated to the public domain by the authors"}, // SPDX's name for SQLite's
 }
 
 var spaces = regexp.MustCompile(`[\s,]*\s[\s,]*`)
