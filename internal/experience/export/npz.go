@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -140,11 +139,11 @@ func (n *numPyWriter) array(z *zip.Writer, i int) error {
 	case c.kind == text:
 		dtype = fmt.Sprintf("<U%d", max(1, from.most))
 	}
-	shape := "(" + strconv.Itoa(n.rows) + ","
+	shape := fmt.Appendf(nil, "(%d,", n.rows)
 	for _, d := range c.shape {
-		shape += " " + strconv.Itoa(d) + ","
+		shape = fmt.Appendf(shape, " %d,", d)
 	}
-	w, err := n.entry(z, c.name, dtype, shape+")")
+	w, err := n.entry(z, c.name, dtype, string(shape)+")")
 	if err != nil {
 		return err
 	}
