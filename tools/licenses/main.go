@@ -84,8 +84,8 @@ func list() ([]byte, error) {
 		names := map[string]bool{}
 		title := strings.TrimSpace(m.path + " " + m.version)
 		for _, name := range slices.Sorted(maps.Keys(m.files)) {
-			if m.path == "modernc.org/sqlite" && name == "LICENSE-3RD-PARTY.md" {
-				continue // A list of others' too; those that are linked stand here by themselves.
+			if strings.HasPrefix(m.path, "modernc.org/") && (name == "LICENSE-3RD-PARTY.md" || name == "LICENSE-LOGO") {
+				continue // A list of others', which stand here by themselves where they are linked, and a picture's.
 			}
 			found := licences(m.files[name])
 			if len(found) == 0 && isLicence(name) {
