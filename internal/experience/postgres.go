@@ -45,8 +45,14 @@ func openPostgres(ctx context.Context, text string, o Options) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	alone := o.ReadOnly || o.Spool.Dir == ""
+	if !alone { // A server does not wait long for a database that it can do without for now.
+		limited, cancel := context.WithTimeout(ctx, directTime)
+		defer cancel()
+		ctx = limited
+	}
 	err = p.ping(ctx)
-	if o.ReadOnly || o.Spool.Dir == "" {
+	if alone {
 		if err != nil {
 			return nil, err
 		}
