@@ -72,7 +72,7 @@ func child() {
 	store, err := experience.Open(context.Background(), os.Getenv(childFile), experience.WithWALPages(experience.Options{Run: run}, 8))
 	fatal(err)
 	r := experience.NewRecorder(store, experience.WithPruneEvery(experience.RecorderOptions{
-		Run: run, Mode: experience.Mode(os.Getenv(childMode)), OnFailure: experience.Stop, Buffer: 64 << 10, Flush: 2 * time.Millisecond, CommitTimeout: generous, MaxBytes: 80 << 10,
+		Run: run, Mode: experience.Mode(os.Getenv(childMode)), OnFailure: experience.Stop, Buffer: 64 << 10, Flush: 2 * time.Millisecond, CommitTimeout: generous, MaxBytes: 40 << 10,
 	}, time.Nanosecond))
 	s := serving.New(serving.Options{Lanes: 2, MaxQueue: 100, Recorder: r})
 	p := driving(childTB{fatal: fatal}, "")
@@ -119,7 +119,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			killed := 0
 			for i := range times {
 				mode := []experience.Mode{experience.Durable, experience.Buffered}[i%2]
-				if times == 1 && len(step)%2 == 0 {
+				if times == 1 && len(step)%2 == 0 && step != "in prune" { // Buffered, all may be written at once, with nothing to delete.
 					mode = experience.Buffered
 				}
 				k, n := killedAt(t, step, 1+i*i/7, mode)
