@@ -116,7 +116,8 @@ func monitored(t *testing.T) (p *prometheusServer, server *exec.Cmd, address str
 	port := unusedPort(t)
 	serve := exec.Command(program, "serve", filepath.Join(dir, "artifacts"), "--port", port)
 	// On a busy machine a request may wait, which must not look like an error.
-	serve.Env = append(os.Environ(), "CARLA_RL_REQUEST_TIMEOUT=30s")
+	serve.Env = append(os.Environ(), "CARLA_RL_REQUEST_TIMEOUT=30s",
+		"CARLA_RL_DRIFT_SAMPLE_EVERY=1") // so that seconds have enough observations to tell of drift
 	server = startProcess(t, serve)
 	address = "http://127.0.0.1:" + port
 	eventually(t, func() error {
@@ -210,8 +211,9 @@ func TestMonitoring(t *testing.T) {
 	t.Run("page", func(t *testing.T) { askPage(t, p) })
 	t.Run("alerts", func(t *testing.T) {
 		for name := range p.firing() {
-			// A busy machine may be slow, and then it is right to say so.
-			if !slices.Contains(right, name) && name != "HighLatency" {
+			// A busy machine may be slow, and the same observations again and again
+			// are not those of the training: then it is right to say so.
+			if !slices.Contains(right, name) && name != "HighLatency" && name != "ObservationDrift" {
 				t.Errorf("%s fires", name)
 			}
 		}
