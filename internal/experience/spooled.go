@@ -242,22 +242,23 @@ func (s *spooled) woken(wait time.Duration) <-chan struct{} {
 // drain delivers until the spool is empty.
 func (s *spooled) drain(ctx context.Context) error {
 	took := time.Duration(0)
+	if s.SpoolStats().Away { // What waits is not read for a database that is not there.
+		begun := time.Now()
+		if err := s.ping(ctx); err != nil {
+			return err
+		}
+		took = time.Since(begun)
+	}
 	for ctx.Err() == nil {
 		list, err := s.q.Peek(drainBytes)
 		if err != nil {
 			return err
 		}
-		begun := time.Now()
 		if len(list) == 0 {
-			if s.SpoolStats().Away {
-				if err := s.ping(ctx); err != nil {
-					return err
-				}
-				took = time.Since(begun)
-			}
 			s.back(took, true)
 			return nil
 		}
+		begun := time.Now()
 		if err := s.send(ctx, list); err != nil {
 			return err
 		}
