@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -79,6 +80,27 @@ func unreleased(changelog string) string {
 	}
 	section, _, _ := strings.Cut(rest, "\n## ")
 	return section
+}
+
+// rose returns expressions of the paths that take more than those recorded, by
+// more than their limits.
+func (c *counts) rose(was *counts) (paths []string) {
+	for _, name := range slices.Sorted(maps.Keys(c.Paths)) {
+		p := c.Paths[name]
+		if old := was.Paths[name]; old != nil && p.Instructions > old.Instructions*(1+p.Limit/100) {
+			paths = append(paths, regexp.QuoteMeta(name))
+		}
+	}
+	return paths
+}
+
+// lower takes over what others counted less of.
+func (c *counts) lower(others *counts) {
+	for name, p := range others.Paths {
+		if c.Paths[name] == nil || p.Instructions < c.Paths[name].Instructions {
+			c.Paths[name] = p
+		}
+	}
 }
 
 // compare prints a line a path and returns how many rose beyond the limit or

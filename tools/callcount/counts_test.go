@@ -96,3 +96,22 @@ func TestWrittenIsRead(t *testing.T) {
 		t.Errorf("%+v %v", got.Paths["a"], err)
 	}
 }
+
+// TestRisesAreCountedAgain keeps the lesser of two counts of what rose.
+func TestRisesAreCountedAgain(t *testing.T) {
+	at := func(n float64) *path { return &path{Instructions: n, Limit: 2} }
+	was := &counts{Paths: map[string]*path{"a (1)": at(100), "b": at(100), "c": at(100)}}
+	now := &counts{Paths: map[string]*path{"a (1)": at(104), "b": at(101), "c": at(90), "new": at(5)}}
+	again := now.rose(was)
+	if len(again) != 1 || again[0] != `a \(1\)` {
+		t.Fatalf("got %q", again)
+	}
+	now.lower(&counts{Paths: map[string]*path{"a (1)": at(100.5)}})
+	if len(now.rose(was)) != 0 || now.Paths["b"].Instructions != 101 {
+		t.Errorf("%+v", now.Paths)
+	}
+	now.lower(&counts{Paths: map[string]*path{"b": at(110)}})
+	if now.Paths["b"].Instructions != 101 {
+		t.Errorf("%+v", now.Paths["b"])
+	}
+}
