@@ -1,3 +1,5 @@
+//go:build unix
+
 package repository_test
 
 import (
