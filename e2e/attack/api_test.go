@@ -278,7 +278,7 @@ func TestAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := serve(t, "API_KEY=a-key-of-this-test", "CARLA_RL_ADMIN_KEY_FILE="+filepath.Join(dir, "admin"))
-	p.secrets = []string{admin}
+	p.secrets = append(p.secrets, admin)
 	d := p.describe("X-API-Key", admin)
 	n := ledger.Size(3000, 200_000)
 	const clients = 4

@@ -32,7 +32,7 @@ func TestBombs(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	head := "POST /predict HTTP/1.1\r\nHost: " + p.addr + "\r\nContent-Type: application/json\r\n"
+	head := "POST /predict HTTP/1.1\r\nHost: " + p.addr + "\r\n" + keyField + "Content-Type: application/json\r\n"
 	small, large := ledger.Size(20, 2000), ledger.Size(5, 300)
 	for _, c := range []struct {
 		name   string
@@ -40,9 +40,9 @@ func TestBombs(t *testing.T) {
 		sent   []byte
 		status []int
 	}{
-		{"5,000 header fields", small, []byte("GET /livez HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X-A: 1\r\n", 5000) + "\r\n"), []int{431}},
-		{"a header of 1 MiB", large, []byte("GET /livez HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"), []int{431}},
-		{"a header of 5 MiB", large, []byte("GET /livez HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 5<<20) + "\r\n\r\n"), []int{431}},
+		{"5,000 header fields", small, []byte("GET /livez HTTP/1.1\r\nHost: a\r\n" + keyField + strings.Repeat("X-A: 1\r\n", 5000) + "\r\n"), []int{431}},
+		{"a header of 1 MiB", large, []byte("GET /livez HTTP/1.1\r\nHost: a\r\n" + keyField + "X: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"), []int{431}},
+		{"a header of 5 MiB", large, []byte("GET /livez HTTP/1.1\r\nHost: a\r\n" + keyField + "X: " + strings.Repeat("a", 5<<20) + "\r\n\r\n"), []int{431}},
 		{"a target of 1 MiB", large, []byte("GET /" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: a\r\n\r\n"), []int{431}},
 		{"a body of 2 GiB, declared", small, []byte(head + "Content-Length: 2147483648\r\n\r\n{"), []int{413}},
 		{"a body of 2^63, declared", small, []byte(head + "Content-Length: 9223372036854775808\r\n\r\n{"), []int{400}},

@@ -15,15 +15,11 @@ import (
 	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
 )
 
-// TestSmuggled (H3): messages that two parsers could read differently, each with a
-// request hidden behind it and a good one before: the good one is answered, the
-// other refused, and the connection ends there.
-func TestSmuggled(t *testing.T) {
-	ledger.Begin(t)
-	p := serve(t)
-	hidden := "GET /versions HTTP/1.1\r\nHost: " + p.addr + "\r\nX-Request-ID: hidden\r\n\r\n"
-	post := "POST /predict HTTP/1.1\r\nHost: " + p.addr + "\r\nContent-Type: application/json\r\n"
-	forms := map[string]string{
+// smuggling are messages that two parsers could read differently, each with some more
+// fields.
+func (p *process) smuggling(fields string) map[string]string {
+	post := "POST /predict HTTP/1.1\r\nHost: " + p.addr + "\r\nContent-Type: application/json\r\n" + fields
+	return map[string]string{
 		"CL and TE":                 post + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"TE and CL":                 post + "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
 		"TE":                        post + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -52,6 +48,16 @@ func TestSmuggled(t *testing.T) {
 		"HTTP/2 without an upgrade": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 		"HTTP/0.9":                  "GET /livez\r\n",
 	}
+}
+
+// TestSmuggled (H3): messages that two parsers could read differently, each with a
+// request hidden behind it and a good one before: the good one is answered, the
+// other refused, and the connection ends there.
+func TestSmuggled(t *testing.T) {
+	ledger.Begin(t)
+	p := serve(t)
+	hidden := "GET /versions HTTP/1.1\r\nHost: " + p.addr + "\r\nX-Request-ID: hidden\r\n\r\n"
+	forms := p.smuggling(keyField)
 	first := string(p.request("POST", "/predict", goodBody, "X-Request-ID", "first"))
 	rounds := ledger.Size(1, 50)
 	g := p.beside(func() {

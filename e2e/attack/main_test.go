@@ -33,8 +33,14 @@ import (
 	"github.com/carla-rl/carla-rl-serving/internal/load"
 )
 
+// envAlone is the path of the server, for a process that a test has started.
+const envAlone = "CARLA_RL_ATTACK_PROGRAM"
+
 // program is the server, built once.
 var program = sync.OnceValues(func() (string, error) {
+	if name := os.Getenv(envAlone); name != "" {
+		return name, nil
+	}
 	name := filepath.Join(scratch, "carla-rl")
 	cmd := exec.Command("go", "build", "-trimpath", "-o", name, "../../cmd/carla-rl")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -86,7 +92,7 @@ func serve(t *testing.T, env ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, log: log}
+	p := &process{t: t, log: log, secrets: []string{clientKey}}
 	p.cmd = exec.Command(name, "serve", "--host", "127.0.0.1", "--port", "0")
 	p.cmd.Dir = t.TempDir()
 	// What is tested is not how long a request waits on a busy machine.
@@ -138,6 +144,13 @@ func (p *process) stop() {
 }
 
 func tail(s string) string { return s[max(0, len(s)-3000):] }
+
+// clientKey is what clients who mean harm show as their key, and keyField the field of
+// it: whatever they do, it is in no log.
+const (
+	clientKey = "a-key-of-clients-who-mean-harm"
+	keyField  = "X-API-Key: " + clientKey + "\r\n"
+)
 
 // goodBody is answered with 200.
 const goodBody = `{"observations":[{"speed":25.5,"steering":0.1,"sensors":[0.8,0.2,0.5,0.9,0.1]}],"deterministic":true}`

@@ -5,11 +5,13 @@ package attack_test
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,10 +51,13 @@ func TestSecretsStaySecret(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var mu sync.Mutex // guards what follows
 	answers, sent := 0, 0
 	// What is told to clients has no path either; the log is the operator's.
 	check := func(where, text string) {
 		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
 		answers++
 		for _, found := range leaks(text, append(keys, dir, root, "folder-of-the-operator/", "/root/", "/home/")...) {
 			t.Errorf("%s: %s", where, found)
@@ -60,7 +65,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 	for _, env := range [][]string{{}, {"ARTIFACT_DIR=" + root}} {
 		p := serve(t, append(env, "CARLA_RL_KEYS_FILE="+file, "API_KEY="+single, "CARLA_RL_SESSION_TOKEN_KEY="+token, "ACCESS_LOG=1", "LOG_LEVEL=debug", "ENABLE_TRACING=0")...)
-		p.secrets = keys
+		p.secrets = append(p.secrets, keys...)
 		for _, key := range append(keys, base64.StdEncoding.EncodeToString([]byte(single))) {
 			q := url.QueryEscape(key)
 			body := `{"observations":[{"speed":"` + key + `","sensors":["` + key + `"]}],"seed":"` + key + `","deterministic":"` + key + `"}`
@@ -86,6 +91,16 @@ func TestSecretsStaySecret(t *testing.T) {
 				}
 			}
 		}
+		var wg sync.WaitGroup
+		for _, key := range keys {
+			wg.Go(func() {
+				n := p.abuse(key, keys[0], check)
+				mu.Lock()
+				defer mu.Unlock()
+				sent += n
+			})
+		}
+		wg.Wait()
 		for _, path := range []string{"/healthz", "/readyz", "/versions", "/metadata", "/openapi.json", "/metrics", "/docs", "/v1/models", "/v2"} {
 			got, _ := p.answers(p.request("GET", path, "", "X-API-Key", keys[1], "Connection", "close"), 10*time.Second)
 			if len(got) != 1 || got[0].status >= 500 && got[0].status != 503 {
@@ -99,9 +114,69 @@ func TestSecretsStaySecret(t *testing.T) {
 		t.Errorf("only %d answers were looked at", answers)
 	}
 	ledger.Add(t, ledger.Row{
-		ID: "S5", Test: "keys and paths in answers, metrics and logs", Inputs: ledger.N(sent, "requests that carry keys everywhere"), Lost: ledger.Nothing,
+		ID: "S5", Test: "keys and paths in answers, metrics and logs", Inputs: ledger.N(sent, "requests and streams that carry keys everywhere, well-formed and not"), Lost: ledger.Nothing,
 		Figures: []string{fmt.Sprintf("%s answers and the logs at level debug: 0 keys, paths, addresses, traces", ledger.Thousands(int64(answers)))},
 	})
+}
+
+// abuse does with a key what the other tests here do without one: it hides requests in
+// requests, is too long, too slow, gone too soon, and breaks streams. It returns
+// how many it sent, once all that was answered is checked.
+func (p *process) abuse(key, allowed string, check func(where, text string)) int {
+	head := "POST /predict HTTP/1.1\r\nHost: " + p.addr + "\r\nConnection: close\r\nX-API-Key: " + key + "\r\nContent-Type: application/json\r\n"
+	forms := p.smuggling("X-API-Key: " + key + "\r\n")
+	for name, form := range forms {
+		forms[name] = form + "GET /" + key + " HTTP/1.1\r\nHost: " + key + "\r\n\r\n"
+	}
+	forms["a long header"] = head + "X: " + strings.Repeat(key, 2000) + "\r\n\r\n"
+	forms["a long target"] = "GET /" + strings.Repeat(key, 2000) + " HTTP/1.1\r\n\r\n"
+	forms["many fields"] = head + strings.Repeat("X: "+key+"\r\n", 200) + "\r\n"
+	forms["half a header"] = head + "Authorization: Bearer " + key
+	forms["half a body"] = head + "Content-Length: 1000\r\n\r\n{\"" + key
+	forms["no gzip"] = head + fmt.Sprintf("Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(key), key)
+	forms["lists in lists"] = head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", 1000+len(key), strings.Repeat("[", 1000)+key)
+	var wg sync.WaitGroup
+	for name, form := range forms {
+		wg.Go(func() {
+			got, _ := p.answers([]byte(form), 10*time.Second)
+			for _, a := range got {
+				delete(a.header, "X-Request-Id")
+				check(name, fmt.Sprint(a.header, a.body))
+			}
+			if c, err := p.dial(); err == nil { // and once more, gone before the answer
+				_, _ = c.Write([]byte(form))
+				_ = c.Close()
+			}
+		})
+	}
+	frames := map[string][]byte{
+		"a text of a key":       frame(0x81, []byte(key)),
+		"members of a key":      frame(0x81, []byte(`{"observation":{"speed":"`+key+`"},"seq":"`+key+`"}`)),
+		"MessagePack of a key":  frame(0x82, append([]byte{0xd9, byte(len(key))}, key...)),
+		"no UTF-8":              frame(0x81, []byte(key+"\xff")),
+		"no mask":               append([]byte{0x81, byte(len(key))}, key...),
+		"reserved bits":         frame(0xf1, []byte(key)),
+		"a close with a reason": frame(0x88, append([]byte{3, 232}, key...)),
+		"half a message":        frame(0x81, []byte(key))[:20],
+	}
+	for name, sent := range frames {
+		wg.Go(func() {
+			c, err := p.dial()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			if _, err := p.handshake(c, "/v1/stream?key="+url.QueryEscape(key), "Authorization", "Bearer "+allowed, "Sec-WebSocket-Protocol", key); err != nil {
+				return
+			}
+			_, _ = c.Write(sent)
+			_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+			text, _ := io.ReadAll(c)
+			check(name, string(text))
+		})
+	}
+	wg.Wait()
+	return 2*len(forms) + len(frames)
 }
 
 // TestLeaksAreSeen (S5) holds what every test here looks through the log of its

@@ -130,7 +130,7 @@ func slack() time.Duration {
 // connections of clients who are slow on purpose, each of them closed in its
 // time, while others are answered as ever.
 func TestSlowHeaders(t *testing.T) {
-	slow(t, "slow headers, a byte a second", "GET /livez HTTP/1.1\r\nHost: a\r\n", "X-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 5*time.Second, ledger.Size(100, 3000))
+	slow(t, "slow headers, a byte a second", "GET /livez HTTP/1.1\r\nHost: a\r\n"+keyField, "X-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 5*time.Second, ledger.Size(100, 3000))
 }
 
 // TestSlowRequestLines says less than a line.
@@ -141,14 +141,14 @@ func TestSlowRequestLines(t *testing.T) {
 // TestSlowBodies is of bodies that fit the buffer that every connection has,
 // and that therefore have the time of a header.
 func TestSlowBodies(t *testing.T) {
-	head := "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 30000\r\n\r\n"
+	head := "POST /predict HTTP/1.1\r\nHost: a\r\n" + keyField + "Content-Type: application/json\r\nContent-Length: 30000\r\n\r\n"
 	slow(t, "slow bodies of 30 kB, a byte a second", head, goodBody, 5*time.Second, ledger.Size(100, 3000))
 }
 
 // TestSlowLargeBodies is of bodies that need memory of their own: half of what
 // there is goes to one address, and the rest is refused at once.
 func TestSlowLargeBodies(t *testing.T) {
-	head := "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+	head := "POST /predict HTTP/1.1\r\nHost: a\r\n" + keyField + "Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
 	slow(t, "slow bodies of 60 kB, a byte a second", head, goodBody, 30*time.Second, ledger.Size(50, 3000))
 }
 

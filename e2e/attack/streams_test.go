@@ -26,20 +26,28 @@ func (p *process) upgrade(path string, header ...string) (net.Conn, int, error) 
 	if err != nil {
 		return nil, 0, err
 	}
-	key := base64.StdEncoding.EncodeToString([]byte("the sample nonce"))
-	header = append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", key}, header...)
-	_ = c.SetDeadline(time.Now().Add(time.Minute))
-	if _, err := c.Write(p.request("GET", path, "", header...)); err != nil {
-		_ = c.Close()
-		return nil, 0, err
-	}
-	resp, err := http.ReadResponse(bufio.NewReaderSize(oneByte{c}, 16), nil)
+	status, err := p.handshake(c, path, append(header, "X-API-Key", clientKey)...)
 	if err != nil {
 		_ = c.Close()
 		return nil, 0, err
 	}
+	return c, status, nil
+}
+
+// handshake asks for a stream on a connection.
+func (p *process) handshake(c net.Conn, path string, header ...string) (status int, err error) {
+	key := base64.StdEncoding.EncodeToString([]byte("the sample nonce"))
+	header = append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", key}, header...)
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := c.Write(p.request("GET", path, "", header...)); err != nil {
+		return 0, err
+	}
+	resp, err := http.ReadResponse(bufio.NewReaderSize(oneByte{c}, 16), nil)
+	if err != nil {
+		return 0, err
+	}
 	_ = c.SetDeadline(time.Time{})
-	return c, resp.StatusCode, nil
+	return resp.StatusCode, nil
 }
 
 // oneByte reads bytes one by one: what follows the answer is not read ahead.

@@ -2,25 +2,23 @@ package server
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
+
+	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
 )
 
-// TestKeyTiming: how long it takes to compare a key tells nothing of how much
+// TestKeyTiming (S1): how long it takes to compare a key tells nothing of how much
 // of it is right. Samples of one class are held to those of another by Welch's t, of
 // which 4.5 is the bound that is usual for leaks. Whatever else runs on the machine can
 // move one class and not the other, but not in every attempt the same way.
-// CARLA_RL_TIMING_SAMPLES is the number of samples of each class.
 func TestKeyTiming(t *testing.T) {
-	samples := 3000
-	if n, err := strconv.Atoi(os.Getenv("CARLA_RL_TIMING_SAMPLES")); err == nil {
-		samples = n
-	}
+	ledger.Begin(t)
+	samples := ledger.Size(3000, 100_000)
 	const right = "crl_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 	keys, err := NewKeys(PlainKey("another-key-of-someone", ScopeInfer), PlainKey(right, ScopeInfer), PlainKey("a-third-key", ScopeAdmin))
 	if err != nil {
@@ -42,6 +40,10 @@ func TestKeyTiming(t *testing.T) {
 			worst = max(worst, math.Abs(welch(times[0], other)))
 		}
 		if worst < 4.5 {
+			ledger.Add(t, ledger.Row{
+				ID: "S1", Test: "the time of comparing keys that begin with right bytes, in the process", Inputs: ledger.N(samples*len(classes), "keys, of %d classes", len(classes)), Lost: ledger.Nothing,
+				Figures: []string{fmt.Sprintf("Welch's |t| at most %.2f (limit 4.5), in attempt %d of %d", worst, attempt, attempts)},
+			})
 			return
 		}
 		if attempt == attempts {

@@ -54,6 +54,7 @@ var promises = []struct{ id, about string }{
 	{"H4", "slow clients"},
 	{"H6", "header and body bombs"},
 	{"H7", "hostile WebSocket clients"},
+	{"S1", "the time of comparing keys"},
 	{"S5", "secrets in answers, metrics and logs"},
 	{"D1", "kill -9 while steps are recorded"},
 	{"D2", "a death at each step of what is written"},
