@@ -94,7 +94,8 @@ func TestSmuggled(t *testing.T) {
 // late: all come, in order, memory stays, and clients beside them are answered.
 func TestPipelines(t *testing.T) {
 	ledger.Begin(t)
-	p := serve(t, "CARLA_RL_WRITE_TIMEOUT=5m") // a machine that is busy reads slowly, and is none of the slow readers
+	// A machine that is busy reads and writes slowly, and is none of the slow clients.
+	p := serve(t, "CARLA_RL_WRITE_TIMEOUT=5m", "CARLA_RL_HEADER_TIMEOUT=1m")
 	n, conns := ledger.Size(2000, 50_000), ledger.Size(4, 20)
 	before := p.rss()
 	var mu sync.Mutex
