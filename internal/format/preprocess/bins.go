@@ -60,7 +60,44 @@ func binsDiscretizer(o *pickle.Object) (*Preprocessor, error) {
 	case t.onehot:
 		p.out = out
 	}
+	if err := t.holdEncoder(o); err != nil {
+		return nil, err
+	}
 	return p, nil
+}
+
+// holdEncoder holds the encoder that scikit-learn gives the numbers of bins to,
+// to what it was fitted for: the bins of each column in their order.
+func (s *bins) holdEncoder(o *pickle.Object) error {
+	v, ok := o.Attr("_encoder")
+	if !ok || !s.onehot {
+		return nil
+	}
+	inner, ok := v.(*pickle.Object)
+	if !ok || inner.Class.Name != "OneHotEncoder" {
+		return fmt.Errorf("_encoder is a %s, a OneHotEncoder was wanted", pickle.TypeName(v))
+	}
+	t, _, err := readOneHot(inner)
+	if err != nil {
+		return fmt.Errorf("_encoder: %w", err)
+	}
+	if len(t.values) != len(s.edges) {
+		return fmt.Errorf("_encoder has %d columns, %d were wanted", len(t.values), len(s.edges))
+	}
+	first := 0 // column of the first bin
+	for i, edges := range s.edges {
+		n := len(edges) + 1
+		if len(t.values[i]) != n {
+			return fmt.Errorf("_encoder has %d categories for the %d bins of column %d", len(t.values[i]), n, i)
+		}
+		for j := range n {
+			if t.values[i][j] != float64(j) || t.groups[i][j] != first+j {
+				return fmt.Errorf("_encoder does not put bin %d of column %d into its column", j, i)
+			}
+		}
+		first += n
+	}
+	return nil
 }
 
 // objectArray reads the items of a list, or of a numpy array of objects of one

@@ -13,6 +13,7 @@ import (
 type categories struct {
 	values  [][]float64 // of each column
 	groups  [][]int     // of each value, its code; for 0 and 1 the column that it has, or -1
+	rare    []int       // of each column, the code that rare values share, or -1
 	unknown []float64   // code of any other number; for 0 and 1 the column that it has, or -1
 	onehot  bool
 	out     int
@@ -21,36 +22,51 @@ type categories struct {
 // oneHotEncoder reads a OneHotEncoder of numbers. A result that would be
 // sparse is given dense.
 func oneHotEncoder(o *pickle.Object) (*Preprocessor, error) {
-	s := &scaler{o: o}
-	t := &categories{onehot: true}
-	unknown := s.text("handle_unknown", "error", "ignore", "warn", "infrequent_if_exist")
-	drops, err := dropped(o)
-	s.fail(err)
-	s.readCategories(t)
-	p, err := s.encoder(t)
+	t, p, err := readOneHot(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.matches(p.width, drops); err != nil {
-		return nil, err
+	if t.out == 0 {
+		return nil, fmt.Errorf("%w: all categories are dropped", ErrUnsupported)
 	}
+	return t.finish(p, t.out)
+}
+
+// readOneHot reads what a OneHotEncoder puts where, and makes the preprocessor
+// that has no steps yet.
+func readOneHot(o *pickle.Object) (*categories, *Preprocessor, error) {
+	s := &scaler{o: o}
+	t := &categories{onehot: true}
+	unknown := s.text("handle_unknown", "error", "ignore", "warn", "infrequent_if_exist")
+	drops := s.dropped()
+	s.readCategories(t)
+	p, err := s.encoder(t)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := t.matches(p.width, drops); err != nil {
+		return nil, nil, err
+	}
+	wide := make([]int, 0, p.width)
 	for i, groups := range t.groups {
-		count, infrequent := 0, -1
+		count, rest := 0, -1
 		for _, g := range groups {
 			count = max(count, g+1)
 		}
-		if count < len(groups) && unknown != "ignore" && unknown != "error" { // the last group is that of the rare ones
-			infrequent = count - 1
+		if unknown != "ignore" && unknown != "error" {
+			rest = t.rare[i]
 		}
-		drop := count
-		if drops != nil && drops[i] >= 0 {
-			drop = drops[i]
+		drop := -1
+		if drops != nil && drops.groups[i] >= 0 {
+			if drop, err = drops.of(i, groups, count, t.rare[i]); err != nil {
+				return nil, nil, err
+			}
 		}
 		column := func(g int) int {
 			switch {
 			case g < 0 || g == drop:
 				return -1
-			case g > drop:
+			case drop >= 0 && g > drop:
 				g--
 			}
 			return t.out + g
@@ -58,48 +74,38 @@ func oneHotEncoder(o *pickle.Object) (*Preprocessor, error) {
 		for j, g := range groups {
 			groups[j] = column(g)
 		}
-		t.unknown = append(t.unknown, float64(column(infrequent)))
-		if t.out += count; drop < count {
-			t.out--
+		t.unknown = append(t.unknown, float64(column(rest)))
+		if drop >= 0 {
+			count--
 		}
+		wide = append(wide, count)
+		t.out += count
 	}
-	if t.out == 0 {
-		return nil, fmt.Errorf("%w: all categories are dropped", ErrUnsupported)
+	if s.holdWidths(wide); s.err != nil {
+		return nil, nil, s.err
 	}
 	if unknown == "error" {
 		p.notes = append(p.notes, "a number that is no category becomes zeros; scikit-learn would refuse it")
 	}
-	return t.finish(p, t.out)
+	return t, p, nil
 }
 
-// ordinalEncoder reads an OrdinalEncoder of numbers.
-func ordinalEncoder(o *pickle.Object) (*Preprocessor, error) {
-	s := &scaler{o: o}
-	t := &categories{}
-	code := math.NaN()
-	if _, ok := o.Attr("handle_unknown"); ok && s.text("handle_unknown", "error", "use_encoded_value") == "use_encoded_value" {
-		v, _ := o.Attr("unknown_value")
-		if code, ok = pickle.Number(v); !ok || code-code != 0 {
-			return nil, fmt.Errorf("%w: unknown_value that is no finite number", ErrUnsupported)
+// holdWidths holds the columns that each column becomes to those that
+// scikit-learn counted, where it did: it gives them that room, whatever falls
+// into it.
+func (s *scaler) holdWidths(wide []int) {
+	const name = "_n_features_outs"
+	if _, ok := s.o.Attr(name); !ok { // as in older versions
+		return
+	}
+	for i, v := range s.columnsOf(name, len(wide)) {
+		switch n, ok := pickle.Number(v); {
+		case !ok:
+			s.fail(fmt.Errorf("%s[%d] is a %s, a number of columns was wanted", name, i, pickle.TypeName(v)))
+		case n != float64(wide[i]):
+			s.fail(fmt.Errorf("%s[%d] is %g, and its categories have %d columns", name, i, n, wide[i]))
 		}
 	}
-	s.readCategories(t)
-	p, err := s.encoder(t)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.matches(p.width, nil); err != nil {
-		return nil, err
-	}
-	if math.IsNaN(code) {
-		code = 0
-		p.notes = append(p.notes, "a number that is no category becomes 0; scikit-learn would refuse it")
-	}
-	for range t.values {
-		t.unknown = append(t.unknown, code)
-	}
-	t.out = p.width
-	return t.finish(p, 0)
 }
 
 // readCategories reads the numbers of each column, and their groups where rare
@@ -114,13 +120,6 @@ func (s *scaler) readCategories(t *categories) {
 	if !ok || len(columns) == 0 {
 		s.fail(fmt.Errorf("categories_ is a %s, a list of arrays was wanted", pickle.TypeName(v)))
 		return
-	}
-	var mappings []pickle.Value
-	if v, ok := s.o.Attr("_default_to_infrequent_mappings"); ok {
-		if mappings, ok = pickle.Items(v); !ok || len(mappings) != len(columns) {
-			s.fail(fmt.Errorf("_default_to_infrequent_mappings are a %s, a list of %d was wanted", pickle.TypeName(v), len(columns)))
-			return
-		}
 	}
 	all := 0
 	for i, v := range columns {
@@ -137,28 +136,17 @@ func (s *scaler) readCategories(t *categories) {
 		for j := range groups {
 			groups[j] = j
 		}
-		if mappings != nil && mappings[i] != (pickle.None{}) {
-			a, err := pickle.Numbers(mappings[i])
-			if err != nil || len(a.Values) != len(values) {
-				s.fail(fmt.Errorf("_default_to_infrequent_mappings[%d] is not a group for each of %d categories", i, len(values)))
-				return
-			}
-			for j, g := range a.Values {
-				if groups[j] = int(g); float64(groups[j]) != g || g < 0 || groups[j] >= len(values) {
-					s.fail(fmt.Errorf("_default_to_infrequent_mappings[%d][%d] is %g", i, j, g))
-					return
-				}
-			}
-		}
 		t.values, t.groups = append(t.values, values), append(t.groups, groups)
 	}
 	s.values += 2 * all
+	s.infrequent(t)
 }
 
 // categoryNumbers reads the categories of one column.
 func categoryNumbers(v pickle.Value) ([]float64, error) {
+	sorted := true
 	if items, err := objectArray(v); err == nil {
-		v = pickle.Tuple(items)
+		v, sorted = pickle.Tuple(items), false
 		for _, item := range items {
 			if _, ok := item.(string); ok {
 				return nil, fmt.Errorf("%w: categories that are texts", ErrUnsupported)
@@ -172,41 +160,85 @@ func categoryNumbers(v pickle.Value) ([]float64, error) {
 	if len(a.Shape) != 1 || len(a.Values) == 0 {
 		return nil, fmt.Errorf("categories of shape %v", a.Shape)
 	}
-	return a.Values, nil
+	return a.Values, distinct(a.Values, sorted)
 }
 
-// dropped returns for each column which of its groups is left out, -1 for
-// none; nil where none is at all.
-func dropped(o *pickle.Object) ([]int, error) {
-	v, ok := o.Attr("_drop_idx_after_grouping")
+// distinct holds the categories of a column to what scikit-learn takes them for:
+// each is another one, and an array of numbers rises, as it is searched by
+// halves; NaN is the last. An observation is float32, so they differ there, too.
+func distinct(values []float64, sorted bool) error {
+	first := make(map[float32]float64, len(values))
+	for j, v := range values {
+		if j > 0 && sorted && !(values[j-1] < v) && !(math.IsNaN(v) && values[j-1] == values[j-1]) {
+			return fmt.Errorf("[%d] is %g behind %g, rising numbers were wanted", j, v, values[j-1])
+		}
+		if same, twice := first[float32(v)]; twice {
+			if same == v {
+				return fmt.Errorf("%g is there twice", v)
+			}
+			return fmt.Errorf("%w: %g and %g, which are one number in float32", ErrUnsupported, same, v)
+		}
+		first[float32(v)] = v
+	}
+	return nil
+}
+
+// drops are the categories of an encoder that have no column.
+type drops struct {
+	name   string // of the attribute
+	groups []int  // of each column, -1 for none
+	codes  bool   // they are codes behind the grouping of rare ones
+}
+
+// dropped reads which categories are left out; nil where none is at all.
+func (s *scaler) dropped() *drops {
+	d := &drops{name: "_drop_idx_after_grouping", codes: true}
+	v, ok := s.o.Attr(d.name)
 	if !ok {
-		v, ok = o.Attr("drop_idx_")
+		d.name, d.codes = "drop_idx_", false
+		v, ok = s.o.Attr(d.name)
 	}
 	if !ok || v == (pickle.None{}) {
-		return nil, nil
+		return nil
 	}
 	items, err := objectArray(v)
 	if err != nil {
 		a, err := pickle.Numbers(v)
-		if err != nil {
-			return nil, fmt.Errorf("drop_idx_: %w", err)
+		if err != nil || len(a.Shape) != 1 {
+			s.fail(fmt.Errorf("%s: a %s, an array of one dimension was wanted", d.name, pickle.TypeName(v)))
+			return nil
 		}
 		for _, n := range a.Values {
 			items = append(items, n)
 		}
 	}
-	out := make([]int, len(items))
+	d.groups = make([]int, len(items))
 	for i, item := range items {
-		out[i] = -1
+		d.groups[i] = -1
 		if item == (pickle.None{}) {
 			continue
 		}
 		n, ok := pickle.Number(item)
-		if out[i] = int(n); !ok || float64(out[i]) != n || n < 0 || n > maxDerived {
-			return nil, fmt.Errorf("drop_idx_[%d] is a %s, a number was wanted", i, pickle.TypeName(item))
+		if d.groups[i] = int(n); !ok || float64(d.groups[i]) != n || n < 0 || n > maxDerived {
+			s.fail(fmt.Errorf("%s[%d] is a %s, a number was wanted", d.name, i, pickle.TypeName(item)))
+			return nil
 		}
 	}
-	return out, nil
+	return d
+}
+
+// of returns the code that a column leaves out. Versions that know of rare
+// categories have written drop_idx_ as a code and as the place of a category:
+// where that is not the same, it does not say which it is.
+func (d *drops) of(column int, groups []int, count, rare int) (int, error) {
+	g := d.groups[column]
+	if g >= count {
+		return 0, fmt.Errorf("%s[%d] is %d, and there are %d categories", d.name, column, g, count)
+	}
+	if !d.codes && rare >= 0 && groups[g] != g {
+		return 0, fmt.Errorf("%w: drop_idx_[%d] beside rare categories, without _drop_idx_after_grouping", ErrUnsupported, column)
+	}
+	return g, nil
 }
 
 // encoder is done for a step that has categories for each column, which older
@@ -220,12 +252,12 @@ func (s *scaler) encoder(t *categories) (*Preprocessor, error) {
 }
 
 // matches holds the columns against each other.
-func (t *categories) matches(width int, drops []int) error {
+func (t *categories) matches(width int, d *drops) error {
 	switch {
 	case width != len(t.values):
 		return fmt.Errorf("categories_ has %d columns and n_features_in_ is %d", len(t.values), width)
-	case drops != nil && len(drops) != width:
-		return fmt.Errorf("drop_idx_ has %d columns, %d were wanted", len(drops), width)
+	case d != nil && len(d.groups) != width:
+		return fmt.Errorf("%s has %d columns, %d were wanted", d.name, len(d.groups), width)
 	case width*t.widest() > maxDerived:
 		return fmt.Errorf("%w: %d categories of %d columns", pickle.ErrLimit, t.widest(), width)
 	}

@@ -41,7 +41,7 @@ func TestEncoders(t *testing.T) {
 		[][]float64{{1, 0, 0, 0, 1}, {0, 0, 1, 1, 0}, {0, 1, 0, 0, 0}})
 	f("the first is dropped", encoder(oneHot, "drop_idx_", list(0, 0)), x, [][]float64{{0, 0, 1}, {0, 1, 0}, {1, 0, 0}})
 	f("where there are two", encoder(oneHot, "drop_idx_", seq(none, "I0\n")), x, [][]float64{{1, 0, 0, 1}, {0, 0, 1, 0}, {0, 1, 0, 0}})
-	rare := []string{"_default_to_infrequent_mappings", seq(list(1, 0, 1), none)}
+	rare := []string{"_infrequent_enabled", yes, "_infrequent_indices", seq(list(0, 2), none), "_default_to_infrequent_mappings", seq(list(1, 0, 1), none)}
 	f("rare ones", encoder(oneHot, rare...), x, [][]float64{{0, 1, 0, 1}, {0, 1, 1, 0}, {1, 0, 0, 0}})
 	f("what is none of them is rare", of(oneHot, append(rare, "handle_unknown", str("infrequent_if_exist"), "categories_", seq(list(1, 3, 5), list(-1, 0.5)))...),
 		[][]float64{{2, 0.5}, {3, 8}}, [][]float64{{0, 1, 0, 1}, {1, 0, 0, 0}})
@@ -64,7 +64,7 @@ func TestEncoders(t *testing.T) {
 	f("indicator of NaN", of(indicator, "features_", list(0, 1)), [][]float64{{-1, 5}}, [][]float64{{0, 0}})
 	f("imputer and indicator", of(imputer, "missing_values", "I-1\n", "statistics_", list(5, math.NaN()), "add_indicator", yes, "indicator_", missing),
 		[][]float64{{-1, -1}, {3, 4}}, [][]float64{{5, 1}, {3, 0}})
-	f("imputer that keeps", of(imputer, "missing_values", "I-1\n", "statistics_", list(5, math.NaN()), "keep_empty_features", yes),
+	f("imputer that keeps", of(imputer, "missing_values", "I-1\n", "statistics_", list(5, 0), "keep_empty_features", yes),
 		[][]float64{{-1, -1}}, [][]float64{{5, 0}})
 
 	f("singular vectors", object(svd, "components_", seq(list(1, 2), list(0, 3), list(1, 1))), [][]float64{{5, 7}}, [][]float64{{19, 21, 12}})
@@ -106,11 +106,7 @@ func TestEncodersHostile(t *testing.T) {
 		{"drop of NaN", encoder(oneHot, "drop_idx_", list(math.NaN(), 0)), "drop_idx_[0] is a float"},
 		{"drop of a text", encoder(oneHot, "drop_idx_", str("first")), "drop_idx_: a str"},
 		{"all dropped", object(oneHot, "handle_unknown", str("error"), "categories_", seq(list(1)), "drop_idx_", list(0)), "unsupported: all categories are dropped"},
-		{"groups of another number", encoder(oneHot, "_default_to_infrequent_mappings", seq(list(0), none)), "is not a group for each"},
-		{"groups of another width", encoder(oneHot, "_default_to_infrequent_mappings", seq(none)), "a list of 2 was wanted"},
-		{"group beyond", encoder(oneHot, "_default_to_infrequent_mappings", seq(list(0, 1, 3), none)), "[0][2] is 3"},
-		{"group of NaN", encoder(oneHot, "_default_to_infrequent_mappings", seq(list(0, 1, math.NaN()), none)), "[0][2] is NaN"},
-		{"many columns of one that is wide", object(oneHot, "handle_unknown", str("error"), "categories_", seq(list(make([]float64, 3000)...), strings.Repeat(list(1), 200))), "3000 categories of 201 columns"},
+		{"many columns of one that is wide", object(oneHot, "handle_unknown", str("error"), "categories_", seq(list(rising(3000)...), strings.Repeat(list(1), 200))), "3000 categories of 201 columns"},
 		{"code of NaN", of(ordinal, "handle_unknown", str("use_encoded_value"), "unknown_value", num(math.NaN())), "unsupported: unknown_value"},
 		{"no column", of(variances, "variances_", list(0, 0)), "unsupported: no column is selected"},
 		{"no number of best", of(kBest, "scores_", list(1, 2), "k", str("some")), "k is a str"},

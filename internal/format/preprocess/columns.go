@@ -48,20 +48,7 @@ func columnBranch(o *pickle.Object, item pickle.Value, n int) (*branch, error) {
 		return nil, nil
 	}
 	name, _ := parts[0].(string)
-	spec := parts[2]
-	// Columns that were chosen by name, by type or by a function are there in
-	// numbers, too.
-	if v, ok := o.Attr("_transformer_to_input_indices"); ok {
-		if d, ok := v.(*pickle.Dict); ok {
-			if v, ok := d.Get(name); ok {
-				spec = v
-			}
-		}
-	}
-	if spec, ok = namedColumns(o, spec); !ok {
-		return nil, fmt.Errorf("%w: columns by names that the file does not have", ErrUnsupported)
-	}
-	columns, err := columnIndices(spec, n)
+	columns, err := chosenColumns(o, name, parts[2], n)
 	if err != nil || len(columns) == 0 { // a transformer of no columns is skipped
 		return nil, err
 	}
@@ -74,6 +61,34 @@ func columnBranch(o *pickle.Object, item pickle.Value, n int) (*branch, error) {
 		return nil, err
 	}
 	return &branch{columns, q, weight}, nil
+}
+
+// chosenColumns reads the columns of a transformer. Those that were chosen by
+// name, by type or by a function are there in numbers, too. scikit-learn takes
+// the ones or the others, as what it is asked has names or not: they are the same.
+func chosenColumns(o *pickle.Object, name string, spec pickle.Value, n int) ([]int, error) {
+	var columns []int
+	spec, ok := namedColumns(o, spec)
+	err := fmt.Errorf("%w: columns by names that the file does not have", ErrUnsupported)
+	if ok {
+		columns, err = columnIndices(spec, n)
+	}
+	v, _ := o.Attr("_transformer_to_input_indices")
+	d, ok := v.(*pickle.Dict)
+	if !ok {
+		return columns, err
+	}
+	if v, ok = d.Get(name); !ok {
+		return columns, err
+	}
+	numbers, wrong := columnIndices(v, n)
+	switch {
+	case wrong != nil:
+		return nil, fmt.Errorf("_transformer_to_input_indices[%.64q]: %w", name, wrong)
+	case err == nil && !slices.Equal(numbers, columns):
+		return nil, fmt.Errorf("_transformer_to_input_indices[%.64q] are %s, and the transformer has the columns %s", name, listInts(numbers), listInts(columns))
+	}
+	return numbers, nil
 }
 
 // namedColumns turns names into numbers: a name, a list of names, or a slice,

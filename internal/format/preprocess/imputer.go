@@ -42,14 +42,15 @@ func simpleImputer(o *pickle.Object) (*Preprocessor, error) {
 	var kept []int
 	var values []float64
 	for i, v := range statistics.values {
-		if empty && math.IsNaN(v) {
-			v = 0
+		if empty && math.IsNaN(v) { // a fit gives 0 there
+			s.fail(fmt.Errorf("statistics_[%d] is NaN beside keep_empty_features", i))
 		}
 		if !math.IsNaN(v) { // a column without any value is left out
 			kept, values = append(kept, i), append(values, v)
 		}
 	}
 	s.fail(column{"statistics_", values}.offset())
+	s.fail(filledAs(o, values))
 	p, err := s.changing(nil, statistics)
 	if err != nil {
 		return nil, err
@@ -73,6 +74,13 @@ func simpleImputer(o *pickle.Object) (*Preprocessor, error) {
 	columns, err := indicated(indicator, p.width)
 	if err != nil {
 		return nil, fmt.Errorf("indicator_: %w", err)
+	}
+	of, err := missingNumber(indicator)
+	if err != nil {
+		return nil, fmt.Errorf("indicator_: %w", err)
+	}
+	if of != missing && !(math.IsNaN(of) && math.IsNaN(missing)) {
+		return nil, fmt.Errorf("indicator_: missing_values is %g and that of the imputer is %g", of, missing)
 	}
 	if len(columns) == 0 {
 		return p, nil
@@ -105,7 +113,33 @@ func missingIndicator(o *pickle.Object) (*Preprocessor, error) {
 	return p, nil
 }
 
-// indicated reads the columns of a MissingIndicator.
+// filledAs holds the numbers that are filled in to the type that scikit-learn
+// brings them to, which would cut or round them.
+func filledAs(o *pickle.Object, values []float64) error {
+	v, ok := o.Attr("_fill_dtype")
+	if !ok { // as in older versions
+		return nil
+	}
+	dtype, ok := v.(*pickle.Object)
+	if !ok || len(dtype.Args) == 0 {
+		return fmt.Errorf("_fill_dtype is a %s, a type was wanted", pickle.TypeName(v))
+	}
+	switch descr, _ := dtype.Args[0].(string); descr {
+	case "f4", "f8":
+	case "i4", "i8":
+		for i, v := range values {
+			if v != math.Trunc(v) || math.Abs(v) > math.MaxInt32 {
+				return fmt.Errorf("%w: a statistic of %g, number %d, as _fill_dtype %s", ErrUnsupported, v, i, descr)
+			}
+		}
+	default:
+		return fmt.Errorf("%w: _fill_dtype %.64q", ErrUnsupported, descr)
+	}
+	return nil
+}
+
+// indicated reads the columns of a MissingIndicator, which rise: where they are
+// as many as there are columns at all, scikit-learn does not look at them.
 func indicated(o *pickle.Object, n int) ([]int, error) {
 	v, ok := o.Attr("features_")
 	if !ok {
@@ -114,6 +148,15 @@ func indicated(o *pickle.Object, n int) ([]int, error) {
 	columns, err := columnIndices(v, n)
 	if err != nil {
 		return nil, fmt.Errorf("features_: %w", err)
+	}
+	for i := 1; i < len(columns); i++ {
+		if columns[i] <= columns[i-1] {
+			return nil, fmt.Errorf("features_[%d] is %d behind %d, rising numbers were wanted", i, columns[i], columns[i-1])
+		}
+	}
+	s := &scaler{o: o}
+	if s.holdNumber("_n_features", n); s.err != nil {
+		return nil, s.err
 	}
 	return columns, nil
 }

@@ -3,6 +3,7 @@ package preprocess
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
@@ -54,6 +55,9 @@ func (l *library) read(d *pickle.Dict) (*Preprocessor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := l.holdDeviation(d, v.values); err != nil {
+		return nil, err
+	}
 	p := &Preprocessor{kind: l.name}
 	p.notes = append(p.notes, fmt.Sprintf("eps %g is the default of the library: the file does not have it", l.eps))
 	s := column{name: "sqrt(" + l.variance + ")"}
@@ -76,6 +80,28 @@ func (l *library) read(d *pickle.Dict) (*Preprocessor, error) {
 		p.notes = append(p.notes, fmt.Sprintf("clip %g is the default of the library: the file does not have it", l.clip))
 	}
 	return p, nil
+}
+
+// holdDeviation holds the deviations that rsl_rl keeps beside the variances, and
+// divides by, to these.
+func (l *library) holdDeviation(d *pickle.Dict, variance []float64) error {
+	const key = "_std"
+	if !slices.Contains(l.keys, key) {
+		return nil
+	}
+	std, err := statistic(d, key)
+	if err != nil {
+		return err
+	}
+	if len(std.values) != len(variance) {
+		return fmt.Errorf("%s has %d values, %s has %d", key, len(std.values), l.variance, len(variance))
+	}
+	for i, v := range std.values {
+		if root := math.Sqrt(variance[i]); !(math.Abs(v-root) <= 1e-3*root) { // Float32 rounds both.
+			return fmt.Errorf("%s[%d] is %g, and the root of %s[%d] is %g", key, i, v, l.variance, i, root)
+		}
+	}
+	return nil
 }
 
 // statistic reads an array or a tensor under a key.

@@ -86,8 +86,14 @@ func centredProjection(mean []float64, last *projection) ([]step, error) {
 // the mean where it does not whiten.
 func independentComponents(o *pickle.Object) (*Preprocessor, error) {
 	centred := true
-	if v, ok := o.Attr("whiten"); ok && (v == false || v == (pickle.None{})) {
-		centred = false
+	if v, ok := o.Attr("whiten"); ok {
+		switch v {
+		case false, pickle.None{}:
+			centred = false
+		case true, "arbitrary-variance", "unit-variance", "warn": // the last by a version that was about to change it
+		default:
+			return nil, fmt.Errorf("%w: whiten that is a %s", ErrUnsupported, pickle.TypeName(v))
+		}
 	}
 	return projected(o, "independent components", centred)
 }

@@ -49,6 +49,19 @@ func polynomialFeatures(o *pickle.Object) (*Preprocessor, error) {
 	if p.out, err = t.count(p.width); err != nil {
 		return nil, err
 	}
+	full := &polynomial{0, t.high, t.interaction, t.bias}
+	all, err := full.count(p.width)
+	if err != nil {
+		return nil, err
+	}
+	// What scikit-learn works with it has worked out of the parameters.
+	s.holdNumber("_min_degree", t.low)
+	s.holdNumber("_max_degree", t.high)
+	s.holdNumber("n_output_features_", p.out)
+	s.holdNumber("_n_out_full", all)
+	if s.err != nil {
+		return nil, s.err
+	}
 	return p, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 )
@@ -111,12 +112,15 @@ func runningStatistics(v pickle.Value, name string, epsilon, bound float64) ([]i
 	if err != nil {
 		return nil, nil, err
 	}
-	variance, _, err := running(r, name, "var")
+	variance, of, err := running(r, name, "var")
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(mean.values) != len(variance.values) {
 		return nil, nil, fmt.Errorf("%s: %d means and %d variances", name, len(mean.values), len(variance.values))
+	}
+	if !slices.Equal(shape, of) {
+		return nil, nil, fmt.Errorf("%s: means of shape %v and variances of shape %v", name, shape, of)
 	}
 	std := column{fmt.Sprintf("sqrt(%s.var + epsilon)", name), make([]float64, len(variance.values))}
 	for i, v := range variance.values {

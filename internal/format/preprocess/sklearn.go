@@ -92,6 +92,22 @@ func (s *scaler) number(name string, absent float64) float64 {
 	return n
 }
 
+// holdNumber holds an attribute that follows from others to what they say. Where
+// the two disagree, scikit-learn computes with one of them here and with the
+// other there; older versions do not have it.
+func (s *scaler) holdNumber(name string, want int) {
+	v, ok := s.o.Attr(name)
+	if !ok {
+		return
+	}
+	switch n, ok := pickle.Number(v); {
+	case !ok:
+		s.fail(fmt.Errorf("%s is a %s, a number was wanted", name, pickle.TypeName(v)))
+	case n != float64(want):
+		s.fail(fmt.Errorf("%s is %g, and by the rest of the file it is %d", name, n, want))
+	}
+}
+
 // text returns an attribute that is one of a few texts.
 func (s *scaler) text(name string, known ...string) string {
 	v, _ := s.o.Attr(name)
