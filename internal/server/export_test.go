@@ -31,3 +31,10 @@ func NewSample(every int, show func(inputs [][]float32, row int)) func() {
 	o := &versionObserver{observations: show}
 	return func() { a.sample(o) }
 }
+
+// DescribeAgain makes the description of the API unless it was made.
+func (s *Server) DescribeAgain() {
+	if _, err := s.descriptionNow(); err != nil {
+		panic(err)
+	}
+}

@@ -1,11 +1,14 @@
 package server
 
 import (
+	"fmt"
 	"maps"
 	"sort"
 	"strconv"
 	"strings"
+	"weak"
 
+	"github.com/go-json-experiment/json"
 	"github.com/valyala/fasthttp"
 
 	"github.com/carla-rl/carla-rl-serving/internal/envelope"
@@ -17,9 +20,52 @@ type object map[string]any
 
 // openAPI answers the description of the API, in OpenAPI 3.1. The schemas of
 // observations and actions are those of the policy that answers /predict now.
-func (x *exchange) openAPI() error { return x.answer(x.s.describeAPI()) }
+// It is made once for that policy.
+func (x *exchange) openAPI() error {
+	d, err := x.s.descriptionNow()
+	if err != nil {
+		return err
+	}
+	x.json(fasthttp.StatusOK, d.body)
+	return nil
+}
 
-func (s *Server) describeAPI() object {
+// descriptionNow returns the description for the policy that answers /predict now.
+func (s *Server) descriptionNow() (*description, error) {
+	var c *policy.Contract
+	if t, err := s.backend.Resolve("", ""); err == nil {
+		c = t.Contract
+	}
+	made := describedFor{weak.Make(c), s.o.Keys.asksForMetrics()}
+	d := s.described.Load()
+	if d == nil || d.of != made {
+		body, err := json.Marshal(s.describeAPI(c), json.Deterministic(true))
+		if err != nil {
+			return nil, fmt.Errorf("encode the answer: %w", err)
+		}
+		d = &description{made, body}
+		s.described.Store(d)
+	}
+	return d, nil
+}
+
+// description is the answer to GET /openapi.json.
+type description struct {
+	of   describedFor
+	body []byte
+}
+
+// describedFor is what the description depends on besides the options. It does not
+// hold the contract, which would keep the whole of a version that was replaced
+// in memory.
+type describedFor struct {
+	contract weak.Pointer[policy.Contract] // that answers /predict, nil where none does
+	keyed    bool                          // /metrics asks for a key
+}
+
+// describeAPI describes the API for the contract that answers /predict; nil where
+// none does.
+func (s *Server) describeAPI(c *policy.Contract) object {
 	paths := object{}
 	for _, e := range s.routes.endpoints {
 		if e.page {
@@ -31,7 +77,7 @@ func (s *Server) describeAPI() object {
 		}
 		for method, h := range map[string]handlerFunc{"get": e.get, "post": e.post, "delete": e.del} {
 			if h != nil {
-				item[method] = s.operation(method, e)
+				item[method] = s.operation(method, e, c)
 			}
 		}
 		paths[e.template] = item
@@ -46,7 +92,7 @@ func (s *Server) describeAPI() object {
 		},
 		"servers":    []any{object{"url": "/"}},
 		"paths":      paths,
-		"components": object{"schemas": s.schemas(), "securitySchemes": securitySchemes},
+		"components": object{"schemas": s.schemas(c), "securitySchemes": securitySchemes},
 	}
 	return doc
 }
@@ -133,7 +179,7 @@ var predictFaults = []*fault{
 // everywhere are the faults that any request may meet.
 var everywhere = []*fault{faultFraming, faultTimeout, faultExpectation, faultHeaders, faultInternal}
 
-func (s *Server) operation(method string, e *endpoint) object {
+func (s *Server) operation(method string, e *endpoint, c *policy.Contract) object {
 	t := descriptions[method+" "+e.template]
 	op := object{"operationId": t.id, "summary": t.summary, "tags": []any{t.tag}}
 	list := append(append([]*fault{}, everywhere...), t.faults...)
@@ -165,15 +211,15 @@ func (s *Server) operation(method string, e *endpoint) object {
 		addFault(responses, f, e.v2)
 	}
 	op["responses"] = responses
-	s.addSessionBody(op, e)
+	addSessionBody(op, e, c)
 	if t.schema == "InferResponse" {
 		op["requestBody"] = object{
 			"required": true,
-			"content":  object{"application/json": object{"schema": ref("InferRequest"), "example": s.example2()}},
+			"content":  object{"application/json": object{"schema": ref("InferRequest"), "example": example2(c)}},
 		}
 	}
 	if t.schema == "Prediction" {
-		op["requestBody"], op["parameters"] = s.predictBody(), octetParameters()
+		op["requestBody"], op["parameters"] = predictBody(c), octetParameters()
 		ok["content"].(object)["application/msgpack"] = object{"schema": ref(t.schema)}
 	}
 	return op
@@ -230,7 +276,7 @@ func pathParameters(template string) []any {
 }
 
 // schemas returns the schemas of the bodies.
-func (s *Server) schemas() object {
+func (s *Server) schemas(c *policy.Contract) object {
 	codes := []any{}
 	seen := map[string]bool{}
 	for _, f := range faults {
@@ -268,10 +314,6 @@ func (s *Server) schemas() object {
 			},
 			"timestamp": number,
 		}),
-	}
-	var c *policy.Contract
-	if t, err := s.backend.Resolve("", ""); err == nil {
-		c = t.Contract
 	}
 	maps.Copy(schemas, s.predictionSchemas(c))
 	maps.Copy(schemas, schemas2())
@@ -352,27 +394,25 @@ func valuesSchema(shape []int, kind string, low, high float64, unit string) obje
 }
 
 // example is a request that the policy takes: the middle of each range.
-func (s *Server) example() object {
-	t, err := s.backend.Resolve("", "")
-	if err != nil {
+func example(c *policy.Contract) object {
+	if c == nil {
 		return object{"observations": []any{}}
 	}
-	c := t.Contract
-	example := object{"deterministic": true}
+	request := object{"deterministic": true}
 	if len(c.State) > 0 {
-		example["state"] = nil
+		request["state"] = nil
 	}
 	if !c.Named {
 		f := &c.Features[0]
-		example["observations"] = []any{exampleValues([]int{f.Size}, middle(f))}
-		return example
+		request["observations"] = []any{exampleValues([]int{f.Size}, middle(f))}
+		return request
 	}
 	row := object{}
 	for i := range c.Features {
 		row[c.Features[i].Name] = exampleValues(c.Features[i].Shape, middle(&c.Features[i]))
 	}
-	example["observations"] = []any{row}
-	return example
+	request["observations"] = []any{row}
+	return request
 }
 
 func middle(f *policy.Feature) float64 {

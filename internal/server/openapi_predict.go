@@ -150,11 +150,11 @@ func nullableValues(shape []int) object {
 }
 
 // predictBody describes the bodies that POST /predict takes.
-func (s *Server) predictBody() object {
+func predictBody(c *policy.Contract) object {
 	return object{
 		"required": true,
 		"content": object{
-			"application/json":    object{"schema": ref("PredictRequest"), "example": s.example()},
+			"application/json":    object{"schema": ref("PredictRequest"), "example": example(c)},
 			"application/msgpack": object{"schema": ref("PredictRequest")},
 			"application/octet-stream": object{"schema": object{
 				"type": "string", "format": "binary",

@@ -3,6 +3,8 @@ package server
 import (
 	"maps"
 	"slices"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
 )
 
 // addSessionSchemas adds those of the bodies of sessions, which are those of
@@ -72,26 +74,26 @@ var sessionBodies = map[string]string{
 }
 
 // addSessionBody describes the body of a request of a session's route.
-func (s *Server) addSessionBody(op object, e *endpoint) {
+func addSessionBody(op object, e *endpoint, c *policy.Contract) {
 	schema := sessionBodies[e.template]
 	if schema == "" {
 		return
 	}
-	var example object
+	var body object
 	switch schema {
 	case "OpenSession":
-		example = object{"seed": 7}
+		body = object{"seed": 7}
 	case "Outcome":
-		example = object{"reward": 0.5, "terminated": false}
+		body = object{"reward": 0.5, "terminated": false}
 	case "ResetSession", "AdminAct":
-		example = object{}
+		body = object{}
 	default:
-		example = object{}
-		if rows := s.example()["observations"].([]any); len(rows) > 0 {
-			example["observation"] = rows[0]
+		body = object{}
+		if rows := example(c)["observations"].([]any); len(rows) > 0 {
+			body["observation"] = rows[0]
 		}
 	}
-	content := object{"application/json": object{"schema": ref(schema), "example": example}}
+	content := object{"application/json": object{"schema": ref(schema), "example": body}}
 	if schema == "ActRequest" {
 		content["application/msgpack"] = object{"schema": ref(schema)}
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -261,6 +262,50 @@ func TestOpenAPINotReady(t *testing.T) {
 	b.readiness.Store(&server.NotReadyError{Reason: "no model"})
 	doc := document(t, serve(t, b, server.Options{Limits: fast()}))
 	at(t, doc, "paths", "/predict", "post")
+}
+
+// TestOpenAPIFollowsThePolicy: the description is made once for a policy, and
+// anew when another one answers, or none.
+func TestOpenAPIFollowsThePolicy(t *testing.T) {
+	var now atomic.Pointer[fakeBackend]
+	use := func(c *policy.Contract) { now.Store(&fakeBackend{contract: c}) }
+	use(driving())
+	keys, err := server.NewKeys(server.PlainKey("k", server.ScopeInfer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, reloaded{now.Load(), &now}, server.Options{Limits: fast(), Keys: keys, Keyless: true, MetricsHandler: emptyMetrics})
+	read := func() string { return s.do("GET", "/openapi.json", "").body }
+	first := read()
+	if read() != first || !strings.Contains(first, `"steering"`) {
+		t.Fatalf("two descriptions of one policy differ, or have not its names: %.200s", first)
+	}
+	if n := testing.AllocsPerRun(100, s.DescribeAgain); n > 20 {
+		t.Errorf("%v allocations for a description that was made", n)
+	}
+	use(unnamed(2))
+	second := read()
+	if second == first || strings.Contains(second, `"steering"`) || read() != second {
+		t.Errorf("the description did not follow: %.200s", second)
+	}
+	now.Load().readiness.Store(&server.NotReadyError{Reason: "no model"})
+	if none := read(); none == second || none == first {
+		t.Error("the description of a policy that no longer answers")
+	}
+	use(driving())
+	if read() != first {
+		t.Error("the same contract is described in another way")
+	}
+}
+
+// reloaded is a backend whose policy is exchanged.
+type reloaded struct {
+	*fakeBackend
+	now *atomic.Pointer[fakeBackend]
+}
+
+func (b reloaded) Resolve(model, version string) (server.Target, error) {
+	return b.now.Load().Resolve(model, version)
 }
 
 // TestDocs holds that the page is complete in itself: it names no other host,

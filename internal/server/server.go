@@ -198,6 +198,7 @@ func setDefault[T int | int64 | time.Duration](v *T, d T) {
 // Server answers HTTP requests. Serve may be called for several listeners.
 type Server struct {
 	backend Backend
+	crowded Crowded // the backend where it can tell; else nil
 	o       Options
 	limits  Limits
 	log     *slog.Logger
@@ -220,6 +221,7 @@ type Server struct {
 	phase      atomic.Int32 // phaseServing and those after it
 	pool       sync.Pool    // of *exchange
 
+	described atomic.Pointer[description]
 	inference observerTable
 	shards    atomic.Uint32 // that acts were given
 	admin     adminActs
@@ -235,6 +237,7 @@ type Server struct {
 // New returns a server of what b has to offer.
 func New(b Backend, o Options) (*Server, error) {
 	s := &Server{backend: b, o: o, limits: o.Limits.orDefault(), log: o.Logger, metrics: o.Metrics, began: time.Now(), pace: o.RateLimit.pace()}
+	s.crowded, _ = b.(Crowded)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

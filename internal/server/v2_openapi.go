@@ -1,6 +1,10 @@
 package server
 
-import "maps"
+import (
+	"maps"
+
+	"github.com/carla-rl/carla-rl-serving/internal/policy"
+)
 
 // schemas2 are the schemas of the Open Inference Protocol's bodies.
 func schemas2() object {
@@ -61,13 +65,13 @@ func schemas2() object {
 }
 
 // example2 is example as tensors.
-func (s *Server) example2() object {
+func example2(c *policy.Contract) object {
 	inputs := []any{}
-	if t, err := s.backend.Resolve("", ""); err == nil {
-		for i := range t.Contract.Features {
-			f := &t.Contract.Features[i]
+	if c != nil {
+		for i := range c.Features {
+			f := &c.Features[i]
 			inputs = append(inputs, object{
-				"name": inputName(t.Contract, i), "datatype": "FP32", "shape": append([]int{1}, f.Shape...),
+				"name": inputName(c, i), "datatype": "FP32", "shape": append([]int{1}, f.Shape...),
 				"data": exampleValues([]int{f.Size}, middle(f)),
 			})
 		}

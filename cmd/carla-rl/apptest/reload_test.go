@@ -74,6 +74,41 @@ func tool(t *testing.T, env []string, args ...string) (out string, code int) {
 
 const adminKey = "the-key-of-admins"
 
+// TestDescriptionFollowsReload: GET /openapi.json is made once for the policy
+// that answers, and describes the next one as soon as that does.
+func TestDescriptionFollowsReload(t *testing.T) {
+	dir := t.TempDir()
+	putLinear(t, filepath.Join(dir, "v0.1.0"), "v0.1.0", 1)
+	p := start(t, []string{"CARLA_RL_ADMIN_KEY=" + adminKey, "CARLA_RL_POLL_INTERVAL=0"}, dir)
+	p.waitReady()
+	const before, after = `"maximum":10,"minimum":-10`, `"maximum":20,"minimum":-10`
+	f := func(want, other string) {
+		t.Helper()
+		for range 2 {
+			if text := p.get("/openapi.json").body; !strings.Contains(text, want) || strings.Contains(text, other) {
+				t.Errorf("%q is not described, or %q is: %.300s", want, other, text)
+			}
+		}
+	}
+	f(before, after)
+	putLinear(t, filepath.Join(dir, "v0.2.0"), "v0.2.0", 2)
+	name := filepath.Join(dir, "v0.2.0", "model_card.yaml")
+	card, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(strings.Replace(string(card), "high: 10", "high: 20", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"CARLA_RL_URL=" + p.url, "CARLA_RL_ADMIN_KEY=" + adminKey}
+	for _, step := range []struct{ act, want, other string }{{"reload", after, before}, {"rollback", before, after}} {
+		if out, code := tool(t, env, step.act); code != 0 {
+			t.Fatalf("%s: exit code %d: %s", step.act, code, out)
+		}
+		f(step.want, step.other)
+	}
+}
+
 // TestReloadRollbackStatus is the life of three versions, by the command line.
 func TestReloadRollbackStatus(t *testing.T) {
 	dir := t.TempDir()
