@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/experience"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
@@ -26,6 +27,7 @@ type backend struct {
 var (
 	_ server.Backend = (*backend)(nil)
 	_ server.Admin   = (*backend)(nil)
+	_ server.Crowded = (*backend)(nil)
 )
 
 // Resolve implements server.Backend.
@@ -79,6 +81,11 @@ func (b *backend) Act(ctx context.Context, t *server.Target, req *serving.Reques
 		b.repo.Unusable(v, unusable.Error())
 	}
 	return err
+}
+
+// Crowded implements server.Crowded.
+func (b *backend) Crowded(now time.Time, wait time.Duration) error {
+	return b.service.Crowded(now, wait)
 }
 
 // Warmup implements server.Backend: it runs a row of zeros through the current

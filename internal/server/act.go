@@ -15,6 +15,7 @@ import (
 //
 //	a.arrive(now)                            // a new act; nothing of the one before is left
 //	a.target, err = backend.Resolve(...)
+//	err = a.turnedAway(id)                   // where nobody would be answered now; a stream, whose errors name what they are of, reads first
 //	err = a.decodeJSON(body, formSession)    // or another decoder that fills a.req and a.options, and ends with a.settle
 //	session.Attach(&a.req)                   // state, history, seed and step; /predict has resume for it
 //	err = a.run(ctx, id)                     // in time, or a 504
@@ -58,6 +59,22 @@ func (a *act) arrive(at time.Time) {
 		a.origin.Reset(nil, at)
 		a.req.Origin = &a.origin
 	}
+}
+
+// turnedAway tells why no request would be answered now, if so: where the
+// server is asked for more than it can do, what it reads of bodies that it then
+// refuses is time that it takes from the others. A body that is broken is
+// therefore not told so.
+func (a *act) turnedAway(id []byte) error {
+	if a.s.crowded == nil {
+		return nil
+	}
+	err := a.s.crowded.Crowded(a.arrived, a.s.limits.RequestTimeout)
+	if err != nil {
+		a.req.Rows = 0 // of the request before
+		a.observe(err, id)
+	}
+	return err
 }
 
 // decodeJSON reads the members of a body by the contract of the target.

@@ -35,6 +35,16 @@ type Backend interface {
 	Listing() Listing
 }
 
+// Crowded is a Backend that can tell, without having seen a request, that Act
+// would refuse it.
+type Crowded interface {
+	// Crowded returns the error of Act where any request that came now, and
+	// could wait for some time, would be refused. It is asked for each request
+	// before its body is read, must allocate nothing, and counts what it refuses
+	// as Act does.
+	Crowded(now time.Time, wait time.Duration) error
+}
+
 // Target is the version that a request was resolved to.
 type Target struct {
 	Model    string

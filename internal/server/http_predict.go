@@ -17,6 +17,9 @@ func (x *exchange) predict() error {
 	if x.target, err = x.s.backend.Resolve(x.modelName.of(x.model), x.versionName.of(x.version)); err != nil {
 		return err
 	}
+	if err = x.turnedAway(x.id); err != nil {
+		return err
+	}
 	span := x.child("decode")
 	err = x.read(kind, formPredict)
 	if err == nil {

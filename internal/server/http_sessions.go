@@ -77,6 +77,9 @@ func (x *exchange) sessionAct() error {
 	if err != nil {
 		return err
 	}
+	if err = x.turnedAway(x.id); err != nil {
+		return err
+	}
 	span := x.child("decode")
 	if err = x.read(kind, formSession); err == nil {
 		err = x.attach(sess)

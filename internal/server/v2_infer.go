@@ -27,6 +27,9 @@ func (x *exchange) v2Infer() error {
 	if err := x.resolve(); err != nil {
 		return err
 	}
+	if err := x.turnedAway(x.id); err != nil {
+		return err
+	}
 	d := &x.tensors
 	span := x.child("decode")
 	err = d.decodeInfer(body, jsonLen, &x.target, x.s.limits.MaxRows, &x.req)

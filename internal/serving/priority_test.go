@@ -181,6 +181,100 @@ func leavingMean(q *queue, to time.Duration) time.Duration {
 	return l.mean
 }
 
+// TestCrowded: nobody need be read while whoever came would be refused. That is
+// so of a full queue in which nobody of batch gives up a place, and where neither class
+// would be reached in time; and it is over when a place is free.
+func TestCrowded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const wait = 100 * time.Millisecond
+		crowded := func(q *queue, want bool, when string) {
+			t.Helper()
+			if got := q.crowded(time.Now(), wait); got != want {
+				t.Errorf("%s: crowded %v", when, got)
+			}
+		}
+		q := newQueue(1, 2)
+		crowded(q, false, "a free lane")
+		lane, err := q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		crowded(q, false, "an empty queue")
+		stand(t, q, control)
+		crowded(q, false, "room for one")
+		stand(t, q, batch)
+		crowded(q, false, "one of batch that gives up its place")
+		stand(t, q, control) // which takes it
+		crowded(q, true, "a full queue of control")
+		crowded(q, true, "a full queue of control, asked again")
+		q.release(lane)
+		time.Sleep(time.Second)
+		crowded(q, false, "everybody served")
+		if q.pressed.Load() {
+			t.Error("a queue that is empty is still looked at")
+		}
+
+		// Without a queue the first that is refused tells.
+		q = newQueue(1, 0)
+		if lane, err = q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		stand(t, q, control)
+		crowded(q, true, "no queue")
+		q.release(lane)
+		crowded(q, false, "no queue, and a lane is free")
+
+		// There is room, and no time: for one class, then for both.
+		q = newQueue(1, 100)
+		if lane, err = q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		stand(t, q, control, control)
+		leavingMean(q, time.Second)
+		if _, err := q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Now().Add(wait)); !errors.Is(err, ErrQueueFull) {
+			t.Errorf("%v, want no room in time", err)
+		}
+		crowded(q, false, "control would be late, and batch may stand")
+		stand(t, q, batch)
+		q.mu.Lock()
+		q.lists[batch].leaving.mean = time.Second
+		q.mu.Unlock()
+		if _, err := q.acquire(t.Context(), nil, &Request{Priority: batch}, time.Now(), time.Now().Add(wait)); !errors.Is(err, ErrQueueFull) {
+			t.Errorf("%v, want no room in time for batch", err)
+		}
+		crowded(q, true, "both would be late")
+		leavingMean(q, time.Millisecond)
+		crowded(q, false, "control is fast again")
+		q.release(lane)
+		time.Sleep(time.Second)
+	})
+}
+
+// TestCrowdedIsCounted: what is refused unread is counted as what Act refuses,
+// and where answers are kept nobody is.
+func TestCrowdedIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, cached := range []int{0, 10} {
+			var shed [priorities]int
+			s := New(Options{Lanes: 1, MaxQueue: 1, CacheEntries: cached, CacheBytes: 1 << 20, Shed: func(class Priority) { shed[class]++ }})
+			lane, err := s.queue.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Crowded(time.Now(), time.Second); err != nil {
+				t.Errorf("an empty queue: %v", err)
+			}
+			stand(t, s.queue, control)
+			err = s.Crowded(time.Now(), time.Second)
+			if want := cached == 0; errors.Is(err, ErrQueueFull) != want || (shed[control] == 1) != want || shed[batch] != 0 {
+				t.Errorf("with %d answers kept: %v, counted %v", cached, err, shed)
+			}
+			s.queue.release(lane)
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 func TestClassesHaveNames(t *testing.T) {
 	for p, want := range Priorities {
 		if got := Priority(p).String(); got != want {

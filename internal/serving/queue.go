@@ -21,7 +21,8 @@ type queue struct {
 	window   time.Duration // that a request which may be joined waits for others
 	told     func(class Priority, waited time.Duration)
 
-	urgent atomic.Int32 // requests of control that wait: divided work looks at it between slices
+	urgent  atomic.Int32 // requests of control that wait: divided work looks at it between slices
+	pressed atomic.Bool  // the queue was full or refused a request, and crowded has not seen it otherwise since
 
 	mu     sync.Mutex // guards what follows and every waiter in the lists
 	free   []int
@@ -176,16 +177,44 @@ func (w *waiter) begin(p *policy.Policy, req *Request, now, until time.Time, joi
 	w.since, w.until, w.hold, w.err, w.panicked = now, until, time.Time{}, nil, nil
 }
 
+// crowded reports whether a request that comes now, and can wait for some time,
+// is refused whichever class it is of. It is asked before a request is read, so
+// that what is not pressed costs one look.
+func (q *queue) crowded(now time.Time, wait time.Duration) bool {
+	if !q.pressed.Load() {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.free) == 0 {
+		if q.queued >= q.maxQueue && q.lists[PriorityBatch].n == 0 { // nobody of batch gives up a place
+			return true
+		}
+		late := true
+		for class := range q.lists {
+			l := &q.lists[class]
+			late = late && l.n > 0 && l.leaving.late(l.n, now, wait)
+		}
+		if late {
+			return true
+		}
+	}
+	q.pressed.Store(false)
+	return false
+}
+
 // enter puts a request into the queue, or says why it is not worth its wait.
 func (q *queue) enter(w *waiter) error {
 	l := &q.lists[w.class]
 	if l.n > 0 && !w.until.IsZero() && l.leaving.late(l.n, w.since, w.until.Sub(w.since)) {
+		q.pressed.Store(true)
 		if w.req.Deadline.IsZero() {
 			return ErrQueueFull // There is room for it, and no time.
 		}
 		return ErrDeadline
 	}
 	if q.queued >= q.maxQueue && (w.class != PriorityControl || !q.displace()) {
+		q.pressed.Store(true)
 		return ErrQueueFull
 	}
 	q.push(w, false)
@@ -348,7 +377,9 @@ func (q *queue) push(w *waiter, first bool) {
 		l.tail.next, l.tail = w, w
 	}
 	l.n++
-	q.queued++
+	if q.queued++; q.queued >= q.maxQueue {
+		q.pressed.Store(true)
+	}
 	if w.class == PriorityControl {
 		q.urgent.Add(1)
 	}

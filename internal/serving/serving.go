@@ -106,6 +106,18 @@ func (s *Service) Waiting() int { return s.queue.waiting() }
 // Active returns the number of requests that are on a lane.
 func (s *Service) Active() int { return s.queue.active() }
 
+// Crowded returns ErrQueueFull where Act would refuse any request that came
+// now, of either class, and could wait for some time: whoever is about to read a
+// large one need not. It counts that as Act does, as one of control, which a
+// request is until it says otherwise. That it returns nil promises nothing.
+func (s *Service) Crowded(now time.Time, wait time.Duration) error {
+	if s.cache != nil || !s.queue.crowded(now, wait) { // An answer that is kept needs no lane.
+		return nil
+	}
+	s.shed(PriorityControl)
+	return ErrQueueFull
+}
+
 // Act runs the request on the first lane that is free and fills in its
 // actions and times. A request that finds no lane before the context's deadline
 // is not started, and neither is one that is expected to end after its own. The
