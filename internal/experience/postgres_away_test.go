@@ -23,19 +23,6 @@ import (
 // part of make chaos.
 const outage = time.Second
 
-// limit is how long what is waited for may take on a busy machine.
-const limit = 2 * time.Minute
-
-// until waits for something to be so.
-func until(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for begun := time.Now(); !so(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > limit {
-			t.Fatalf("not so after %v: %s", limit, what)
-		}
-	}
-}
-
 // spooling is a store with a spool.
 type spooling interface {
 	experience.Store

@@ -26,6 +26,16 @@ import (
 // machine.
 const generous = time.Minute
 
+// until waits for something to be so.
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for begun := time.Now(); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > generous {
+			t.Fatalf("not so after %v: %s", generous, what)
+		}
+	}
+}
+
 // driving opens the demo policy, with more in its card.
 func driving(t testing.TB, card string) *policy.Policy {
 	t.Helper()
@@ -219,11 +229,18 @@ func TestWhatIsLostIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(release)
-	for begun := time.Now(); r.Stats().Queued > 0; time.Sleep(time.Millisecond) {
-		if time.Since(begun) > generous {
-			t.Fatalf("%+v", r.Stats())
+	// What was lost is written with the next batch, which may have no step.
+	until(t, "steps and gaps are written", func() bool {
+		gaps, err := file.Gaps(t.Context(), experience.Query{Run: "run"})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		st, told := r.Stats(), uint64(0)
+		for _, g := range gaps {
+			told += g.Count()
+		}
+		return st.Queued == 0 && told == st.Lost[experience.LostFull]+st.Lost[experience.LostTooLong]
+	})
 	gaps := whole(t, file, "run", acts+1000)
 	reasons := map[string]uint64{}
 	for _, g := range gaps {
