@@ -42,7 +42,7 @@ var law = map[string][]string{
 	"internal/conformance": {"internal/format", "internal/format/architecture", "internal/format/preprocess", "internal/graph"},
 	"internal/repository":  {"internal/policy", "internal/artifact"},
 	"internal/serving":     {"internal/repository", "internal/policy", "internal/envelope"},
-	"internal/experience":  {"internal/serving", "internal/policy", "internal/envelope", "internal/experience/spool"},
+	"internal/experience":  {"internal/machine", "internal/serving", "internal/policy", "internal/envelope", "internal/experience/spool"},
 
 	"internal/experience/spool":   {},
 	"internal/experience/pgtest":  {},

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/carla-rl/carla-rl-serving/internal/machine"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
@@ -167,7 +168,11 @@ func NewRecorder(store Store, o RecorderOptions) *Recorder {
 		}
 	}
 	r.w = writer{r: r, decoder: decoder{run: r.o.Run}}
-	go r.w.loop()
+	if r.o.Mode == Durable { // Answers wait for it.
+		go r.w.loop()
+	} else {
+		go machine.Background(r.w.loop)
+	}
 	return r
 }
 
