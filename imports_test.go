@@ -95,6 +95,7 @@ var law = map[string][]string{
 	"tools/reliability":   {"e2e/ledger"},
 	"e2e/ledger":          {},
 	"e2e/inputs":          {},
+	"e2e/running":         {},
 }
 
 // engine are the packages that stand between a stranger's bytes and an action.

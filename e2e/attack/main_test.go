@@ -22,14 +22,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
+	"github.com/carla-rl/carla-rl-serving/e2e/running"
 	"github.com/carla-rl/carla-rl-serving/internal/load"
 )
 
@@ -124,18 +123,8 @@ func (p *process) said() string {
 
 // stop ends the server, which has to leave by itself.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	done := make(chan error, 1)
-	go func() { done <- p.cmd.Wait() }()
-	select {
-	case err := <-done:
-		if err != nil {
-			p.t.Errorf("the server ended with %v:\n%s", err, tail(p.said()))
-		}
-	case <-time.After(time.Minute):
-		p.t.Errorf("the server did not stop:\n%s", tail(p.said()))
-		_ = p.cmd.Process.Kill()
-		<-done
+	if err := running.End(p.cmd.Process, p.cmd.Wait); err != nil {
+		p.t.Errorf("the server ended with %v:\n%s", err, tail(p.said()))
 	}
 	for _, found := range leaks(p.said(), p.secrets...) {
 		p.t.Errorf("the log has %s", found)
@@ -269,15 +258,10 @@ func (p *process) beside(f func()) *good {
 // status is a number of /proc/PID/status, in KiB where it has a unit.
 func (p *process) status(name string) int64 {
 	p.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	n, err := running.Status(p.cmd.Process.Pid, name)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+)`).FindSubmatch(text)
-	if m == nil {
-		p.t.Fatalf("/proc has no %s", name)
-	}
-	n, _ := strconv.ParseInt(string(m[1]), 10, 64)
 	return n
 }
 
@@ -292,17 +276,7 @@ func (p *process) metric(name string, labels ...string) float64 {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	sum := 0.0
-	for _, m := range regexp.MustCompile(`(?m)^`+name+`(\{[^}]*\})? (\S+)$`).FindAllStringSubmatch(string(body), -1) {
-		all := true
-		for _, l := range labels {
-			all = all && strings.Contains(m[1], l)
-		}
-		if v, err := strconv.ParseFloat(m[2], 64); err == nil && all {
-			sum += v
-		}
-	}
-	return sum
+	return running.Metric(body, name, labels...)
 }
 
 // settles waits until the server holds few connections again.

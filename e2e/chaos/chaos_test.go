@@ -18,17 +18,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/bench/onnxmodel"
 	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
+	"github.com/carla-rl/carla-rl-serving/e2e/running"
 	"github.com/carla-rl/carla-rl-serving/internal/load"
 )
 
@@ -243,18 +241,8 @@ func (p *process) stop() {
 	if p.ended {
 		return
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	done := make(chan error, 1)
-	go func() { done <- p.wait() }()
-	select {
-	case err := <-done:
-		if err != nil && !p.mortal {
-			p.t.Errorf("the server ended with %v:\n%s", err, p.said())
-		}
-	case <-time.After(time.Minute):
-		p.t.Errorf("the server did not stop:\n%s", p.said())
-		_ = p.cmd.Process.Kill()
-		<-done
+	if err := running.End(p.cmd.Process, p.wait); err != nil && !p.mortal {
+		p.t.Errorf("the server ended with %v:\n%s", err, p.said())
 	}
 }
 
@@ -293,17 +281,7 @@ func (p *process) metric(name string, labels ...string) float64 {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	sum := 0.0
-	for _, m := range regexp.MustCompile(`(?m)^`+name+`(\{[^}]*\})? (\S+)$`).FindAllStringSubmatch(string(text), -1) {
-		all := true
-		for _, l := range labels {
-			all = all && strings.Contains(m[1], l)
-		}
-		if v, err := strconv.ParseFloat(m[2], 64); err == nil && all {
-			sum += v
-		}
-	}
-	return sum
+	return running.Metric(text, name, labels...)
 }
 
 // count is the number of answers of a status, and their P99 from the sending.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
+	"github.com/carla-rl/carla-rl-serving/e2e/running"
 	"github.com/carla-rl/carla-rl-serving/internal/websocket"
 )
 
@@ -214,16 +215,9 @@ const smallBody = `{"observations":[{"obs":[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8]}]}`
 
 // most is the most memory that the process had at a time.
 func (p *process) most() float64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	kib, err := running.Status(p.cmd.Process.Pid, "VmHWM")
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		var kb float64
-		if _, err := fmt.Sscanf(line, "VmHWM: %f kB", &kb); err == nil {
-			return kb * 1024
-		}
-	}
-	p.t.Fatal("the system does not tell how much memory the process had")
-	return 0
+	return float64(kib << 10)
 }

@@ -283,7 +283,7 @@ func TestTraceSees(t *testing.T) {
 	f(`12 socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = 3`, true)
 	f(`12 clone(child_stack=NULL, flags=CLONE_VM|CLONE_VFORK|SIGCHLD) = 13`, true)
 	f(`12 mkdir("/tmp/pwned-x", 0777) = 0`, true)
-	f(`12 openat(AT_FDCWD, "/work/model.pt", O_RDONLY|O_CLOEXEC) = 3`, false)
+	f(`12 openat(AT_FDCWD, "/models/model.pt", O_RDONLY|O_CLOEXEC) = 3`, false)
 	f(`12 readlinkat(AT_FDCWD, "/proc/self/exe", "/x", 128) = 2`, false)
 	f(`12 clone(child_stack=0xc00008e000, flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM) = 13`, false)
 	f(`12 newfstatat(3, "", {st_mode=S_IFREG|0600, st_size=51, ...}, AT_EMPTY_PATH) = 0`, false)

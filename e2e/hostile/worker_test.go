@@ -10,7 +10,6 @@
 package hostile_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -29,6 +28,7 @@ import (
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
+	"github.com/carla-rl/carla-rl-serving/e2e/running"
 )
 
 // How many files each of the generators makes; see ledger.Size.
@@ -161,23 +161,13 @@ func allocated() uint64 {
 	return s[0].Value.Uint64()
 }
 
-// memory is a figure of /proc/self/status, in bytes.
+// memory is a figure of this process, in bytes.
 func memory(field string) int64 {
-	f, err := os.Open("/proc/self/status")
+	kib, err := running.Status(os.Getpid(), field)
 	if err != nil {
 		panic(err)
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if v, ok := strings.CutPrefix(s.Text(), field+":"); ok {
-			n, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
-			if err != nil {
-				panic(err)
-			}
-			return n << 10
-		}
-	}
-	panic("no " + field)
+	return kib << 10
 }
 
 // generate has files of a generator made and read, by processes each of which has
