@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -12,37 +11,18 @@ import (
 
 // benchBar shows on a terminal how far the runs are.
 type benchBar struct {
-	w     io.Writer // nil where it is no terminal
-	done  int       // runs that are over
+	bar
+	done  int // runs that are over
 	total int
 }
 
 func newBenchBar(w io.Writer, c *benchCmd) *benchBar {
-	b := &benchBar{total: len(c.Connections) + 2}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			b.w = w
-		}
-	}
-	return b
+	return &benchBar{bar: newBar(w), total: len(c.Connections) + 2}
 }
-
-const benchBarWidth = 30
 
 // show draws the bar when a part of the present run is over.
 func (b *benchBar) show(part float64, what string) {
-	if b.w == nil {
-		return
-	}
-	share := min(1, (float64(b.done)+part)/float64(b.total))
-	full := int(share * benchBarWidth)
-	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %3.0f %%  %s", strings.Repeat("#", full), strings.Repeat(".", benchBarWidth-full), 100*share, what)
-}
-
-func (b *benchBar) clear() {
-	if b.w != nil {
-		fmt.Fprint(b.w, "\r\x1b[K")
-	}
+	b.draw((float64(b.done)+part)/float64(b.total), what)
 }
 
 // text is the report for people.

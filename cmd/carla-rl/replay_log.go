@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	neturl "net/url"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/experience"
@@ -113,28 +111,14 @@ func (l *stepLog) close() error {
 
 // replayBar shows on a terminal how far a replay is.
 type replayBar struct {
-	w     io.Writer // nil where it is no terminal
-	total uint64    // 0 where it is not known
+	bar
+	total uint64 // 0 where it is not known
 	began time.Time
 	shown time.Time
 }
 
 func newReplayBar(w io.Writer, total uint64) *replayBar {
-	b := &replayBar{total: total, began: time.Now()}
-	if isTerminal(w) {
-		b.w = w
-	}
-	return b
-}
-
-// isTerminal tells whether what is written can be drawn over.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return &replayBar{bar: newBar(w), total: total, began: time.Now()}
 }
 
 const replayBarEvery = 100 * time.Millisecond
@@ -148,16 +132,8 @@ func (b *replayBar) show(read uint64) {
 	b.shown = now
 	rate := float64(read) / max(1e-3, now.Sub(b.began).Seconds())
 	if b.total == 0 {
-		fmt.Fprintf(b.w, "\r\x1b[K%d steps, %.0f a second", read, rate)
+		b.say(fmt.Sprintf("%d steps, %.0f a second", read, rate))
 		return
 	}
-	share := min(1, float64(read)/float64(b.total))
-	full := int(share * benchBarWidth)
-	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %3.0f %%  %d of %d steps, %.0f a second", strings.Repeat("#", full), strings.Repeat(".", benchBarWidth-full), 100*share, read, b.total, rate)
-}
-
-func (b *replayBar) clear() {
-	if b.w != nil {
-		fmt.Fprint(b.w, "\r\x1b[K")
-	}
+	b.draw(float64(read)/float64(b.total), fmt.Sprintf("%d of %d steps, %.0f a second", read, b.total, rate))
 }
