@@ -57,6 +57,9 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 	if err := p.keepState(src, network); err != nil {
 		return nil, err
 	}
+	if p.statistics, err = p.contract.readStatistics(src); err != nil {
+		return nil, fmt.Errorf("model_card.yaml: envelope: %w", err)
+	}
 	if err := p.keepEnvelope(src); err != nil {
 		return nil, err
 	}
@@ -64,9 +67,6 @@ func composeRows(src *sources, o Options, rows int) (*Policy, error) {
 		p.contract.FrameStack = src.card.FrameStack.Frames
 	}
 	p.contract.keepSpaces(src.spaces)
-	if p.statistics, err = p.contract.readStatistics(src); err != nil {
-		return nil, fmt.Errorf("model_card.yaml: envelope: %w", err)
-	}
 	p.contract.ControlHz, p.contract.Distribution = src.card.ControlHz, p.description.Distribution
 	p.batchable = network.rows == graph.Batch
 	if p.contract.Batchable = p.batchable; !p.batchable {

@@ -61,7 +61,7 @@ func (p *Policy) keepEnvelope(src *sources) error {
 		p.envelope, err = envelope.New(spec)
 	}
 	if err == nil {
-		p.scorer, err = p.contract.newScorer(src)
+		p.scorer, err = p.newScorer(src.card.Envelope)
 	}
 	if err != nil {
 		return fmt.Errorf("model_card.yaml: envelope: %w", err)
@@ -151,8 +151,7 @@ func (c *Contract) fallback(f *artifact.Fallback, spec *envelope.Spec) error {
 
 // newScorer returns what tells observations that are unlike the training, nil
 // where the card has no limit for them.
-func (c *Contract) newScorer(src *sources) (*envelope.Scorer, error) {
-	e := src.card.Envelope
+func (p *Policy) newScorer(e *artifact.Envelope) (*envelope.Scorer, error) {
 	if e.MaxZScore == 0 && e.MaxDistance == 0 {
 		if len(e.Statistics) > 0 || e.Covariance != nil {
 			return nil, errors.New("statistics have no effect without max_zscore or max_distance")
@@ -162,18 +161,15 @@ func (c *Contract) newScorer(src *sources) (*envelope.Scorer, error) {
 	if e.Covariance != nil && e.MaxDistance == 0 {
 		return nil, errors.New("the covariance has no effect without max_distance")
 	}
-	if len(c.Inputs) != 1 {
+	if len(p.statistics) != 1 {
 		return nil, errors.New("unsupported: max_zscore and max_distance are of policies with one input")
 	}
-	all, err := c.readStatistics(src)
-	if err != nil {
-		return nil, err
-	}
-	s := envelope.Statistics{Mean: all[0].mean, Deviation: all[0].deviation, Covariance: e.Covariance, MaxZ: e.MaxZScore, MaxDistance: e.MaxDistance}
+	known := &p.statistics[0]
+	s := envelope.Statistics{Mean: known.mean, Deviation: known.deviation, Covariance: e.Covariance, MaxZ: e.MaxZScore, MaxDistance: e.MaxDistance}
 	if s.Mean == nil {
 		return nil, errors.New("max_zscore and max_distance need the statistics of the training: neither the preprocessor nor the card has any")
 	}
-	if e.MaxDistance > 0 && all[0].means < len(s.Mean) {
+	if e.MaxDistance > 0 && known.means < len(s.Mean) {
 		return nil, errors.New("max_distance needs the mean of every feature")
 	}
 	return envelope.NewScorer(s)
