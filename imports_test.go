@@ -73,7 +73,7 @@ var law = map[string][]string{
 	"bench/fleet":         {"internal/demo"},
 	"bench/footprint":     {"bench/fleet"},
 	"tools/bench-stream":  {"internal/msgpack", "internal/websocket"},
-	"bench":               {"internal/load"},
+	"bench":               {"internal/load", "internal/experience/pgtest"},
 	"bench/load":          {"internal/load"},
 	"bench/log":           {"internal/experience"},
 	"bench/noop":          {},

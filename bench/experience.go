@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -37,6 +38,8 @@ type recording struct {
 	LostMax     uint64 `json:"lost_closed"`
 	// Stores are rows of bench/log.
 	Stores []storeRow `json:"stores"`
+	// NoPostgres says why there are none of PostgreSQL.
+	NoPostgres string `json:"no_postgres,omitempty"`
 }
 
 // storeRow is how fast one store is written.
@@ -119,27 +122,38 @@ func (b *bench) experience() error {
 	b.progress.say("%.0f answers/s with recording, %.0f without: %.2f; %d recorded, %d lost", r.With.Median, r.Without.Median, r.Ratio.Median, recorded, lost)
 	stopAll(all)
 	all = nil
-	if r.Stores, err = b.stores(); err != nil {
+	if err := b.stores(r); err != nil {
 		return err
 	}
 	b.results.Experience = r
 	return nil
 }
 
-// stores runs bench/log, with PostgreSQL where BENCH_POSTGRES has the URL of an
-// empty database.
-func (b *bench) stores() ([]storeRow, error) {
+// stores runs bench/log, with the empty database of PostgreSQL whose URL
+// BENCH_POSTGRES has, or else with a server of its own.
+func (b *bench) stores(r *recording) error {
 	steps := 200_000
 	if b.few {
 		steps = 1000
 	}
 	args := []string{"-steps", strconv.Itoa(steps), "-runs", strconv.Itoa(b.runs), "-sqlite", filepath.Join(b.scratch, "log.db")}
-	if url := os.Getenv("BENCH_POSTGRES"); url != "" {
+	url := os.Getenv("BENCH_POSTGRES")
+	if url == "" {
+		own, stop, err := startPostgres()
+		if err != nil {
+			r.NoPostgres, _, _ = strings.Cut(err.Error(), "\n")
+			b.progress.say("PostgreSQL is not measured: %v", err)
+		} else {
+			defer stop()
+			url = own
+		}
+	}
+	if url != "" {
 		args = append(args, "-postgres", url)
 	}
 	out, err := b.command(filepath.Join(b.tools, "log"), args...).Output()
 	if err != nil {
-		return nil, fmt.Errorf("bench/log: %w", err)
+		return fmt.Errorf("bench/log: %w", err)
 	}
 	var runs []struct {
 		Store string    `json:"store"`
@@ -149,15 +163,14 @@ func (b *bench) stores() ([]storeRow, error) {
 		Ratio []float64 `json:"ratios"`
 	}
 	if err := json.Unmarshal(out, &runs); err != nil {
-		return nil, err
+		return err
 	}
-	var rows []storeRow
 	for _, x := range runs {
 		row := storeRow{x.Store, x.What, x.Steps, spreadOf(x.Rates), spreadOf(x.Ratio)}
-		rows = append(rows, row)
+		r.Stores = append(r.Stores, row)
 		b.progress.say("%s, %s: %.0f steps/s, %.2f times the plain loop", row.Store, row.What, row.Rate.Median, row.Ratio.Median)
 	}
-	return rows, nil
+	return nil
 }
 
 var (
@@ -211,5 +224,9 @@ func (r *results) experiencePage(p func(format string, args ...any)) {
 	p("|---|---|---|---|")
 	for _, s := range x.Stores {
 		p("| %s | %s | %.0f / %.0f / %.0f | %.2f |", s.Store, s.What, s.Rate.Min, s.Rate.Median, s.Rate.Max, s.Ratio.Median)
+	}
+	if x.NoPostgres != "" {
+		p("")
+		p("PostgreSQL was not measured: %s.", x.NoPostgres)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/carla-rl/carla-rl-serving/internal/config"
 	"github.com/carla-rl/carla-rl-serving/internal/experience"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/repository"
@@ -21,7 +22,9 @@ type backend struct {
 	service *serving.Service
 	// recorder is nil where nothing is recorded.
 	recorder *experience.Recorder
-	root     string // as it is shown to clients
+	// drift is nil where none could be measured.
+	drift *config.Drift
+	root  string // as it is shown to clients
 }
 
 var (
@@ -160,6 +163,9 @@ func (b *backend) Listing() server.Listing {
 		add := func(v *repository.Version, kept bool) {
 			s := versionStatus(v)
 			s.Answers, s.Previous, s.Kept = v == m.Version, v == m.Previous, kept
+			if b.drift != nil && s.Ready && v.Policy != nil {
+				s.Drift = driftStatus(v.Policy, b.drift)
+			}
 			l.Versions = append(l.Versions, s)
 		}
 		for _, v := range m.Kept {

@@ -51,6 +51,18 @@ func (f *experienceFrom) open(ctx context.Context, o experience.Options) (experi
 	return store, err
 }
 
+// read has do read the log, until it ends or the user has had enough.
+func (f *experienceFrom) read(do func(ctx context.Context, store experience.Store) error) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	store, err := f.open(ctx, experience.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	return do(ctx, store)
+}
+
 // interruptible is a context that ends when the user has had enough.
 func interruptible() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

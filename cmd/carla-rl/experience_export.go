@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,13 +41,11 @@ func (c *experienceQueryCmd) Run(s stdio) error {
 		return usage(fmt.Errorf("--limit: want 0 or more, got %d", c.Limit))
 	}
 	q.Limit, q.Newest = c.Limit, !c.Oldest
-	ctx, cancel := interruptible()
-	defer cancel()
-	store, err := c.open(ctx, experience.Options{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = store.Close() }()
+	return c.read(func(ctx context.Context, store experience.Store) error { return c.print(ctx, s, store, q) })
+}
+
+// print writes the steps of a query.
+func (c *experienceQueryCmd) print(ctx context.Context, s stdio, store experience.Store, q experience.Query) error {
 	if c.JSON {
 		out := bufio.NewWriter(s.out)
 		if _, err := export.To(ctx, store, out, export.Options{Query: q, Format: export.JSONLines}); err != nil {
@@ -127,13 +126,13 @@ func (c *experienceExportCmd) Run(s stdio) error {
 		return usage(fmt.Errorf("--limit: want more than 0, got %d", c.Limit))
 	}
 	q.Limit = c.Limit
-	ctx, cancel := interruptible()
-	defer cancel()
-	store, err := c.open(ctx, experience.Options{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = store.Close() }()
+	return c.read(func(ctx context.Context, store experience.Store) error {
+		return c.write(ctx, s, store, export.Options{Query: q, Format: format, Force: c.Force})
+	})
+}
+
+// write writes the file, with a bar where somebody watches.
+func (c *experienceExportCmd) write(ctx context.Context, s stdio, store experience.Store, o export.Options) error {
 	total := uint64(0)
 	if !c.filtered() && isTerminal(s.err) {
 		st, err := store.Stats(ctx)
@@ -145,7 +144,8 @@ func (c *experienceExportCmd) Run(s stdio) error {
 		}
 	}
 	b := newReplayBar(s.err, total)
-	n, err := export.Write(ctx, store, c.Output, export.Options{Query: q, Format: format, Force: c.Force, Progress: b.show})
+	o.Progress = b.show
+	n, err := export.Write(ctx, store, c.Output, o)
 	b.clear()
 	switch {
 	case errors.Is(err, fs.ErrExist):

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,35 +58,30 @@ type logVersion struct {
 
 // Run reads and prints.
 func (c *experienceStatsCmd) Run(s stdio) error {
-	ctx, cancel := interruptible()
-	defer cancel()
-	store, err := c.open(ctx, experience.Options{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = store.Close() }()
-	st, err := store.Stats(ctx)
-	if err != nil {
-		return err
-	}
-	out := logStats{
-		Schema: st.Schema, Bytes: st.Bytes, Steps: st.Steps, Outcomes: st.Outcomes, Sessions: st.Sessions, Lost: st.Lost,
-		Runs: []logRun{}, Versions: []logVersion{},
-	}
-	if st.Steps > 0 {
-		out.First, out.Last = &st.First, &st.Last
-	}
-	for _, r := range st.Runs {
-		out.Runs = append(out.Runs, logRun(r))
-	}
-	for _, v := range st.Versions {
-		out.Versions = append(out.Versions, logVersion(v))
-	}
-	if c.JSON {
-		return writeJSON(s.out, &out)
-	}
-	out.print(s)
-	return nil
+	return c.read(func(ctx context.Context, store experience.Store) error {
+		st, err := store.Stats(ctx)
+		if err != nil {
+			return err
+		}
+		out := logStats{
+			Schema: st.Schema, Bytes: st.Bytes, Steps: st.Steps, Outcomes: st.Outcomes, Sessions: st.Sessions, Lost: st.Lost,
+			Runs: []logRun{}, Versions: []logVersion{},
+		}
+		if st.Steps > 0 {
+			out.First, out.Last = &st.First, &st.Last
+		}
+		for _, r := range st.Runs {
+			out.Runs = append(out.Runs, logRun(r))
+		}
+		for _, v := range st.Versions {
+			out.Versions = append(out.Versions, logVersion(v))
+		}
+		if c.JSON {
+			return writeJSON(s.out, &out)
+		}
+		out.print(s)
+		return nil
+	})
 }
 
 func (l *logStats) print(s stdio) {

@@ -162,7 +162,7 @@ func (c *serveCmd) Run(s stdio) (err error) {
 	}
 	defer o.Sessions.Shutdown()
 	o.Observations = measureDrift(&cfg.Drift, metrics, log)
-	srv, err := server.New(&backend{repo: repo, service: service, recorder: recorder, root: shownRoot(cfg)}, o)
+	srv, err := server.New(&backend{repo: repo, service: service, recorder: recorder, drift: &cfg.Drift, root: shownRoot(cfg)}, o)
 	if err != nil {
 		return usage(err)
 	}

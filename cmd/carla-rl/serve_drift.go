@@ -46,18 +46,31 @@ func driftFeatures(p *policy.Policy, limit int) []drift.Feature {
 	return list
 }
 
-// driftNote tells of a version whether its drift is measured.
-func driftNote(p *policy.Policy, cfg *config.Drift) string {
-	all := p.Statistics(-1)
-	switch n := len(all); {
+// driftStatus tells of how many values of a version's observations the drift is
+// measured, and why of no more.
+func driftStatus(p *policy.Policy, cfg *config.Drift) *server.DriftStatus {
+	n := len(p.Statistics(-1))
+	switch {
 	case cfg.SampleEvery == 0:
-		return "drift: not measured, because drift.sample_every is 0"
+		return &server.DriftStatus{Why: "drift.sample_every is 0"}
 	case n == 0:
-		return "drift: not measured, because the training left no statistics of observations: neither a preprocessor that begins with them nor statistics of the card"
+		return &server.DriftStatus{Why: "the training left no statistics of observations: neither a preprocessor that begins with them nor statistics of the card"}
 	case n > cfg.MaxFeatures:
-		return "drift: measured of the first values of an observation only, because there are more than drift.max_features"
+		return &server.DriftStatus{Values: cfg.MaxFeatures, Why: "there are more than drift.max_features"}
 	}
-	return ""
+	return &server.DriftStatus{Values: n}
+}
+
+// driftNote is what the log says of that.
+func driftNote(p *policy.Policy, cfg *config.Drift) string {
+	switch d := driftStatus(p, cfg); {
+	case d.Why == "":
+		return ""
+	case d.Values == 0:
+		return "drift: not measured, because " + d.Why
+	default:
+		return "drift: measured of the first values of an observation only, because " + d.Why
+	}
 }
 
 func driftReports(m *drift.Monitor) []telemetry.Drift {

@@ -118,6 +118,7 @@ type process struct {
 	log    *os.File
 	mortal bool // it may end in any way
 	ended  bool
+	beside []int // other processes of the test, by number
 }
 
 // serve starts a server of the policies with settings of the environment. It ends

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,15 +47,40 @@ func (p *process) spent() processors {
 		p.t.Fatal(err)
 	}
 	s.ours = time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
-	if text, err = os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid)); err == nil {
-		_, rest, _ := strings.Cut(string(text), ") ")
-		var state string
-		var skip, utime, stime float64
-		if _, err := fmt.Sscan(rest, &state, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &utime, &stime); err == nil {
-			s.ours += (utime + stime) / ticks
-		}
+	for _, pid := range append([]int{p.cmd.Process.Pid}, p.beside...) {
+		s.ours += spentBy(pid, true)
 	}
 	return s
+}
+
+// spentBy is how long a process had a processor, in seconds, with its children
+// that have ended and, where that is asked for, those that have not.
+func spentBy(pid int, children bool) (sum float64) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The fields from the third on: user and system time are the 14th and 15th,
+	// and those of children that were waited for the two behind.
+	_, rest, _ := strings.Cut(string(text), ") ")
+	for i, field := range strings.Fields(rest) {
+		if v, err := strconv.ParseFloat(field, 64); err == nil && i >= 11 && i <= 14 {
+			sum += v / ticks
+		}
+	}
+	if !children {
+		return sum
+	}
+	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return sum
+	}
+	for _, child := range strings.Fields(string(list)) {
+		if n, err := strconv.Atoi(child); err == nil {
+			sum += spentBy(n, false)
+		}
+	}
+	return sum
 }
 
 // others is the part of the machine that neither this test nor its server had

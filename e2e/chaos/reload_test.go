@@ -143,7 +143,7 @@ func TestReloadsBesideLoad(t *testing.T) {
 	})
 }
 
-func median(x []float64) float64 {
+func median[T float64 | time.Duration](x []T) T {
 	x = slices.Sorted(slices.Values(x))
 	if len(x)%2 == 1 {
 		return x[len(x)/2]

@@ -231,7 +231,7 @@ func (c *Config) settings() []setting {
 		{key: "experience.max_age", env: "CARLA_RL_EXPERIENCE_MAX_AGE", dst: &exp.MaxAge, check: keeping(&exp.MaxAge),
 			doc: "Age at which steps are deleted, such as 720h; 0 keeps them."},
 		{key: "experience.max_bytes", env: "CARLA_RL_EXPERIENCE_MAX_BYTES", dst: &exp.MaxBytes, check: sized(&exp.MaxBytes, 0, 1<<50),
-			doc: "Size of the database beyond which the oldest steps are deleted; 0 keeps them."},
+			doc: "Size of the log beyond which the oldest steps are deleted; 0 keeps them. In a database of PostgreSQL it is that of the steps of all servers that record there together."},
 		{key: "experience.spool_dir", env: "CARLA_RL_EXPERIENCE_SPOOL_DIR", dst: &exp.SpoolDir,
 			doc: "Folder of this server alone in which steps wait while a database of PostgreSQL is away; off has none. Empty is spool in /app/logs where that is there, in the log folder of systemd, or else in the user's cache folder, as carla-rl/spool."},
 		{key: "experience.spool_size", env: "CARLA_RL_EXPERIENCE_SPOOL_SIZE", dst: &exp.SpoolSize, check: sized(&exp.SpoolSize, 1<<20, 1<<44),

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
-	"testing/synctest"
 	"time"
 
 	"github.com/carla-rl/carla-rl-serving/internal/artifact"
@@ -441,49 +440,6 @@ func TestSessionsAreSampledWhole(t *testing.T) {
 		}
 		before = counts
 	}
-}
-
-// TestClocksThatAreSet: D6. Steps are in the order in which they were taken
-// whatever the wall clock does meanwhile, and what is written on time is by the
-// clock that is never set.
-func TestClocksThatAreSet(t *testing.T) {
-	p := driving(t, "")
-	path := filepath.Join(t.TempDir(), "e.db")
-	jumps := []time.Duration{0, time.Hour, -time.Hour, -24 * time.Hour, time.Second, 0}
-	synctest.Test(t, func(t *testing.T) {
-		store, err := experience.Open(t.Context(), path, experience.Options{Run: "run"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := experience.NewRecorder(store, experience.RecorderOptions{Run: "run", Flush: time.Second})
-		s := serving.New(serving.Options{Lanes: 2, Recorder: r})
-		for i, jump := range jumps {
-			time.Sleep(time.Second)
-			now := time.Now()
-			req := request(p, 1, 0)
-			// What was set stands in the wall clock alone: without its reading of
-			// the monotonic clock a time that is added to moves both.
-			req.Origin.Reset(fmt.Append(nil, i), now.Add(jump))
-			if err := s.Act(t.Context(), p, req); err != nil {
-				t.Error(err)
-			}
-		}
-		time.Sleep(2 * time.Second) // of the bubble's clock
-		synctest.Wait()
-		if st := r.Stats(); st.Written != uint64(len(jumps)) {
-			t.Errorf("%+v", st)
-		}
-		if err := r.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-	})
-	store := open(t, path, experience.Options{ReadOnly: true})
-	for i, st := range read(t, store, experience.Query{}) {
-		if st.RequestID != fmt.Sprint(i) || st.Sequence != uint64(i+1) {
-			t.Errorf("step %d is request %s", st.Sequence, st.RequestID)
-		}
-	}
-	whole(t, store, "run", uint64(len(jumps)))
 }
 
 // TestRecordingAllocatesNothing: not on the way of a request.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/carla-rl/carla-rl-serving/e2e/ledger"
 	"github.com/carla-rl/carla-rl-serving/internal/experience"
 )
 
@@ -55,6 +56,7 @@ func written(t *testing.T, o experience.Options) string {
 
 // TestTwoWriters (D7): a file is for one process, and readers are welcome.
 func TestTwoWriters(t *testing.T) {
+	ledger.Begin(t)
 	path := written(t, experience.Options{})
 	one := open(t, path, experience.Options{})
 	if _, err := experience.Open(t.Context(), path, experience.Options{}); !errors.Is(err, experience.ErrLocked) || !strings.Contains(err.Error(), "process ") {
@@ -81,10 +83,15 @@ func TestTwoWriters(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, path, experience.Options{}) // The lock was let go of.
+	ledger.Add(t, ledger.Row{
+		ID: "D7", Test: "two processes on one file of the experience log", Inputs: ledger.N(1, "second writer"), Lost: ledger.Nothing,
+		Figures: []string{"refused, with the process that has the file", "a reader beside the writer sees each step"},
+	})
 }
 
 // TestFilesThatAreRefused (D7): each with a reason, and none is changed.
 func TestFilesThatAreRefused(t *testing.T) {
+	ledger.Begin(t)
 	t.Run("read-only", func(t *testing.T) {
 		path := written(t, experience.Options{})
 		if err := os.Chmod(path, 0o444); err != nil {
@@ -137,11 +144,16 @@ func TestFilesThatAreRefused(t *testing.T) {
 		path := written(t, experience.WithMigrations(experience.Options{}, experience.NewestSchema(), "CREATE TABLE later (id INTEGER)"))
 		refused(t, path, experience.WithMigrations(experience.Options{ReadOnly: true}, experience.NewestSchema(), "CREATE TABLE later (id INTEGER)", "CREATE TABLE more (id INTEGER)"), experience.ErrSchema, "brings it up to date")
 	})
+	ledger.Add(t, ledger.Row{
+		ID: "D7", Test: "files that are no log to write to: read-only, of a newer release, of another program, no database, a folder, not there", Inputs: ledger.N(7, "files"), Lost: ledger.Nothing,
+		Figures: []string{"each refused with its reason, none changed"},
+	})
 }
 
 // TestMigration (D7): an older schema is brought up to date, all of it or not at
 // all.
 func TestMigration(t *testing.T) {
+	ledger.Begin(t)
 	newest := experience.NewestSchema()
 	path := written(t, experience.Options{})
 	broken := experience.WithMigrations(experience.Options{}, newest, "CREATE TABLE later (id INTEGER)", "CREATE TABLE steps (id INTEGER)")
@@ -153,6 +165,10 @@ func TestMigration(t *testing.T) {
 	if got := read(t, s, experience.Query{}); !reflect.DeepEqual(got, []experience.Step{plainStep("first", 1)}) {
 		t.Errorf("%+v", got)
 	}
+	ledger.Add(t, ledger.Row{
+		ID: "D7", Test: "a log of an older release is brought up to date", Faults: ledger.N(1, "migration that fails half way"), Lost: ledger.Nothing,
+		Figures: []string{"all of it or nothing, with the steps as they were"},
+	})
 }
 
 func TestPrune(t *testing.T) {

@@ -16,8 +16,9 @@ type Step struct {
 	// counts the steps that it took, lost ones too, from 1.
 	Run      string
 	Sequence uint64
-	// Time is the wall clock's when the step was answered, and Mono how long
-	// the run had lasted then by a clock that is never set.
+	// Time is the wall clock's when the request had been read, before it waited
+	// for a lane, and Mono how long the run had lasted then by a clock that is
+	// never set.
 	Time time.Time
 	Mono time.Duration
 

@@ -94,7 +94,7 @@ func (r *Report) gateTable(p *page) {
 	if len(r.Gate.Checks) == 0 {
 		return
 	}
-	p.raw(`<h2>Thresholds</h2>` + wide + `<table><thead><tr><th scope="col">threshold</th><th scope="col">action</th><th scope="col">found</th><th scope="col">allowed</th><th scope="col"></th></tr></thead><tbody>`)
+	p.raw(`<h2>Thresholds</h2>` + wide + `<table><thead><tr><th scope="col">threshold</th><th scope="col">action</th><th scope="col">found</th><th scope="col">allowed</th><th scope="col">verdict</th></tr></thead><tbody>`)
 	for _, c := range r.Gate.Checks {
 		word, class := "holds", "good"
 		if !c.Passed {

@@ -111,6 +111,15 @@ type VersionStatus struct {
 	// rollback returns to it, and Kept that it is in memory and not under the
 	// root any longer.
 	Answers, Previous, Kept bool
+	// Drift is nil for a version that is not ready.
+	Drift *DriftStatus
+}
+
+// DriftStatus tells of how many values of a version's observations the drift is
+// measured, and why not of all.
+type DriftStatus struct {
+	Values int    `json:"values"`
+	Why    string `json:"why,omitempty"`
 }
 
 // Metrics is where the server counts. Each method that takes labels is called

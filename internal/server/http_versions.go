@@ -25,6 +25,8 @@ type versionInfo struct {
 	// files are gone or were replaced.
 	UnderRoot bool `json:"under_root"`
 	Sessions  int  `json:"sessions"`
+	// Drift tells whether it is measured; a version that is not ready has none.
+	Drift *DriftStatus `json:"drift,omitempty"`
 }
 
 // modelState is one entry of the models of /versions.
@@ -83,7 +85,7 @@ func (x *exchange) versions() error {
 			PerformanceMetrics: metrics, ModelCard: v.Card,
 			Model: v.Model, State: v.State, Reason: v.Reason, Digest: v.Digest, Hashed: v.Hashed,
 			Since: seconds(v.Since), Answers: v.Answers, Previous: v.Previous, UnderRoot: !v.Kept,
-			Sessions: sessions[[3]string{v.Model, v.Version, v.Digest}],
+			Sessions: sessions[[3]string{v.Model, v.Version, v.Digest}], Drift: v.Drift,
 		})
 	}
 	for _, m := range l.Models {

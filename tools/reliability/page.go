@@ -61,6 +61,8 @@ var promises = []struct{ id, about string }{
 	{"D3", "disks that fail"},
 	{"D4", "full disks"},
 	{"D5", "a database that is gone"},
+	{"D6", "clocks that are set"},
+	{"D7", "files of others, of other releases and of two at once"},
 }
 
 // page is docs/reliability.md of rows that are in order.

@@ -83,6 +83,9 @@ func TestDriftIsMeasured(t *testing.T) {
 			t.Errorf("%s has the z-score %v, %t", feature, v, ok)
 		}
 	}
+	if a := p.get("/versions"); !strings.Contains(a.body, `"drift":{"values":7}`) {
+		t.Errorf("/versions does not say that it is measured: %s", a.body)
+	}
 	for feature, v := range driftOf(t, like, "out_of_range_ratio") {
 		if v > 0.01 {
 			t.Errorf("%v of %s is out of range", v, feature)
@@ -123,7 +126,7 @@ func TestDriftIsMeasured(t *testing.T) {
 }
 
 // TestNoStatisticsNoDrift: a policy whose training left none exports none, and
-// the log says so.
+// the log and /versions say so.
 func TestNoStatisticsNoDrift(t *testing.T) {
 	dir := t.TempDir()
 	weights, err := os.ReadFile("../../../testdata/modules/2.8.0/seq_mlp/state_dict.pth")
@@ -148,5 +151,8 @@ func TestNoStatisticsNoDrift(t *testing.T) {
 	}
 	if want := "drift: not measured, because the training left no statistics of observations"; !strings.Contains(p.stdout(), want) {
 		t.Errorf("the log does not say %q:\n%s", want, p.stdout())
+	}
+	if a := p.get("/versions"); !strings.Contains(a.body, `"drift":{"values":0,"why":"the training left no statistics of observations`) {
+		t.Errorf("/versions does not say so: %s", a.body)
 	}
 }

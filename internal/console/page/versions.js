@@ -66,7 +66,7 @@ export const versions = (root, app) => {
       el("th", { scope: "row" }, e.version, " ", e.answers && badge("in force", "accent"), e.previous && badge("previous"), e.is_stable === false && badge("unstable")),
       el("td", {}, e.model),
       el("td", {}, badge(e.state, stateKinds[e.state]), !e.under_root && [" ", badge("from memory", "warn")]),
-      el("td", { class: "why" }, e.reason ? el("span", { class: "bad" }, e.reason) : el("span", { class: "muted" }, e.hashed ? "files verified by their hashes" : "")),
+      el("td", { class: "why" }, e.reason ? el("span", { class: "bad" }, e.reason) : el("span", { class: "muted", title: e.drift?.why }, [e.hashed && "files verified by their hashes", measured(e.drift)].filter(Boolean).join(" · "))),
       el("td", { class: "num" }, String(e.sessions ?? 0)),
       el("td", { class: "num muted" }, ago(e.since)),
       el("td", { class: "mono muted" }, (e.digest ?? "").slice(0, 12))));
@@ -96,6 +96,9 @@ export const versions = (root, app) => {
   app.on("versions", () => !root.closest("section").hidden && draw());
   return { show: draw, hide: () => dialog.open && dialog.close() };
 };
+
+// measured says whether the drift of a version is measured; the title says why not.
+const measured = (d) => d && (d.values ? `drift of ${d.values} values measured` : "drift not measured");
 
 // told writes what came of an act.
 const told = (what, answer) => {

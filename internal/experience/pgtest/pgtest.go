@@ -4,7 +4,8 @@
 // a folder and a port of its own, as a user without rights, with a password. And
 // it holds a proxy that does to a connection what networks do.
 //
-// What enters is a test, what leaves is a URL. Only tests import the package.
+// What enters is a test, what leaves is a URL. Only tests and benchmarks import the
+// package.
 package pgtest
 
 import (
@@ -203,6 +204,15 @@ func (s *Server) Run() error {
 			return fmt.Errorf("postgres does not answer: %w", err)
 		}
 	}
+}
+
+// PID is the number of the server's first process, whose children are the others;
+// 0 while it does not run.
+func (s *Server) PID() int {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
 }
 
 // Kill ends the server as a crash does: what was not committed is gone.
