@@ -150,7 +150,7 @@ func TestInterventions(t *testing.T) {
 		p.typed(v)
 	}
 	p.wait(`Number(document.querySelector("#answer [data-action=steer]")?.textContent) === -0.05`)
-	p.wait(`document.getElementById("answer").innerText.match(/steer\s[^]*-0.8525 became -0\.05\b/)`)
+	p.wait(`document.getElementById("answer").parentElement.innerText.match(/steer\s+bound: -0\.8525 became -0\.0500/)`)
 	p.accessible("an answer with an intervention")
 	if said := p.said(); len(said) > 0 {
 		t.Errorf("the log has %q", said)
