@@ -75,7 +75,7 @@ func spentBy(pid int, children bool) (sum float64) {
 	if err != nil {
 		return sum
 	}
-	for _, child := range strings.Fields(string(list)) {
+	for child := range strings.FieldsSeq(string(list)) {
 		if n, err := strconv.Atoi(child); err == nil {
 			sum += spentBy(n, false)
 		}

@@ -75,7 +75,7 @@ func TestDriftByFeature(t *testing.T) {
 	}
 	for head, features := range want {
 		for feature, v := range features {
-			rounded := 0.0101 // by the page
+			rounded := 0.0101                                                 // by the page
 			if strings.HasPrefix(head, "s") || strings.HasPrefix(head, "o") { // shares are shown in percent
 				v, rounded = 100*v, 0.051
 			}
