@@ -269,8 +269,8 @@ def test_the_kept_connection_that_was_closed_is_asked_again(demo):
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
+            closed.append(1)  # before the answer: the client may be done with it before this thread goes on
             self.wfile.write(data)
-            closed.append(1)
             self.close_connection = True  # without saying so
 
         def log_message(self, *arguments):
