@@ -3,6 +3,7 @@
 package running
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -56,7 +57,6 @@ func End(p *os.Process, wait func() error) error {
 		return err
 	case <-time.After(endMax):
 		_ = p.Kill()
-		_ = <-done
-		return fmt.Errorf("it did not stop within %v", endMax)
+		return errors.Join(fmt.Errorf("it did not stop within %v", endMax), <-done)
 	}
 }
