@@ -190,7 +190,7 @@ def test_mutants(tmp_path, values, kind):
     r = random.Random(f"{DRAWN} {kind}")
     files = sources(kind)
     assert files, "no files"
-    count = max(1, COUNT // len(SOURCES))
+    count = -(-COUNT // len(SOURCES))
     questions, notes = [], {}
     for n in range(count + 3):
         source = r.choice(files)
