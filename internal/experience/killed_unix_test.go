@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -116,18 +117,24 @@ func TestKilledAtEveryStep(t *testing.T) {
 	kills, acted := 0, 0
 	for _, step := range steps {
 		t.Run(strings.ReplaceAll(step, " ", "_"), func(t *testing.T) {
-			killed := 0
-			for i := range times {
+			// A child comes to some steps once and to others all the time: the hit at
+			// which it dies gets later, until one ends before it gets there.
+			killed, last := 0, math.MaxInt
+			for i := 0; killed < times && i < 4*times; i++ {
 				mode := []experience.Mode{experience.Durable, experience.Buffered}[i%2]
 				if times == 1 && len(step)%2 == 0 && step != "in prune" { // Buffered, all may be written at once, with nothing to delete.
 					mode = experience.Buffered
 				}
-				k, n := killedAt(t, step, 1+i*i/7, mode)
+				hit := min(1+i*i/7, last)
+				k, n := killedAt(t, step, hit, mode)
+				if k == 0 {
+					last = max(1, hit/2)
+				}
 				acted += n
 				killed += k
 			}
-			if killed == 0 {
-				t.Errorf("no process was killed there: it is never reached")
+			if killed < times {
+				t.Errorf("%d processes of %d were killed there", killed, times)
 			}
 			kills += killed
 		})
