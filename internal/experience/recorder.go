@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/carla-rl/carla-rl-serving/internal/machine"
 	"github.com/carla-rl/carla-rl-serving/internal/policy"
 	"github.com/carla-rl/carla-rl-serving/internal/serving"
 )
@@ -168,11 +167,7 @@ func NewRecorder(store Store, o RecorderOptions) *Recorder {
 		}
 	}
 	r.w = writer{r: r, decoder: decoder{run: r.o.Run}}
-	if r.o.Mode == Durable { // Answers wait for it.
-		go r.w.loop()
-	} else {
-		go machine.Background(r.w.loop)
-	}
+	go r.w.run()
 	return r
 }
 

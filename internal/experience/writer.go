@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/carla-rl/carla-rl-serving/internal/machine"
 )
 
 const (
@@ -14,6 +16,9 @@ const (
 	// ring is given back in parts.
 	mostSteps = 8192
 	mostBytes = 4 << 20
+	// calmSteps is mostSteps of a thread that gives way: what it has begun it
+	// ends, with a tenth of the time of others where these take all of it.
+	calmSteps = 2048
 	// retryEvery is how long a write that failed waits for the next attempt.
 	retryEvery = time.Second
 	// rest is how long the writer lets others run between the steps of a long
@@ -39,7 +44,45 @@ type writer struct {
 	tried   time.Time
 	pruned  time.Time
 	more    bool // Prune left some
+	calm    bool // write is on a thread that gives way
 	giveUp  atomic.Bool
+}
+
+// run writes until the recorder is closed. Where nobody waits for what is
+// written, it gives way to those that answer, as long as there is room.
+func (w *writer) run() {
+	if w.r.o.Mode == Durable {
+		w.loop()
+		return
+	}
+	w.calm = true
+	machine.Background(w.loop)
+}
+
+// urgent tells that half of the buffer is full, or that someone waits.
+func (w *writer) urgent() bool {
+	return w.r.ring.used() > len(w.r.ring.mem)/2 || len(w.r.outcomes) > 0
+}
+
+// drain writes all that there is.
+func (w *writer) drain() {
+	for more := true; more; {
+		if !w.calm || !w.urgent() {
+			more = w.write()
+			continue
+		}
+		// On another thread, which is as those of requests.
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.calm = false
+			for more = w.write(); more && w.urgent(); {
+				more = w.write()
+			}
+			w.calm = true
+		}()
+		<-done
+	}
 }
 
 // loop writes until the recorder is closed.
@@ -63,8 +106,7 @@ func (w *writer) loop() {
 			retry.Reset(retryEvery)
 			continue
 		}
-		for w.write() {
-		}
+		w.drain()
 		if w.pending {
 			retry.Reset(retryEvery)
 		}
@@ -79,8 +121,7 @@ func (w *writer) loop() {
 // finish writes until all is written, or cannot be.
 func (w *writer) finish() {
 	for {
-		for w.write() {
-		}
+		w.drain()
 		if !w.pending || w.giveUp.Load() || w.r.state.Load() == int32(StateFailed) {
 			return
 		}
@@ -142,8 +183,11 @@ func (w *writer) collect() {
 	*b = Batch{Layouts: b.Layouts[:0], Gaps: b.Gaps[:0], Outcomes: b.Outcomes[:0]}
 	w.told = w.told[:0]
 	w.decoder.reset()
-	bytes := 0
-	for len(w.decoder.steps) < mostSteps && bytes < mostBytes {
+	bytes, most := 0, mostSteps
+	if w.calm {
+		most = calmSteps
+	}
+	for len(w.decoder.steps) < most && bytes < mostBytes {
 		record := r.ring.take()
 		if record == nil {
 			break
