@@ -40,7 +40,7 @@ type Backend interface {
 type Crowded interface {
 	// Crowded returns the error of Act where any request that came now, and
 	// could wait for some time, would be refused. It is asked for each request
-	// before its body is read, must allocate nothing, and counts what it refuses
+	// before its body is decoded, must allocate nothing, and counts what it refuses
 	// as Act does.
 	Crowded(now time.Time, wait time.Duration) error
 }

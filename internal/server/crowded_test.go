@@ -30,7 +30,7 @@ func (b *crowdedBackend) Crowded(now time.Time, wait time.Duration) error {
 }
 
 // TestCrowdedIsToldFirst: where nobody would be answered, a request is told so
-// before its body is read, so that what is wrong with that is not: on every
+// before its body is decoded, so that what is wrong with that is not: on every
 // route that asks for actions and on every way to it.
 func TestCrowdedIsToldFirst(t *testing.T) {
 	counted := &countingMetrics{}
