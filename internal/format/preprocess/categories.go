@@ -58,7 +58,7 @@ func readOneHot(o *pickle.Object) (*categories, *Preprocessor, error) {
 		}
 		drop := -1
 		if drops != nil && drops.groups[i] >= 0 {
-			if drop, err = drops.of(i, groups, count, t.rare[i]); err != nil {
+			if drop, err = drops.of(i, count); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -186,16 +186,17 @@ func distinct(values []float64, sorted bool) error {
 // drops are the categories of an encoder that have no column.
 type drops struct {
 	name   string // of the attribute
-	groups []int  // of each column, -1 for none
-	codes  bool   // they are codes behind the grouping of rare ones
+	groups []int  // of each column its code, behind the grouping of rare ones, or -1
 }
 
-// dropped reads which categories are left out; nil where none is at all.
+// dropped reads which categories are left out; nil where none is at all. Since
+// scikit-learn 1.2.2 has _drop_idx_after_grouping, drop_idx_ is the place of a
+// category; before, it was the code itself.
 func (s *scaler) dropped() *drops {
-	d := &drops{name: "_drop_idx_after_grouping", codes: true}
+	d := &drops{name: "_drop_idx_after_grouping"}
 	v, ok := s.o.Attr(d.name)
 	if !ok {
-		d.name, d.codes = "drop_idx_", false
+		d.name = "drop_idx_"
 		v, ok = s.o.Attr(d.name)
 	}
 	if !ok || v == (pickle.None{}) {
@@ -227,16 +228,11 @@ func (s *scaler) dropped() *drops {
 	return d
 }
 
-// of returns the code that a column leaves out. Versions that know of rare
-// categories have written drop_idx_ as a code and as the place of a category:
-// where that is not the same, it does not say which it is.
-func (d *drops) of(column int, groups []int, count, rare int) (int, error) {
+// of returns the code that a column of some codes leaves out.
+func (d *drops) of(column, count int) (int, error) {
 	g := d.groups[column]
 	if g >= count {
 		return 0, fmt.Errorf("%s[%d] is %d, and there are %d categories", d.name, column, g, count)
-	}
-	if !d.codes && rare >= 0 && groups[g] != g {
-		return 0, fmt.Errorf("%w: drop_idx_[%d] beside rare categories, without _drop_idx_after_grouping", ErrUnsupported, column)
 	}
 	return g, nil
 }

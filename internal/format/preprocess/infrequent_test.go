@@ -82,8 +82,16 @@ func TestRareCategories(t *testing.T) {
 	f("the rare ones are dropped", rare(oneHot, "_drop_idx_after_grouping", seq("I2\n", none), "_n_features_outs", seq("I2\n", "I2\n")), []float64{3, -1}, []float64{0, 0, 1, 0})
 	f("one before them is dropped", rare(oneHot, "_drop_idx_after_grouping", seq("I0\n", none), "_n_features_outs", seq("I2\n", "I2\n")), []float64{3, -1}, []float64{0, 1, 1, 0})
 	f("fitted again without", rare(oneHot, "_infrequent_enabled", no), []float64{3, 0.5}, []float64{0, 1, 0, 0, 1})
-	f("drop_idx_ alone, where both meanings are one", rare(oneHot, "_drop_idx_after_grouping", "", "drop_idx_", seq("I0\n", none), "_n_features_outs", seq("I2\n", "I2\n")),
+	f("drop_idx_ alone", rare(oneHot, "_drop_idx_after_grouping", "", "drop_idx_", seq("I0\n", none), "_n_features_outs", seq("I2\n", "I2\n")),
 		[]float64{5, -1}, []float64{1, 0, 1, 0})
+	// As 1.1.0 to 1.2.1 write drop="first" where the first category is rare: code 0 is that of 3.
+	firstIsRare := []string{"_infrequent_indices", seq(array(0), none), "_default_to_infrequent_mappings", seq(array(2, 0, 1), none),
+		"_drop_idx_after_grouping", "", "drop_idx_", seq("I0\n", "I0\n"), "_n_features_outs", seq("I2\n", "I1\n")}
+	for x, want := range map[float64][]float64{1: {0, 1, 1}, 3: {0, 0, 1}, 5: {1, 0, 1}} {
+		f("the first code, where the first category is rare", rare(oneHot, firstIsRare...), []float64{x, 0.5}, want)
+	}
+	f("drop_idx_ alone, of the rare ones", rare(oneHot, "_drop_idx_after_grouping", "", "drop_idx_", seq("I2\n", none), "_n_features_outs", seq("I2\n", "I2\n")),
+		[]float64{3, -1}, []float64{0, 0, 1, 0})
 	f("codes", rare(ordinal), []float64{3, 0.5}, []float64{2, 1})
 	f("codes beside a missing one", rare(ordinal, "categories_", seq(array(1, 3, 5, math.NaN()), array(-1, 0.5)), "_missing_indices", "}(I0\nI3\nu"), []float64{5, 0.5}, []float64{1, 1})
 	f("codes beside that of what is none of them", rare(ordinal, "handle_unknown", str("use_encoded_value"), "unknown_value", "I-5\n"), []float64{4, 0.5}, []float64{-5, 1})
@@ -135,7 +143,6 @@ func TestEncodersThatContradictThemselves(t *testing.T) {
 	f(rare(oneHot, "_drop_idx_after_grouping", seq("I3\n", none)), "_drop_idx_after_grouping[0] is 3, and there are 3 categories")
 	f(rare(oneHot, "_drop_idx_after_grouping", seq("I0\n", none)), "_n_features_outs[0] is 3, and its categories have 2 columns")
 	f(rare(oneHot, "_drop_idx_after_grouping", seq(none)), "_drop_idx_after_grouping has 1 columns")
-	f(rare(oneHot, "_drop_idx_after_grouping", "", "drop_idx_", seq("I2\n", none), widths, seq("I2\n", "I2\n")), "unsupported: drop_idx_[0] beside rare categories")
 	f(encoder(oneHot, "drop_idx_", seq("I5\n", none)), "drop_idx_[0] is 5, and there are 3 categories")
 	f(encoder(oneHot, "drop_idx_", seq(list(0), list(0))), "drop_idx_[0] is a list")
 	// The categories, which are searched by halves.
