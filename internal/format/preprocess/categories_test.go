@@ -18,6 +18,12 @@ const (
 	ica       = "sklearn.decomposition._fastica.FastICA"
 )
 
+// scalar is a pickled scalar of numpy.
+func scalar(descr, order, data string) string {
+	return global("numpy._core.multiarray", "scalar") + tup(global("numpy", "dtype")+tup(str(descr), no, yes)+"R"+tup("I3\n", str(order), none, none, none, "I8\n", "I4\n", "I8\n")+"b",
+		"C"+string(rune(len(data)))+data) + "R"
+}
+
 // encoder is an encoder of two columns.
 func encoder(class string, attrs ...string) string {
 	return of(class, append([]string{"handle_unknown", str("error"), "categories_", seq(list(1, 3, 5), list(-1, 0.5))}, attrs...)...)
@@ -70,11 +76,12 @@ func TestEncoders(t *testing.T) {
 	f("singular vectors", object(svd, "components_", seq(list(1, 2), list(0, 3), list(1, 1))), [][]float64{{5, 7}}, [][]float64{{19, 21, 12}})
 	f("independent components", object(ica, "components_", seq(list(1, 2)), "mean_", list(1, 1), "whiten", str("unit-variance")), [][]float64{{5, 7}}, [][]float64{{16}})
 	f("without a mean", object(ica, "components_", seq(list(1, 2)), "whiten", no), [][]float64{{5, 7}}, [][]float64{{19}})
+	f("without a mean, by a bool of numpy", object(ica, "components_", seq(list(1, 2)), "whiten", scalar("b1", "|", "\x00")), [][]float64{{5, 7}}, [][]float64{{19}})
+	f("with a mean, by a text of numpy", object(ica, "components_", seq(list(1, 2)), "mean_", list(1, 1), "whiten", scalar("U4", "<", "w\x00\x00\x00a\x00\x00\x00r\x00\x00\x00n\x00\x00\x00")),
+		[][]float64{{5, 7}}, [][]float64{{16}})
+	f("imputer of float16", of(imputer, "missing_values", "I-1\n", "statistics_", list(0.1, 2051), "_fill_dtype", dtype("f2")), [][]float64{{-1, -1}}, [][]float64{{0.0999755859375, 2052}})
+	f("imputer of objects", of(imputer, "missing_values", "I-1\n", "statistics_", list(0.1, 7), "_fill_dtype", dtype("O8")), [][]float64{{-1, -1}}, [][]float64{{0.1, 7}})
 
-	scalar := func(descr, order, data string) string {
-		return global("numpy._core.multiarray", "scalar") + tup(global("numpy", "dtype")+tup(str(descr), no, yes)+"R"+tup("I3\n", str(order), none, none, none, "I8\n", "I4\n", "I8\n")+"b",
-			"C"+string(rune(len(data)))+data) + "R"
-	}
 	f("a text of numpy", of(sklearn+"Normalizer", "norm", scalar("U2", "<", "l\x00\x00\x001\x00\x00\x00")), [][]float64{{-3, 5}}, [][]float64{{-0.375, 0.625}})
 	f("a bool of numpy", of(sklearn+"StandardScaler", "with_mean", scalar("b1", "|", "\x00"), "with_std", scalar("b1", "|", "\x01"), "scale_", list(2, 4)), [][]float64{{-3, 5}}, [][]float64{{-1.5, 1.25}})
 	f("clip", of(functions, "func", global("numpy", "clip"), "kw_args", dict("a_min", num(-1), "a_max", num(2))), [][]float64{{-3, 5}}, [][]float64{{-1, 2}})
@@ -142,6 +149,8 @@ func TestLibraries(t *testing.T) {
 	}
 	f(dict("running_mean", list(1, 2), "running_variance", list(4, 0), "current_count", num(9)), "skrl's RunningStandardScaler", []float64{2, 3}, []float64{0.5, 5})
 	f(dict("_mean", seq(list(1, 2)), "_var", seq(list(4, 9)), "_std", seq(list(2, 3)), "count", num(9)), "rsl_rl's EmpiricalNormalization", []float64{3, 8}, []float64{2 / 2.01, 6 / 3.01})
+	// Of float16, in which 1e-8 is no variance: what is divided by is _std.
+	f(dict("_mean", seq(list(0, 0)), "_var", seq(list(4, 0)), "_std", seq(list(2, 1e-4))), "rsl_rl's EmpiricalNormalization", []float64{0, 101}, []float64{0, 10000})
 	f(object("gymnasium.wrappers.utils.RunningMeanStd", "mean", list(1, 2), "var", list(4, 9), "count", num(9)), "RunningMeanStd", []float64{3, 95}, []float64{1, 31})
 	f(object("gym.wrappers.normalize.RunningMeanStd", "mean", list(1, 2), "var", list(4, 9), "count", num(9)), "RunningMeanStd", []float64{3, 95}, []float64{1, 31})
 }

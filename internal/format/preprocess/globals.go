@@ -16,8 +16,9 @@ var globals = pickle.NewAllowList(
 	"collections.OrderedDict",
 	wrapperClass.String(),
 	// What fitted objects carry along: types, and helpers that are not used.
-	"numpy.float64", "numpy.float32", "numpy.float16", "numpy.int64", "numpy.int32", "numpy.int16", "numpy.int8", "numpy.uint8",
+	"numpy.float64", "numpy.float32", "numpy.float16", "numpy.int64", "numpy.int32", "numpy.int16", "numpy.int8", "numpy.uint8", "numpy.uint16", "numpy.uint32", "numpy.uint64",
 	"numpy.bool_", "numpy.bool", "numpy.number", "numpy.floating", "numpy.integer",
+	"builtins.int", "builtins.long", "builtins.float", // long by protocol 2
 	"pandas.core.indexes.base._new_Index", "pandas.core.indexes.base.Index",
 	"sklearn.feature_selection._univariate_selection.f_classif",
 	"sklearn.feature_selection._univariate_selection.f_regression",

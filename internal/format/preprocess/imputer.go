@@ -3,6 +3,7 @@ package preprocess
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/carla-rl/carla-rl-serving/internal/format/pickle"
 	"github.com/carla-rl/carla-rl-serving/internal/graph"
@@ -42,8 +43,8 @@ func simpleImputer(o *pickle.Object) (*Preprocessor, error) {
 	var kept []int
 	var values []float64
 	for i, v := range statistics.values {
-		if empty && math.IsNaN(v) { // a fit gives 0 there
-			s.fail(fmt.Errorf("statistics_[%d] is NaN beside keep_empty_features", i))
+		if empty && math.IsNaN(v) { // only a constant can be: an empty column has 0
+			s.fail(fmt.Errorf("%w: statistics_[%d] is NaN beside keep_empty_features, so that what is missing would become NaN", ErrUnsupported, i))
 		}
 		if !math.IsNaN(v) { // a column without any value is left out
 			kept, values = append(kept, i), append(values, v)
@@ -113,27 +114,33 @@ func missingIndicator(o *pickle.Object) (*Preprocessor, error) {
 	return p, nil
 }
 
-// filledAs holds the numbers that are filled in to the type that scikit-learn
-// brings them to, which would cut or round them.
+// filledAs brings the numbers that are filled in to the type that scikit-learn
+// brings them to, and refuses one that the type would cut. All become float32 in
+// the end, so of the rounding types only float16 changes them.
 func filledAs(o *pickle.Object, values []float64) error {
 	v, ok := o.Attr("_fill_dtype")
 	if !ok { // as in older versions
 		return nil
 	}
-	dtype, ok := v.(*pickle.Object)
-	if !ok || len(dtype.Args) == 0 {
+	if dtype, ok := v.(*pickle.Object); !ok || len(dtype.Args) == 0 {
 		return fmt.Errorf("_fill_dtype is a %s, a type was wanted", pickle.TypeName(v))
 	}
-	switch descr, _ := dtype.Args[0].(string); descr {
-	case "f4", "f8":
-	case "i4", "i8":
-		for i, v := range values {
-			if v != math.Trunc(v) || math.Abs(v) > math.MaxInt32 {
-				return fmt.Errorf("%w: a statistic of %g, number %d, as _fill_dtype %s", ErrUnsupported, v, i, descr)
-			}
+	name, kind := typeOf(v)
+	if strings.HasPrefix(name, "O") { // as they are
+		return nil
+	}
+	if kind == "" {
+		return fmt.Errorf("%w: _fill_dtype %.64q", ErrUnsupported, name)
+	}
+	for i, v := range values {
+		filled, whole := v, kind[0] != 'f'
+		if kind == "f2" {
+			filled = nearestHalf(v)
 		}
-	default:
-		return fmt.Errorf("%w: _fill_dtype %.64q", ErrUnsupported, descr)
+		if math.IsInf(filled, 0) || whole && (v != math.Trunc(v) || v < wholeNumbers[kind][0] || v > wholeNumbers[kind][1]) {
+			return fmt.Errorf("%w: a statistic of %g, number %d, as _fill_dtype %s", ErrUnsupported, v, i, name)
+		}
+		values[i] = filled
 	}
 	return nil
 }

@@ -15,9 +15,13 @@ func array(values ...float64) string {
 	for _, v := range values {
 		data = binary.LittleEndian.AppendUint64(data, math.Float64bits(v))
 	}
-	dtype := global("numpy", "dtype") + tup(str("f8"), no, yes) + "R" + tup("I3\n", str("<"), none, none, none, "I-1\n", "I-1\n", "I0\n") + "b"
 	return global("numpy._core.multiarray", "_reconstruct") + tup(global("numpy", "ndarray"), tup("I0\n"), "C\x01b") + "R" +
-		tup("I1\n", tup("I"+strconv.Itoa(len(values))+"\n"), dtype, no, "C"+string([]byte{byte(len(data))})+string(data)) + "b"
+		tup("I1\n", tup("I"+strconv.Itoa(len(values))+"\n"), dtype("f8"), no, "C"+string([]byte{byte(len(data))})+string(data)) + "b"
+}
+
+// dtype is a pickled type of numpy.
+func dtype(descr string) string {
+	return global("numpy", "dtype") + tup(str(descr), no, yes) + "R" + tup("I3\n", str("<"), none, none, none, "I-1\n", "I-1\n", "I0\n") + "b"
 }
 
 // rising are n numbers, each greater than the one before.
@@ -94,7 +98,29 @@ func TestRareCategories(t *testing.T) {
 		[]float64{3, -1}, []float64{0, 0, 1, 0})
 	f("codes", rare(ordinal), []float64{3, 0.5}, []float64{2, 1})
 	f("codes beside a missing one", rare(ordinal, "categories_", seq(array(1, 3, 5, math.NaN()), array(-1, 0.5)), "_missing_indices", "}(I0\nI3\nu"), []float64{5, 0.5}, []float64{1, 1})
+	f("codes beside a missing one that is not the last", rare(ordinal, "categories_", seq(list(math.NaN(), 3, 5), array(-1, 0.5)), "_infrequent_enabled", no,
+		"_missing_indices", "}(I0\nI0\nu"), []float64{5, 0.5}, []float64{2, 1})
 	f("codes beside that of what is none of them", rare(ordinal, "handle_unknown", str("use_encoded_value"), "unknown_value", "I-5\n"), []float64{4, 0.5}, []float64{-5, 1})
+}
+
+// TestTypesOfCodes: a type is one of numpy, or of Python, an instance, or a name,
+// as numpy.dtype takes it, and holds the codes that there are.
+func TestTypesOfCodes(t *testing.T) {
+	types := []string{dtype("f4"), dtype("i1"), global("numpy", "uint16"), global("numpy", "uint64"), global("builtins", "int"), global("__builtin__", "long"), global("builtins", "float")}
+	for _, name := range []string{"int", "float", "f4", "i8", "<f8", "half", "d", "uint8", "float64", "longlong"} {
+		types = append(types, str(name))
+	}
+	for _, of := range types {
+		check(t, decode(t, rare(ordinal, "dtype", of)+"."), [][]float64{{3, 0.5}}, [][]float64{{2, 1}})
+	}
+	// max_categories=2 of 200, whose codes are 0 and 1.
+	mapping := make([]float64, 200)
+	for i := range mapping[1:] {
+		mapping[1+i] = 1
+	}
+	in := object(ordinal, "handle_unknown", str("error"), "categories_", seq(list(append(rising(200), math.NaN())...)), "_infrequent_enabled", yes,
+		"_infrequent_indices", seq(list(rising(200)[1:]...)), "_default_to_infrequent_mappings", seq(list(mapping...)), "_missing_indices", "}(I0\nI200\nu", "dtype", global("numpy", "int8"))
+	check(t, decode(t, in+"."), [][]float64{{0}, {1}, {199}}, [][]float64{{0}, {1}, {1}})
 }
 
 // TestEncodersThatContradictThemselves: scikit-learn computes with most of these,
@@ -161,6 +187,10 @@ func TestEncodersThatContradictThemselves(t *testing.T) {
 	// Codes.
 	f(rare(ordinal, "_missing_indices", seq()), "_missing_indices is a list")
 	f(rare(ordinal, "_missing_indices", "}(I0\nI2\nu"), "_missing_indices[0] is not the place of NaN")
+	for _, place := range []string{"I0\n", "I3\n", "I-1\n", "F1.5\n", "Fnan\n", none} {
+		f(rare(ordinal, "categories_", seq(list(1, math.NaN(), 5), array(-1, 0.5)), "_infrequent_enabled", no, "_missing_indices", "}(I0\n"+place+"u"),
+			"_missing_indices[0] is not the place of NaN")
+	}
 	f(rare(ordinal, "_missing_indices", "}(I2\nI2\nu"), "_missing_indices has a key that is none of 2 columns")
 	unknown := func(value string) string {
 		return rare(ordinal, "handle_unknown", str("use_encoded_value"), "unknown_value", value)
@@ -170,6 +200,10 @@ func TestEncodersThatContradictThemselves(t *testing.T) {
 	f(unknown("I-16777216\n"), "unsupported: unknown_value -1.6777216e+07, which is not exact in float32")
 	f(rare(ordinal, "dtype", global("numpy", "bool")), "unsupported: codes from 0 to 2 as dtype bool")
 	f(rare(ordinal, "dtype", global("numpy", "uint8"), "handle_unknown", str("use_encoded_value"), "unknown_value", "I-1\n"), "unsupported: codes from -1 to 2 as dtype uint8")
+	f(rare(ordinal, "dtype", str("S8")), "unsupported: codes from 0 to 2 as dtype S8")
+	f(rare(ordinal, "dtype", dtype("O8")), "unsupported: codes from 0 to 2 as dtype O8")
+	f(rare(ordinal, "dtype", object(imputer)), "unsupported: codes from 0 to 2 as dtype "+imputer)
+	f(of(ordinal, "categories_", seq(list(rising(129)...), list(1)), "dtype", str("i1")), "unsupported: codes from 0 to 128 as dtype i1")
 	f(rare(ordinal, "dtype", none), "unsupported: codes from 0 to 2 as dtype None")
 }
 
@@ -240,17 +274,26 @@ func TestWhatFollowsIsHeld(t *testing.T) {
 	f(chosen(seq(str("b")), seq("I0\n"), names...), `_transformer_to_input_indices["x"] are [0], and the transformer has the columns [1]`)
 	f(chosen(seq("I1\n"), seq("I2\n")), `_transformer_to_input_indices["x"]: columns are not at most`)
 
-	float64s := global("numpy", "dtype") + tup(str("f8"), no, yes) + "R"
-	ints8, halves := global("numpy", "dtype")+tup(str("i8"), no, yes)+"R", global("numpy", "dtype")+tup(str("f2"), no, yes)+"R"
 	filled := func(dtype string, a, b float64) string {
 		return of(imputer, "statistics_", list(a, b), "_fill_dtype", dtype)
 	}
-	good(filled(float64s, 1.5, 2))
-	good(filled(ints8, 1, 2))
-	f(filled(ints8, 1, 2.5), "unsupported: a statistic of 2.5, number 1, as _fill_dtype i8")
-	f(filled(halves, 1, 2), `unsupported: _fill_dtype "f2"`)
+	good(filled(dtype("f8"), 1.5, 2))
+	f(filled(dtype("i8"), 1, 2.5), "unsupported: a statistic of 2.5, number 1, as _fill_dtype i8")
+	good(filled(dtype("i8"), 1<<40, -3))
+	good(filled(dtype("i1"), 127, -128))
+	good(filled(dtype("u1"), 255, 0))
+	good(filled(dtype("u8"), 1<<62, 0))
+	good(filled(dtype("O8"), 0.1, 1e9))
+	good(filled(dtype("f16"), 0.1, 1e9))
+	f(filled(dtype("i1"), 1, 128), "unsupported: a statistic of 128, number 1, as _fill_dtype i1")
+	f(filled(dtype("u1"), -1, 1), "unsupported: a statistic of -1, number 0, as _fill_dtype u1")
+	f(filled(dtype("u2"), 65536, 1), "unsupported: a statistic of 65536, number 0, as _fill_dtype u2")
+	f(filled(dtype("i8"), 1<<63, 1), "unsupported: a statistic of 9.223372036854776e+18, number 0, as _fill_dtype i8")
+	f(filled(dtype("f2"), 1, 65520), "unsupported: a statistic of 65520, number 1, as _fill_dtype f2")
+	f(filled(dtype("U8"), 1, 2), `unsupported: _fill_dtype "U8"`)
 	f(filled(none, 1, 2), "_fill_dtype is a None")
-	f(of(imputer, "statistics_", list(5, math.NaN()), "keep_empty_features", yes), "statistics_[1] is NaN beside keep_empty_features")
+	f(of(imputer, "missing_values", "I-1\n", "statistics_", list(math.NaN(), math.NaN()), "keep_empty_features", yes),
+		"unsupported: statistics_[0] is NaN beside keep_empty_features, so that what is missing would become NaN")
 	indicates := func(missing string, changes ...string) string {
 		return of(imputer, "missing_values", "I-1\n", "statistics_", list(5, 6), "add_indicator", yes, "indicator_", of(indicator, append(changes, "missing_values", missing)...))
 	}
@@ -265,10 +308,13 @@ func TestWhatFollowsIsHeld(t *testing.T) {
 		return object("gymnasium.wrappers.utils.RunningMeanStd", "mean", mean, "var", variance, "count", num(9))
 	}
 	good(running(list(1, 2), list(4, 9)))
+	f(object(ica, "components_", seq(list(1, 2)), "mean_", list(1, 1), "whiten", scalar("U2", "<", "n\x00\x00\x00o\x00\x00\x00")), "unsupported: whiten")
 	deviations := func(values ...float64) string {
 		return dict("_mean", list(1, 2), "_var", list(4, 9), "_std", list(values...), "count", num(9))
 	}
 	good(deviations(2, 3))
+	good(deviations(2.0058, 2.9913)) // as bfloat16 rounds
+	f(deviations(2.01, 3), "_std[0] is 2.01, and the root of _var[0] is 2")
 	f(deviations(2, 4), "_std[1] is 4, and the root of _var[1] is 3")
 	f(deviations(2), "_std has 1 values, _var has 2")
 	f(running(list(1, 2), seq(list(4), list(9))), "means of shape [2] and variances of shape [2 1]")

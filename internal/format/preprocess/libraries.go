@@ -55,15 +55,16 @@ func (l *library) read(d *pickle.Dict) (*Preprocessor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.holdDeviation(d, v.values); err != nil {
+	deviations, err := l.deviations(d, v.values)
+	if err != nil {
 		return nil, err
 	}
 	p := &Preprocessor{kind: l.name}
 	p.notes = append(p.notes, fmt.Sprintf("eps %g is the default of the library: the file does not have it", l.eps))
 	s := column{name: "sqrt(" + l.variance + ")"}
-	for _, v := range v.values {
+	for i, v := range v.values {
 		if l.outside {
-			s.values = append(s.values, math.Sqrt(v)+l.eps)
+			s.values = append(s.values, deviations[i]+l.eps)
 		} else {
 			s.values = append(s.values, math.Sqrt(v+l.eps))
 		}
@@ -82,26 +83,32 @@ func (l *library) read(d *pickle.Dict) (*Preprocessor, error) {
 	return p, nil
 }
 
-// holdDeviation holds the deviations that rsl_rl keeps beside the variances, and
-// divides by, to these.
-func (l *library) holdDeviation(d *pickle.Dict, variance []float64) error {
-	const key = "_std"
+// deviations returns the roots of the variances, or what rsl_rl keeps of these
+// beside the variances, and divides by. Such a file may be of bfloat16, whose
+// rounding moves the two apart by 3/1024, or of float16, which has no variance
+// below 2^-25.
+func (l *library) deviations(d *pickle.Dict, variance []float64) ([]float64, error) {
+	const key, relative, absolute = "_std", 1. / 256, 0x1p-12
+	roots := make([]float64, len(variance))
+	for i, v := range variance {
+		roots[i] = math.Sqrt(v)
+	}
 	if !slices.Contains(l.keys, key) {
-		return nil
+		return roots, nil
 	}
 	std, err := statistic(d, key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(std.values) != len(variance) {
-		return fmt.Errorf("%s has %d values, %s has %d", key, len(std.values), l.variance, len(variance))
+	if len(std.values) != len(roots) {
+		return nil, fmt.Errorf("%s has %d values, %s has %d", key, len(std.values), l.variance, len(roots))
 	}
 	for i, v := range std.values {
-		if root := math.Sqrt(variance[i]); !(math.Abs(v-root) <= 1e-3*root) { // Float32 rounds both.
-			return fmt.Errorf("%s[%d] is %g, and the root of %s[%d] is %g", key, i, v, l.variance, i, root)
+		if !(math.Abs(v-roots[i]) <= relative*roots[i]+absolute) {
+			return nil, fmt.Errorf("%s[%d] is %g, and the root of %s[%d] is %g", key, i, v, l.variance, i, roots[i])
 		}
 	}
-	return nil
+	return std.values, nil
 }
 
 // statistic reads an array or a tensor under a key.

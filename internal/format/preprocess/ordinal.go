@@ -61,58 +61,43 @@ func (s *scaler) holdMissing(t *categories) {
 		switch i := int(column); {
 		case !ok || float64(i) != column || i < 0 || i >= len(t.values):
 			s.fail(fmt.Errorf("%s has a key that is none of %d columns", name, len(t.values)))
-		case !whole || place != float64(len(t.values[i])-1) || !math.IsNaN(t.values[i][len(t.values[i])-1]):
-			s.fail(fmt.Errorf("%s[%d] is not the place of NaN at the end of the categories", name, i))
+		case !whole || place != math.Trunc(place) || place < 0 || place >= float64(len(t.values[i])) || !math.IsNaN(t.values[i][int(place)]):
+			s.fail(fmt.Errorf("%s[%d] is not the place of NaN among the categories", name, i))
 		}
 	}
 }
 
-// wholeNumbers are the types of numpy that codes can have, with the least and
-// the greatest whole number up to which each has all.
-var wholeNumbers = map[string][2]float64{
-	"float64": {-1 << 53, 1 << 53}, "float32": {-1 << 24, 1 << 24}, "float16": {-1 << 11, 1 << 11},
-	"int64": {-1 << 53, 1 << 53}, "int32": {math.MinInt32, math.MaxInt32}, "int16": {math.MinInt16, math.MaxInt16}, "int8": {math.MinInt8, math.MaxInt8},
-	"uint8": {0, math.MaxUint8},
+// greatestCode returns the greatest code of what is not missing.
+func (t *categories) greatestCode() float64 {
+	greatest := 0
+	for i, groups := range t.groups {
+		for j, code := range groups {
+			if !math.IsNaN(t.values[i][j]) {
+				greatest = max(greatest, code)
+			}
+		}
+	}
+	return float64(greatest)
 }
 
 // holdCodes holds the codes, and that of what is no category where there is
 // one, to what the type of the encoder's result has, and to what float32 adds
 // exactly.
 func (s *scaler) holdCodes(t *categories, unknown float64) error {
-	all := wholeNumbers["float32"]
-	low, high := 0.0, float64(t.widest()-1)
+	all := wholeNumbers["f4"]
+	low, high := 0.0, t.greatestCode()
 	if !math.IsNaN(unknown) {
 		low, high = min(low, unknown), max(high, unknown)
 	}
 	if low < all[0] || high > all[1] || high-low > all[1] {
-		return fmt.Errorf("%w: unknown_value %g, which is not exact in float32 beside %d codes", ErrUnsupported, unknown, t.widest())
+		return fmt.Errorf("%w: unknown_value %g, which is not exact in float32 beside codes up to %g", ErrUnsupported, unknown, t.greatestCode())
 	}
 	v, ok := s.o.Attr("dtype")
 	if !ok {
 		return nil
 	}
-	name := ""
-	switch v := v.(type) {
-	case pickle.Global:
-		if v.Module == "numpy" {
-			name = v.Name
-		}
-	case string:
-		name = v
-	}
-	if r, ok := wholeNumbers[name]; !ok || low < r[0] || high > r[1] {
-		return fmt.Errorf("%w: codes from %g to %g as dtype %s", ErrUnsupported, low, high, dtypeName(v, name))
+	if name, kind := typeOf(v); kind == "" || low < wholeNumbers[kind][0] || high > wholeNumbers[kind][1] {
+		return fmt.Errorf("%w: codes from %g to %g as dtype %.64s", ErrUnsupported, low, high, name)
 	}
 	return nil
-}
-
-// dtypeName names the type of a result for messages.
-func dtypeName(v pickle.Value, name string) string {
-	if g, ok := v.(pickle.Global); ok && name == "" {
-		name = g.String()
-	}
-	if name == "" {
-		name = pickle.TypeName(v)
-	}
-	return fmt.Sprintf("%.64s", name)
 }

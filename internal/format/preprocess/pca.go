@@ -87,10 +87,11 @@ func centredProjection(mean []float64, last *projection) ([]step, error) {
 func independentComponents(o *pickle.Object) (*Preprocessor, error) {
 	centred := true
 	if v, ok := o.Attr("whiten"); ok {
-		switch v {
-		case false, pickle.None{}:
-			centred = false
-		case true, "arbitrary-variance", "unit-variance", "warn": // the last by a version that was about to change it
+		b, isBool := boolOf(v)
+		switch text, _ := textOf(v); {
+		case isBool, v == pickle.None{}:
+			centred = b
+		case text == "arbitrary-variance", text == "unit-variance", text == "warn": // the last by a version that was about to change it
 		default:
 			return nil, fmt.Errorf("%w: whiten that is a %s", ErrUnsupported, pickle.TypeName(v))
 		}

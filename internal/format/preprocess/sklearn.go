@@ -25,14 +25,21 @@ func (s *scaler) flag(name string, absent bool) bool {
 	if !ok {
 		return absent
 	}
-	if a, err := pickle.NumpyArray(v); err == nil && a.Kind == 'b' && len(a.Values) == 1 { // chosen by a search
-		return a.Values[0] != 0
-	}
-	b, ok := v.(bool)
+	b, ok := boolOf(v)
 	if !ok {
 		s.fail(fmt.Errorf("%s is a %s, a bool was wanted", name, pickle.TypeName(v)))
 	}
 	return b
+}
+
+// boolOf reads a bool, which is one of numpy where a search over parameters
+// chose it.
+func boolOf(v pickle.Value) (value, ok bool) {
+	if a, err := pickle.NumpyArray(v); err == nil && a.Kind == 'b' && len(a.Values) == 1 {
+		return a.Values[0] != 0, true
+	}
+	value, ok = v.(bool)
+	return value, ok
 }
 
 // array returns a fitted attribute, one value a column.
