@@ -22,7 +22,8 @@ func TestHotRoutesAllocateNothing(t *testing.T) {
 	header, blob := binaryTensors()
 	f := func(name, path, header, body string) {
 		t.Helper()
-		s := serve(t, &fakeBackend{contract: driving()}, server.Options{Limits: fast()})
+		b := &crowdedBackend{fakeBackend: &fakeBackend{contract: driving()}}
+		s := serve(t, b, server.Options{Limits: fast()})
 		if r := s.do("POST", "/v1/sessions", `{"id":"robot"}`); r.status != 201 {
 			t.Fatal(r)
 		}
@@ -32,6 +33,17 @@ func TestHotRoutesAllocateNothing(t *testing.T) {
 		}
 		if n := testing.AllocsPerRun(1000, trip); n >= 1 {
 			t.Errorf("%s: %v allocations a request", name, n)
+		}
+		if b.asked.Load() < 1100 {
+			t.Errorf("%s: the backend was asked %d times whether it is crowded", name, b.asked.Load())
+		}
+		// Where it is, the words of the refusal are all that is made.
+		b.full.Store(true)
+		for range 100 {
+			trip()
+		}
+		if n := testing.AllocsPerRun(1000, trip); n > 6 {
+			t.Errorf("%s, refused: %v allocations a request", name, n)
 		}
 	}
 	f("predict", "/predict", asJSON, guideRequest)

@@ -275,6 +275,53 @@ func TestCrowdedIsCounted(t *testing.T) {
 	})
 }
 
+// TestCrowdedAllocatesNothing: it is asked for every request, in all its answers.
+func TestCrowdedAllocatesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const wait = 100 * time.Millisecond
+		shed := 0
+		f := func(when string, s *Service, want error, before func()) {
+			t.Helper()
+			now := time.Now()
+			if n := testing.AllocsPerRun(100, func() {
+				before()
+				if err := s.Crowded(now, wait); !errors.Is(err, want) {
+					t.Fatalf("%s: %v, want %v", when, err, want)
+				}
+			}); n != 0 {
+				t.Errorf("%s: %v allocations", when, n)
+			}
+		}
+		nothing := func() {}
+		s := New(Options{Lanes: 1, MaxQueue: 2, Shed: func(Priority) { shed++ }})
+		q := s.queue
+		press := func() { q.pressed.Store(true) } // as who is refused leaves it
+		f("not pressed", s, nil, nothing)
+		f("pressed, and a lane is free", s, nil, press)
+		lane, err := q.acquire(t.Context(), nil, &Request{}, time.Now(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f("pressed, and there is room", s, nil, press)
+		stand(t, q, control, control)
+		f("full", s, ErrQueueFull, press)
+		q.maxQueue = 10
+		stand(t, q, batch)
+		for class := range q.lists {
+			q.lists[class].leaving.mean = time.Second
+		}
+		f("no time", s, ErrQueueFull, press)
+		f("no time, asked again", s, ErrQueueFull, nothing)
+		if want := 3 * 101; shed != want { // AllocsPerRun has one run more
+			t.Errorf("%d are counted, want %d", shed, want)
+		}
+		leavingMean(q, time.Millisecond)
+		f("fast again", s, nil, press)
+		q.release(lane)
+		time.Sleep(time.Second)
+	})
+}
+
 func TestClassesHaveNames(t *testing.T) {
 	for p, want := range Priorities {
 		if got := Priority(p).String(); got != want {
