@@ -23,7 +23,7 @@ import (
 
 // generous is how long a test waits for what comes in milliseconds on an idle
 // machine.
-const generous = time.Minute
+const generous = 2 * time.Minute
 
 // until waits for something to be so.
 func until(t *testing.T, what string, so func() bool) {
