@@ -40,9 +40,12 @@ type vanishing struct {
 // time, whatever they were about to do, and leave no descriptor. It has a
 // network of its own, where packets can be dropped without harm to others.
 func TestHalfOpen(t *testing.T) {
-	if os.Getenv(envAlone) == "" {
+	switch os.Getenv(envNetwork) {
+	case "":
 		alone(t)
 		return
+	case network(t):
+		t.Fatal("this is the network of the process that started it: nothing may be dropped here")
 	}
 	command(t, "ip", "link", "set", "lo", "up")
 	n := ledger.Size(20, 1000)
@@ -200,6 +203,20 @@ func (p *process) descriptors() int {
 	return len(list)
 }
 
+// envNetwork is the network namespace of the process that started this one for a
+// network of its own.
+const envNetwork = "CARLA_RL_ATTACK_NETWORK"
+
+// network names the network namespace of this process.
+func network(t *testing.T) string {
+	t.Helper()
+	name, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // alone runs the test in a process that has a network namespace: its rules are those
 // of nobody else, and end with it.
 func alone(t *testing.T) {
@@ -212,7 +229,7 @@ func alone(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=1h")
-	cmd.Env = append(os.Environ(), envAlone+"="+name, "XTABLES_LOCKFILE="+filepath.Join(t.TempDir(), "lock"))
+	cmd.Env = append(os.Environ(), envAlone+"="+name, envNetwork+"="+network(t), "XTABLES_LOCKFILE="+filepath.Join(t.TempDir(), "lock"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

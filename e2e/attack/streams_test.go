@@ -34,12 +34,16 @@ func (p *process) upgrade(path string, header ...string) (net.Conn, int, error) 
 	return c, status, nil
 }
 
+// upgrading is the request for a stream.
+func (p *process) upgrading(path string, header ...string) []byte {
+	key := base64.StdEncoding.EncodeToString([]byte("the sample nonce"))
+	return p.request("GET", path, "", append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", key}, header...)...)
+}
+
 // handshake asks for a stream on a connection.
 func (p *process) handshake(c net.Conn, path string, header ...string) (status int, err error) {
-	key := base64.StdEncoding.EncodeToString([]byte("the sample nonce"))
-	header = append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", key}, header...)
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
-	if _, err := c.Write(p.request("GET", path, "", header...)); err != nil {
+	if _, err := c.Write(p.upgrading(path, header...)); err != nil {
 		return 0, err
 	}
 	resp, err := http.ReadResponse(bufio.NewReaderSize(oneByte{c}, 16), nil)
