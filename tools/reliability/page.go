@@ -33,37 +33,42 @@ func partOf(id string) int {
 	return i
 }
 
-// promises are the ids that have to be on the page, and what each is about.
-var promises = []struct{ id, about string }{
-	{"L1", "mixed good and bad traffic for half an hour, with reloads"},
-	{"L2", "two, five and ten times the capacity"},
-	{"L3", "deadlines at three times the capacity"},
-	{"L4", "control beside batch"},
-	{"L5", "128 MiB of memory, ten times the capacity, bodies of 64 MiB"},
-	{"A1", "reloads and rollbacks under load"},
-	{"A2", "files cut, with bits flipped, exchanged while they are read"},
-	{"A3", "kill -9 at any time"},
-	{"A4", "versions that are not what they should be"},
-	{"A5", "hostile pickles"},
-	{"A6", "hostile archives"},
-	{"A7", "hostile graphs"},
-	{"A8", "spoilt files, compared with their own readers"},
-	{"H1", "requests made from the API's description"},
-	{"H2", "fuzzed decoders"},
-	{"H3", "requests hidden in requests"},
-	{"H4", "slow clients"},
-	{"H6", "header and body bombs"},
-	{"H7", "hostile WebSocket clients"},
-	{"S1", "the time of comparing keys"},
-	{"S5", "secrets in answers, metrics and logs"},
-	{"D1", "kill -9 while steps are recorded"},
-	{"D2", "a death at each step of what is written"},
-	{"D3", "disks that fail"},
-	{"D4", "full disks"},
-	{"D5", "a database that is gone"},
-	{"D6", "clocks that are set"},
-	{"D7", "files of others, of other releases and of two at once"},
+// promises are the ids that have to be on the page, and what each is about. An id
+// that several tests hold stands once for each, with words that are in its rows alone.
+var promises = []promise{
+	{"L1", "mixed good and bad traffic for half an hour, with reloads", ""},
+	{"L2", "two, five and ten times the capacity", ""},
+	{"L3", "deadlines at three times the capacity", ""},
+	{"L4", "control beside batch", ""},
+	{"L5", "128 MiB of memory, ten times the capacity, bodies of 64 MiB", ""},
+	{"A1", "reloads and rollbacks under load", ""},
+	{"A2", "files cut, with bits flipped, exchanged while they are read", ""},
+	{"A3", "kill -9 at any time", ""},
+	{"A4", "versions that are not what they should be", ""},
+	{"A5", "hostile pickles", ""},
+	{"A6", "hostile archives", ""},
+	{"A7", "fuzzed readers", "fuzzing of"},
+	{"A7", "attacks on formats that are known by name", "known by name"},
+	{"A8", "spoilt files, compared with their own readers", ""},
+	{"H1", "requests made from the API's description", ""},
+	{"H2", "fuzzed decoders", ""},
+	{"H3", "requests hidden in requests", ""},
+	{"H4", "slow clients", ""},
+	{"H6", "header and body bombs", ""},
+	{"H7", "hostile WebSocket clients", ""},
+	{"S1", "the time of comparing keys", ""},
+	{"S5", "secrets in answers, metrics and logs", ""},
+	{"D1", "kill -9 while steps are recorded in SQLite", "SQLite"},
+	{"D1", "kill -9 while steps are recorded in PostgreSQL", "PostgreSQL"},
+	{"D2", "a death at each step of what is written", ""},
+	{"D3", "disks that fail", ""},
+	{"D4", "full disks", ""},
+	{"D5", "a database that is gone", ""},
+	{"D6", "clocks that are set", ""},
+	{"D7", "files of others, of other releases and of two at once", ""},
 }
+
+type promise struct{ id, about, words string }
 
 // page is docs/reliability.md of rows that are in order.
 func page(rows []ledger.Row) string {
@@ -197,7 +202,7 @@ func peers(rows []ledger.Row) string {
 func missing(rows []ledger.Row) string {
 	var b strings.Builder
 	for _, p := range promises {
-		if !slices.ContainsFunc(rows, func(r ledger.Row) bool { return r.ID == p.id && r.Subject == "" }) {
+		if !slices.ContainsFunc(rows, func(r ledger.Row) bool { return r.ID == p.id && r.Subject == "" && strings.Contains(r.Test, p.words) }) {
 			fmt.Fprintf(&b, "- %s, %s\n", p.id, p.about)
 		}
 	}
